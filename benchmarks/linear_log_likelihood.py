@@ -1,0 +1,108 @@
+"""Time and memory of `linear_log_likelihood` against the plain computation, forward and backward.
+
+    python benchmarks/linear_log_likelihood.py
+    python benchmarks/linear_log_likelihood.py --rows 512 --tokens 49152 --hidden 576
+
+Each variant runs in a process of its own. Memory is the peak of the resident set less its size
+with inputs and room for their gradients already touched: what the computation itself adds.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from alm_lightning.likelihood.linear import linear_log_likelihood
+
+
+def naive(
+    hidden: Tensor, weight: Tensor, targets: Tensor, boundary_ids: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Whole logits, whole log-softmax, and a mask for the boundary, under autograd."""
+    logprobs = (hidden.float() @ weight.float().T).log_softmax(-1)
+    is_rest = torch.ones(len(weight), dtype=torch.bool)
+    is_rest[boundary_ids] = False
+    # masked_fill: index_select of half the columns is slower, its backward above all
+    boundary_logprobs = logprobs.masked_fill(is_rest, -torch.inf).logsumexp(-1)
+    return logprobs.gather(1, targets[:, None]).squeeze(1), boundary_logprobs
+
+
+def ours(
+    hidden: Tensor, weight: Tensor, targets: Tensor, boundary_ids: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The function under test."""
+    return linear_log_likelihood(hidden, weight, targets, boundary_ids=boundary_ids)
+
+
+VARIANTS = {"naive": naive, "ours": ours}
+
+
+def resident_bytes() -> int:
+    """Resident set of this process now (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def measure(args: argparse.Namespace) -> dict[str, float]:
+    """Seconds and extra peak bytes of one variant in this process, and sums to compare."""
+    torch.manual_seed(0)
+    dtype = getattr(torch, args.dtype)
+    hidden = torch.randn(args.rows, args.hidden).to(dtype).requires_grad_()
+    weight = (torch.randn(args.tokens, args.hidden) * args.hidden**-0.5).to(dtype).requires_grad_()
+    targets = torch.randint(args.tokens, (args.rows,))
+    boundary_ids = torch.randperm(args.tokens)[: args.tokens // 2]
+    # ones are written, so that the pages exist when the resident set is read
+    room = [torch.ones_like(hidden), torch.ones_like(weight)]
+    before = resident_bytes()
+    del room
+    start = time.perf_counter()
+    target, boundary = VARIANTS[args.variant](hidden, weight, targets, boundary_ids)
+    middle = time.perf_counter()
+    # not .backward(): gradients that are added to .grad would count twice, on both sides
+    grads = torch.autograd.grad((target + 0.5 * boundary).sum(), (hidden, weight))
+    end = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "forward_s": middle - start,
+        "backward_s": end - middle,
+        "total_s": end - start,
+        "extra_peak_mib": (peak - before) / 2**20,
+        "mean_target": float(target.detach().mean()),
+        "mean_boundary": float(boundary.detach().mean()),
+        "grad_hidden_norm": float(grads[0].norm()),
+        "grad_weight_norm": float(grads[1].norm()),
+    }
+
+
+def main() -> None:
+    """Runs every variant in a process of its own and prints both and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=2048)
+    parser.add_argument("--hidden", type=int, default=640)
+    parser.add_argument("--tokens", type=int, default=262144)
+    parser.add_argument("--dtype", default="float32", help="of hidden states and output matrix")
+    parser.add_argument("--variant", choices=sorted(VARIANTS), help="run only this, print JSON")
+    args = parser.parse_args()
+    if args.variant:
+        print(json.dumps(measure(args)))
+        return
+    figures = {}
+    for variant in VARIANTS:
+        command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        figures[variant] = json.loads(done.stdout)
+    print(f"{args.rows} rows x {args.hidden} channels x {args.tokens} tokens, {args.dtype}, CPU")
+    print(f"{'':18}{'naive':>14}{'ours':>14}{'ours / naive':>14}")
+    for key, naive_value in figures["naive"].items():
+        value = figures["ours"][key]
+        print(f"{key:18}{naive_value:14.5g}{value:14.5g}{value / naive_value:14.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Loggers that need more than a constructor, and what warnings a user is spared."""
+
+import logging
+import netrc
+import os
+import warnings
+from collections.abc import Sequence
+
+from lightning.pytorch.loggers import WandbLogger
+
+log = logging.getLogger(__name__)
+
+
+def wandb_logger(
+    *,
+    project: str,
+    name: str,
+    save_dir: str,
+    entity: str | None,
+    group: str | None,
+    tags: Sequence[str],
+) -> WandbLogger:
+    """A W&B logger that never asks: online with a key, offline without.
+
+    Args:
+        project: W&B project.
+        name: Name of the run.
+        save_dir: Where the run's files go.
+        entity: W&B user or team.
+        group: Runs to show together, such as those of a sweep.
+        tags: Labels.
+
+    Returns:
+        The logger.
+    """
+    offline = os.environ.get("WANDB_MODE") == "offline" or not _has_wandb_key()
+    if offline:
+        log.info("W&B: no key, so this run is kept offline; `wandb sync` uploads it later.")
+    return WandbLogger(
+        project=project,
+        name=name,
+        save_dir=save_dir,
+        entity=entity,
+        group=group,
+        tags=list(tags),
+        offline=offline,
+    )
+
+
+def _has_wandb_key() -> bool:
+    """Whether W&B finds a key without asking: in the environment, or in the user's netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (FileNotFoundError, netrc.NetrcParseError):
+        return False
+
+
+def quiet_warnings() -> None:
+    """Spares the user advice of Lightning that does not apply here."""
+    for message in (
+        ".*LeafSpec.*",  # Lightning 2.6 calls an API that torch 2.13 deprecates
+        ".*does not have many workers.*",  # pairing takes a hundredth of a step
+        ".*Experiment logs directory .* exists and is not empty.*",  # Hydra made it a second ago
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*infinite.*val_check_interval.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

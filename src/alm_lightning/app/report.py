@@ -1,0 +1,163 @@
+"""What a run leaves behind: the table on the screen, the samples, the summary file."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import lightning as L
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from alm_lightning.app.versions import versions
+from alm_lightning.data.datamodule import DistillDataModule
+from alm_lightning.training.callbacks import Speed, peak_memory_bytes
+
+Figures = Mapping[str, Mapping[str, float]]
+
+
+def figures_by_set(metrics: Mapping[str, float], names: list[str]) -> dict[str, dict[str, float]]:
+    """Figures of a validation, by evaluation set.
+
+    Args:
+        metrics: As Lightning returns them, named ``val/<set>/<figure>``; with several loaders
+            Lightning may append ``/dataloader_idx_<n>``.
+        names: Names of the evaluation sets.
+
+    Returns:
+        From set to figure to value.
+    """
+    figures = {name: {} for name in names}
+    for key, value in metrics.items():
+        stage, name, figure = key.split("/")[:3]
+        if stage == "val":
+            figures[name][figure] = float(value)
+    return figures
+
+
+def results_table(before: Figures, after: Figures, coverage: Mapping[str, float]) -> Table:
+    """The table that ends a run.
+
+    Args:
+        before: Figures before training, by evaluation set.
+        after: The same after training.
+        coverage: Share of bytes in chunks, by evaluation set.
+
+    Returns:
+        A table for the terminal.
+    """
+    table = Table(title="Held-out text", title_justify="left")
+    table.add_column("")
+    for name in after:
+        table.add_column(
+            {"heldout": "training domain", "other": "other domain"}.get(name, name), justify="right"
+        )
+    rows = {
+        "bits per byte: teacher": [after[n]["bits_per_byte_teacher"] for n in after],
+        "bits per byte: student before": [before[n]["bits_per_byte_student"] for n in after],
+        "bits per byte: student after": [after[n]["bits_per_byte_student"] for n in after],
+        "|log p_T - log p_S| per chunk before (nats)": [
+            before[n]["chunk_difference"] for n in after
+        ],
+        "|log p_T - log p_S| per chunk after (nats)": [after[n]["chunk_difference"] for n in after],
+        "mean chunk length (bytes)": [after[n]["bytes_per_chunk"] for n in after],
+    }
+    for label, values in rows.items():
+        table.add_row(label, *(f"{value:.3f}" for value in values))
+    table.add_row("share of bytes in chunks", *(f"{coverage[name]:.1%}" for name in after))
+    table.add_row("bytes evaluated", *(f"{after[name]['bytes']:,.0f}" for name in after))
+    return table
+
+
+def show_sample(console: Console, sample: Mapping[str, str]) -> None:
+    """Prints one held-out prompt with both continuations.
+
+    Args:
+        console: Where to.
+        sample: ``prompt``, ``teacher`` and ``student``.
+    """
+    console.print()
+    for name, text in (
+        ("prompt", _tail(sample["prompt"])),
+        ("teacher", repr(sample["teacher"])),
+        ("student", repr(sample["student"])),
+    ):
+        console.print(Text.assemble((f"{name:<9}", "bold"), text), soft_wrap=True)
+
+
+def _tail(prompt: str, length: int = 80) -> str:
+    return repr(prompt if len(prompt) <= length else "..." + prompt[-length:])
+
+
+def make_summary(
+    cfg: DictConfig,
+    trainer: L.Trainer,
+    data: DistillDataModule,
+    before: Figures,
+    after: Figures,
+    started: float,
+) -> dict:
+    """The summary of a run, for programs.
+
+    Args:
+        cfg: The composed configuration.
+        trainer: The trainer, after the run.
+        data: The data module.
+        before: Figures before training, by evaluation set.
+        after: The same after training.
+        started: `time.perf_counter` at the start of the run.
+
+    Returns:
+        Plain values; bits per byte, nats, bytes and seconds.
+    """
+    speed = next(c for c in trainer.callbacks if isinstance(c, Speed))
+
+    def bits(name: str) -> dict[str, float]:
+        return {
+            "teacher": after[name]["bits_per_byte_teacher"],
+            "student_before": before[name]["bits_per_byte_student"],
+            "student_after": after[name]["bits_per_byte_student"],
+        }
+
+    return {
+        "experiment": cfg.name,
+        "seed": cfg.seed,
+        "steps": trainer.global_step,
+        "seconds": {
+            "total": time.perf_counter() - started,
+            "train": speed.train_seconds,
+            "per_step": speed.train_seconds / max(speed.num_steps, 1),
+        },
+        "bits_per_byte": bits("heldout"),
+        "bits_per_byte_other": bits("other"),
+        "chunk_difference": {
+            "before": before["heldout"]["chunk_difference"],
+            "after": after["heldout"]["chunk_difference"],
+            "before_other": before["other"]["chunk_difference"],
+            "after_other": after["other"]["chunk_difference"],
+        },
+        "chunks": {
+            "coverage": data.coverage["heldout"],
+            "count": int(after["heldout"]["chunks"]),
+            "bytes_per_chunk": after["heldout"]["bytes_per_chunk"],
+            "student_tokens_per_chunk": after["heldout"]["student_tokens_per_chunk"],
+            "teacher_tokens_per_chunk": after["heldout"]["teacher_tokens_per_chunk"],
+        },
+        "peak_memory_bytes": peak_memory_bytes(),
+        "model_path": str(Path(cfg.paths.output_dir).absolute() / "model"),
+        "versions": versions(),
+    }
+
+
+def write_summary(path: Path, summary: Mapping) -> None:
+    """Writes the summary of a run.
+
+    Args:
+        path: A file that does not exist yet.
+        summary: Plain values.
+    """
+    with path.open("x", encoding="utf-8") as file:
+        json.dump(summary, file, indent=2, ensure_ascii=False)
+        file.write("\n")

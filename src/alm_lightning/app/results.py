@@ -1,0 +1,113 @@
+"""What is made of a trained student: sample continuations, and the exported folder."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from alm_lightning.corpus.document import Document
+from alm_lightning.evaluation.generation import continuation
+from alm_lightning.export.card import model_card
+from alm_lightning.export.folder import export_folder
+from alm_lightning.models.byte_lm import ByteForCausalLM
+from alm_lightning.models.pair import Scorer
+
+log = logging.getLogger(__name__)
+PROMPT_CHARACTERS = 200
+"""Long enough to tell what a text is about, short enough to read."""
+
+
+def sample_continuations(
+    cfg: DictConfig, student: Scorer, teacher: Scorer, documents: Sequence[Document]
+) -> list[dict[str, str]]:
+    """Continuations of held-out prompts by both models.
+
+    Args:
+        cfg: The whole configuration.
+        student: The trained student.
+        teacher: The teacher.
+        documents: Held-out documents; the longest ones are continued from near their start.
+
+    Returns:
+        Prompt, what the document says, and what teacher and student say.
+    """
+    longest = sorted(documents, key=lambda document: -len(document.text))[: cfg.sample_prompts]
+    samples = []
+    for document in longest:
+        # end on a word: a half one would test spelling alone
+        prompt = document.text[:PROMPT_CHARACTERS].rsplit(" ", 1)[0]
+        rest = document.text[len(prompt) :].encode()[: cfg.sample_bytes]
+        samples.append(
+            {
+                "document": document.name,
+                "prompt": prompt,
+                "text": rest.decode("utf-8", errors="replace"),
+                "teacher": continuation(teacher, prompt, num_bytes=cfg.sample_bytes),
+                "student": continuation(student, prompt, num_bytes=cfg.sample_bytes),
+            }
+        )
+    return samples
+
+
+def export_student(cfg: DictConfig, student: Scorer, summary: Mapping) -> Path:
+    """Writes the student as a folder that transformers loads.
+
+    Args:
+        cfg: The whole configuration.
+        student: The trained student.
+        summary: Figures of the run.
+
+    Returns:
+        The folder.
+    """
+    folder = Path(cfg.paths.output_dir) / "model"
+    is_byte_model = isinstance(student.model, ByteForCausalLM)
+    card = model_card(
+        title=f"{cfg.student.name} as a model over {student.view.name}",
+        base_model=cfg.student.name,
+        license_note=cfg.student.licence,
+        how_made=(
+            f"Made with ALM Lightning by distilling {cfg.teacher.name} into a student with the "
+            f"tokenizer {student.view.name}, by the terms {', '.join(cfg.objective)}. The method is "
+            "Approximate Likelihood Matching (Minixhofer, Vulić and Ponti, arXiv:2503.20083)."
+        ),
+        recipe=_recipe(cfg),
+        figures=_flat(
+            {
+                name: summary[name]
+                for name in ("bits_per_byte", "bits_per_byte_other", "chunk_difference", "steps")
+            }
+        ),
+        is_byte_model=is_byte_model,
+    )
+    stops = [student.view.special_ids[t] for t in cfg.stop_tokens if t in student.view.special_ids]
+    export_folder(
+        student.model,
+        student.view.hf,
+        folder,
+        card=card,
+        dtype=torch.bfloat16,
+        stop_ids=stops,
+    )
+    log.info("exported to %s", folder)
+    return folder
+
+
+def _recipe(cfg: DictConfig) -> dict[str, str | int | float | bool | None]:
+    keys = ("objective", "balance", "alignment", "optimizer", "schedule", "budget", "corpus")
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    chosen = {key: plain[key] for key in keys} | {
+        "trainer.precision": plain["trainer"]["precision"],
+        "seed": cfg.seed,
+    }
+    return {name: value for name, value in _flat(chosen).items() if "_partial_" not in name}
+
+
+def _flat(node: object, prefix: str = "") -> dict[str, str | int | float | bool | None]:
+    """Nested plain containers as one mapping with dotted names."""
+    if isinstance(node, Mapping):
+        parts = [_flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
+        return {name: value for part in parts for name, value in part.items()}
+    return {prefix: str(node) if isinstance(node, list) else node}

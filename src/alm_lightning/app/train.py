@@ -1,0 +1,113 @@
+"""The whole of a training run: build, measure, train, measure again, export, report."""
+
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import lightning as L
+from omegaconf import DictConfig
+from rich.console import Console
+
+from alm_lightning.app.build import (
+    build_corpora,
+    build_data,
+    build_module,
+    build_objective,
+    build_scorers,
+    build_trainer,
+)
+from alm_lightning.app.log import quiet_warnings
+from alm_lightning.app.report import (
+    Figures,
+    figures_by_set,
+    make_summary,
+    results_table,
+    show_sample,
+    write_summary,
+)
+from alm_lightning.app.results import export_student, sample_continuations
+from alm_lightning.training.callbacks import SaveWhenStopped
+
+log = logging.getLogger(__name__)
+EXIT_CODES = {"SIGTERM": 143, "SIGINT": 130}
+"""What a shell expects of a program that a signal ended: 128 and the signal's number."""
+
+
+def train(cfg: DictConfig) -> dict:
+    """Runs one experiment.
+
+    Args:
+        cfg: The composed configuration.
+
+    Returns:
+        What `summary.json` holds.
+
+    Raises:
+        SystemExit: If a signal asked the run to stop; a checkpoint was saved before.
+    """
+    started = time.perf_counter()
+    quiet_warnings()
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    # configuration that is wrong is told before anything large is read
+    trainer = build_trainer(cfg)
+    objective = build_objective(cfg)
+    corpora = build_corpora(cfg)
+    student, teacher = build_scorers(cfg)
+    data = build_data(cfg, corpora, student, teacher)
+    module = build_module(cfg, student, teacher, objective)
+
+    before = _evaluate(trainer, module, data)
+    trainer.fit(module, datamodule=data, ckpt_path=cfg.ckpt_path)
+    _leave_if_stopped(trainer)
+    after = _evaluate(trainer, module, data)
+
+    summary = make_summary(cfg, trainer, data, before, after, started)
+    if trainer.is_global_zero:
+        samples = sample_continuations(cfg, student, teacher, corpora.heldout)
+        summary["samples"] = samples
+        export_student(cfg, student, summary)
+        _report(Path(cfg.paths.output_dir), summary, before, after, data.coverage)
+    return summary
+
+
+def _evaluate(trainer: L.Trainer, module: L.LightningModule, data) -> Figures:
+    trainer.validate(module, datamodule=data, verbose=False)
+    # callback_metrics holds exact values by name; what validate returns is split by loader
+    return figures_by_set(trainer.callback_metrics, data.evaluation_names)
+
+
+def _leave_if_stopped(trainer: L.Trainer) -> None:
+    for callback in trainer.callbacks:
+        if isinstance(callback, SaveWhenStopped) and callback.stopped_by is not None:
+            log.warning(
+                "stopped by %s after step %d of %d. Continue with ckpt_path=%s",
+                callback.stopped_by,
+                trainer.global_step,
+                trainer.max_steps,
+                callback.path,
+            )
+            sys.exit(EXIT_CODES.get(callback.stopped_by, 1))
+
+
+def _report(
+    output_dir: Path, summary: dict, before: Figures, after: Figures, coverage: Mapping[str, float]
+) -> None:
+    path = output_dir / "summary.json"
+    write_summary(path, summary)
+    console = Console()
+    console.print(results_table(before, after, coverage))
+    for sample in summary["samples"]:
+        show_sample(console, sample)
+    seconds = summary["seconds"]
+    console.print(
+        f"\n{summary['steps']} steps in {seconds['train']:.0f} s "
+        f"({seconds['per_step']:.2f} s each), {seconds['total']:.0f} s in all\n"
+        f"model    {summary['model_path']}\nsummary",
+        highlight=False,
+        soft_wrap=True,
+    )
+    # the last line is for programs: nothing but the path
+    sys.stdout.write(f"{path}\n")
+    sys.stdout.flush()

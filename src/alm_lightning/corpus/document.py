@@ -1,0 +1,110 @@
+"""A text and where it came from; what can be wrong with it is found when it is made."""
+
+from dataclasses import dataclass
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be read, or a text in it that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Document:
+    r"""One text of a corpus, valid as UTF-8.
+
+    Every alignment lies on the bytes of a text, so a text must have bytes: a lone surrogate, half
+    of a character that JSON's ``\ud83d`` escapes or a faulty decoder leave behind, has none.
+
+    Attributes:
+        text: The text, unchanged: no normalisation, no stripping.
+        name: Where it came from, for messages: ``"topics.jsonl:12"``.
+
+    Example:
+        >>> Document("Some text", name="notes.txt").is_blank
+        False
+        >>> Document("half: \ud83d", name="notes.jsonl:3")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        alm_lightning.corpus.document.CorpusError: notes.jsonl:3: the text has a lone surrogate ...
+    """
+
+    text: str
+    name: str
+
+    def __post_init__(self) -> None:
+        """Refuse what has no bytes.
+
+        Raises:
+            CorpusError: The text holds a lone surrogate.
+        """
+        try:
+            self.text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            code_point = ord(self.text[error.start])
+            raise CorpusError(
+                f"{self.name}: the text has a lone surrogate (U+{code_point:04X}) at character "
+                f"{error.start}, which no UTF-8 can spell. Repair it where it comes from, or drop "
+                "the document."
+            ) from error
+
+    @classmethod
+    def of(cls, value: object, name: str) -> "Document":
+        """The document of a value that somebody else's file claims to be text.
+
+        Args:
+            value: What stood in the file.
+            name: Where it stood.
+
+        Returns:
+            The document, checked.
+
+        Raises:
+            CorpusError: The value is not a string.
+        """
+        if not isinstance(value, str):
+            raise CorpusError(
+                f"{name}: expected text (str), found {type(value).__name__}: {shortened(value)}. "
+                "Choose a column that holds text, or drop the row."
+            )
+        return cls(value, name)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing but whitespace to learn from."""
+        return not self.text.strip()
+
+
+def decode(raw: bytes, name: str) -> str:
+    """The text that UTF-8 bytes spell, without a byte order mark.
+
+    Args:
+        raw: The bytes of a file, or of a line of it.
+        name: Where they stood.
+
+    Returns:
+        The text; line ends stay as they are.
+
+    Raises:
+        CorpusError: The bytes are not UTF-8.
+    """
+    try:
+        # the mark says how a file is encoded and is no part of its text
+        return raw.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{name}: not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start} "
+            f"({error.reason}). Convert it first, for one with `iconv -f LATIN1 -t UTF-8`."
+        ) from error
+
+
+def shortened(value: object, limit: int = 60) -> str:
+    """A value as a message can show it.
+
+    Args:
+        value: Anything.
+        limit: Longest length, in characters.
+
+    Returns:
+        Its `repr`, cut with an ellipsis if need be.
+    """
+    shown = repr(value)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

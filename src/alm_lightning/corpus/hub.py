@@ -1,0 +1,81 @@
+"""Documents from a data set on the Hugging Face hub."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import datasets
+
+from alm_lightning.corpus.columns import ColumnReader, check_column
+from alm_lightning.corpus.document import CorpusError, Document
+from alm_lightning.corpus.sources import at_least_one, check_limit
+
+
+class HubDataset:
+    """A data set that `datasets.load_dataset` can load: on the hub, or a folder of data files."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        config: str | None,
+        revision: str | None,
+        split: str,
+        column: str,
+        reader: ColumnReader,
+        streaming: bool,
+        max_documents: int | None,
+    ) -> None:
+        """Sets up the source.
+
+        Args:
+            name: Id on the hub, as ``allenai/tulu-3-sft-mixture``, or a folder.
+            config: The configuration of the data set, if it has several; else None.
+            revision: Branch, tag or commit; None for the newest.
+            split: As ``train``.
+            column: The column whose values become documents.
+            reader: How a value spells a text.
+            streaming: Whether to fetch rows as they are read, instead of the whole set before.
+            max_documents: How many rows to read at most, from the front; None for all.
+        """
+        check_limit(max_documents)
+        self.name = name
+        self.config = config
+        self.revision = revision
+        self.split = split
+        self.column = column
+        self.reader = reader
+        self.streaming = streaming
+        self.max_documents = max_documents
+
+    def documents(self) -> Iterator[Document]:
+        """One document a row, named by its number, counted from 0."""
+        rows = self._load()
+        # a stream may not know its columns before it has fetched a row
+        if rows.column_names is not None:
+            check_column(self.column, rows.column_names, self.name)
+        return at_least_one(self._read(rows), self.name)
+
+    def _load(self) -> datasets.Dataset | datasets.IterableDataset:
+        try:
+            return datasets.load_dataset(
+                self.name,
+                self.config,
+                split=self.split,
+                revision=self.revision,
+                streaming=self.streaming,
+            )
+        # OSError: no such data set, no network. ValueError: no such configuration or split.
+        # DatasetsError: rows that cannot be read
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            raise CorpusError(
+                f"The data set '{self.name}' (config {self.config}, split {self.split}, revision "
+                f"{self.revision}) cannot be loaded: {error}\nCheck the name at "
+                f"https://huggingface.co/datasets/{self.name}; log in with `hf auth login` if its "
+                "owner asks for that; without a network, choose a corpus that is at hand."
+            ) from error
+
+    def _read(self, rows: datasets.Dataset | datasets.IterableDataset) -> Iterator[Document]:
+        for number, row in enumerate(islice(rows, self.max_documents)):
+            name = f"{self.name}/{self.split}:{number}"
+            check_column(self.column, row, name)
+            yield self.reader(row[self.column], name)

@@ -1,0 +1,82 @@
+"""What a source of text is, and the two checks that all sources share."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from alm_lightning.corpus.document import CorpusError, Document
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Somewhere that documents come from: a file, a data set, the interpreter's own manual.
+
+    The sources are plain classes and no dataclasses, although they are little more than records:
+    OmegaConf would take a dataclass inside a mapping for a configuration, and swallow it.
+    """
+
+    def documents(self) -> Iterator[Document]:
+        """The documents in their order, read while they are asked for.
+
+        A path or a column that does not exist is refused by the call itself, before the first
+        document is asked for, wherever that can be known.
+        """
+        ...
+
+
+def existing_file(path: str) -> Path:
+    """A path that stands for a file, with ``~`` spelled out.
+
+    Args:
+        path: As the configuration has it.
+
+    Returns:
+        The file.
+
+    Raises:
+        CorpusError: There is no such file.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        found = "a folder stands there" if file.is_dir() else "nothing stands there"
+        raise CorpusError(
+            f"There is no file at '{path}' ({found}; looked for {file.absolute()}). Give the path "
+            "of one file; a relative one counts from the folder that the program was started in."
+        )
+    return file
+
+
+def at_least_one(documents: Iterable[Document], name: str) -> Iterator[Document]:
+    """The same documents, or an error after the last if there was none.
+
+    Args:
+        documents: Any.
+        name: Where they come from.
+
+    Yields:
+        Document: Each of them, unchanged.
+
+    Raises:
+        CorpusError: The corpus is empty.
+    """
+    empty = True
+    for document in documents:
+        empty = False
+        yield document
+    if empty:
+        raise CorpusError(f"{name}: the corpus is empty. Expected at least one document.")
+
+
+def check_limit(max_documents: int | None) -> None:
+    """Refuse a limit that would leave nothing.
+
+    Args:
+        max_documents: How many documents to read at most; None for all.
+
+    Raises:
+        ValueError: The limit is below one.
+    """
+    if max_documents is not None and max_documents < 1:
+        raise ValueError(
+            f"max_documents is {max_documents}; expected at least 1, or null for all documents."
+        )

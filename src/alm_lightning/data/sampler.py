@@ -1,0 +1,68 @@
+"""The order of a run: which windows make up which optimizer step, from the seed and the step alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Int
+from torch.utils.data import Sampler
+
+
+class StepSampler(Sampler[list[int]]):
+    """The windows of each optimizer step, on this rank.
+
+    The order is a function of the seed and the step, so that a resumed run sees what the unbroken
+    one would have seen, with any number of workers. Each pass over the data is a new permutation;
+    a step may reach over the end of a pass.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_items: int,
+        batch_size: int,
+        first_step: int,
+        num_steps: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+    ):
+        """Sets up the order.
+
+        Args:
+            num_items: Size of the data set.
+            batch_size: Sequences of an optimizer step, over all ranks.
+            first_step: The step to start with: the number of steps already done.
+            num_steps: The step to stop before.
+            seed: Seed of the permutations.
+            rank: Which process this is.
+            world_size: How many processes there are.
+        """
+        if batch_size % world_size:
+            raise ValueError(
+                f"budget.batch_size={batch_size} sequences can't be shared by {world_size} processes "
+                f"evenly. Take a multiple of {world_size}."
+            )
+        self.num_items, self.batch_size, self.seed = num_items, batch_size, seed
+        self.first_step, self.num_steps = first_step, num_steps
+        self.rank, self.world_size = rank, world_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Indices of each step, for this rank."""
+        permutations: dict[int, Int[np.ndarray, ' item']] = {}
+        for step in range(self.first_step, self.num_steps):
+            positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+            passes, places = np.divmod(positions, self.num_items)
+            # a pass that is over is never needed again
+            permutations = {
+                number: permutations[number] if number in permutations else self._order(number)
+                for number in np.unique(passes).tolist()
+            }
+            indices = [
+                int(permutations[number][place])
+                for number, place in zip(passes.tolist(), places.tolist(), strict=True)
+            ]
+            yield indices[self.rank :: self.world_size]
+
+    def _order(self, pass_number: int) -> Int[np.ndarray, " item"]:
+        """The permutation of one pass over the data."""
+        return np.random.default_rng([self.seed, pass_number]).permutation(self.num_items)

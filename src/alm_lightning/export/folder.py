@@ -1,0 +1,108 @@
+"""A student written as a folder that transformers loads without this project."""
+
+import copy
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+def export_folder(
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    path: Path,
+    *,
+    card: str,
+    dtype: torch.dtype,
+    stop_ids: Sequence[int] = (),
+) -> Path:
+    """Write weights, configuration, tokenizer, code and model card; all of them or nothing.
+
+    A byte student's folder holds its modelling code, and is read with
+    ``AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True)``; other students, and
+    every tokenizer, need no code. `student` is left as it is.
+
+    Args:
+        student: A model without adapters: merge them beforehand.
+        tokenizer: Of the student.
+        path: The folder to make. Its parents are made where they lack.
+        card: Text of README.md.
+        dtype: Of the weights on disk, whatever they were trained in.
+        stop_ids: Ids at which generation stops besides the tokenizer's EOS, such as an end of turn.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileExistsError: Something lies at `path` already.
+        OSError: The disk is full, or cannot be written to. Nothing is left behind.
+    """
+    if path.exists():
+        raise FileExistsError(
+            f"{path} exists, and an export never writes over anything. Choose another folder, or "
+            "move that one away."
+        )
+    # a sibling, so that the last step is a rename, which cannot stop half-way
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        _write(student, tokenizer, partial, dtype=dtype, stop_ids=stop_ids)
+        (partial / "README.md").write_text(card, encoding="utf-8")
+        partial.rename(path)
+    except BaseException as error:
+        shutil.rmtree(partial)
+        if _is_full_disk(error):
+            raise OSError(
+                errno.ENOSPC,
+                f"no space left on the disk while writing the export of {path}; nothing was left "
+                "behind. Free some space, or choose a folder on another disk",
+            ) from error
+        raise
+    return path
+
+
+def _write(
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    stop_ids: Sequence[int],
+) -> None:
+    """Everything but the card."""
+    # integers (the trie of a byte student) keep their type; a tied matrix is written once
+    weights = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in student.state_dict().items()
+        if name not in student.all_tied_weights_keys
+    }
+    config, generation = student.config, student.generation_config
+    try:
+        # saving writes into both
+        student.config = copy.deepcopy(config)
+        student.generation_config = copy.deepcopy(generation)
+        student.generation_config.bos_token_id = tokenizer.bos_token_id
+        student.generation_config.pad_token_id = tokenizer.pad_token_id
+        stops = [tokenizer.eos_token_id, *stop_ids]
+        student.generation_config.eos_token_id = stops if stop_ids else stops[0]
+        student.save_pretrained(folder, state_dict=weights)
+        # it has noted the type of the weights in memory
+        student.config.dtype = dtype
+        for name in student.config.sub_configs:
+            getattr(student.config, name).dtype = dtype
+        student.config.save_pretrained(folder)
+    finally:
+        student.config, student.generation_config = config, generation
+    tokenizer.save_pretrained(folder)
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """Whether the disk (or a quota) ran full; safetensors tells so only in its message."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, SafetensorError) and "No space left" in str(error)

@@ -1,0 +1,103 @@
+"""From a batch and the hidden states of one model to that model's side of the signal."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from alm_lightning.likelihood.chunks import last_positions, sum_into_chunks
+from alm_lightning.likelihood.linear import linear_log_likelihood
+from alm_lightning.likelihood.signal import SideSignal
+
+
+@dataclass(frozen=True)
+class OutputHead:
+    """The output layer of a model: how hidden states become logits.
+
+    Attributes:
+        weight: Output matrix.
+        bias: Output bias, if the model has one.
+        softcap: Gemma 2's final soft-capping, if the model has it.
+        num_tokens: Output rows that a token has; those after them are padding, without mass.
+        boundary_ids: Tokens that open a new word, and special tokens.
+    """
+
+    weight: Float[Tensor, "vocab hidden"]
+    bias: Float[Tensor, " vocab"] | None
+    softcap: float | None
+    num_tokens: int
+    boundary_ids: Int[Tensor, " subset"]
+
+
+def token_logprobs(
+    hidden: Float[Tensor, "batch pos hidden"],
+    ids: Int[Tensor, "batch pos"],
+    mask: Bool[Tensor, "batch pos"],
+    head: OutputHead,
+) -> tuple[Float[Tensor, "batch pos"], Float[Tensor, "batch pos"]]:
+    """Log-probabilities of a sequence's own tokens, and of a boundary after each of them.
+
+    The one place of the project where logits of a position meet the token of the next.
+
+    Args:
+        hidden: Last hidden states.
+        ids: Token ids, padded on the right.
+        mask: True for a token, False for padding.
+        head: The model's output layer.
+
+    Returns:
+        Log-probability of the token at each position given all before it, 0.0 at the first position
+        and for padding; log-mass on boundary tokens after each position. Nats.
+    """
+    # padded positions are left out before the product with the output matrix, which costs most
+    next_ids = ids.roll(-1, dims=1)[mask]
+    of_next, boundary = linear_log_likelihood(
+        hidden[mask],
+        head.weight,
+        next_ids,
+        boundary_ids=head.boundary_ids,
+        bias=head.bias,
+        softcap=head.softcap,
+        num_tokens=head.num_tokens,
+    )
+    zeros = of_next.new_zeros(ids.shape)
+    shifted = zeros.masked_scatter(mask, of_next).roll(1, dims=1)
+    has_target = mask & mask.roll(1, dims=1)
+    has_target[:, 0] = False
+    return shifted.masked_fill(~has_target, 0.0), zeros.masked_scatter(mask, boundary)
+
+
+def side_signal(
+    hidden: Float[Tensor, "batch pos hidden"],
+    ids: Int[Tensor, "batch pos"],
+    mask: Bool[Tensor, "batch pos"],
+    chunk_ids: Int[Tensor, "batch pos"],
+    chunk_is_structure: Bool[Tensor, "batch chunk"],
+    head: OutputHead,
+    *,
+    keep_hidden: bool,
+) -> SideSignal:
+    """One model's side of the signal.
+
+    Args:
+        hidden: Last hidden states.
+        ids: Token ids, padded on the right.
+        mask: True for a token, False for padding.
+        chunk_ids: The chunk of each token, or `NO_CHUNK`.
+        chunk_is_structure: True for a chunk that is a special token.
+        head: The model's output layer.
+        keep_hidden: Whether an objective needs the hidden states at the ends of chunks.
+
+    Returns:
+        The side.
+    """
+    num_chunks = chunk_is_structure.shape[1]
+    logprobs, boundary = token_logprobs(hidden, ids, mask, head)
+    ends = last_positions(chunk_ids, num_chunks=num_chunks)
+    at_ends = hidden.gather(1, ends.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+    return SideSignal(
+        token_logprobs=logprobs,
+        chunk_logprobs=sum_into_chunks(logprobs, chunk_ids, num_chunks=num_chunks),
+        boundary_logprobs=boundary.gather(1, ends).masked_fill(chunk_is_structure, 0.0),
+        hidden=at_ends.float() if keep_hidden else None,
+    )

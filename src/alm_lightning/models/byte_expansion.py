@@ -1,0 +1,94 @@
+"""Input expansion: the embedding of the longest former token that ends at each byte.
+
+The trie is made by `expansion.py` of the project, and walked here on tensors (Minixhofer, Vulić and
+Ponti 2025, arXiv:2503.20083).
+
+This file travels with every exported byte student and is run there: torch and transformers are all
+that it may import, and the files beside it that do likewise.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from .byte_config import ByteLMConfig
+
+EDGE_RADIX = 512
+
+NO_EDGE = 511
+"""Stands for every id that is no byte: no edge of the trie bears it, so a walk ends here."""
+
+
+class InputExpansion(nn.Module):
+    """Embedding of the longest former token that ends at each byte.
+
+    The trie of reversed tokens lies in buffers, so that it travels with the weights. Edge i, with
+    key ``parent * 512 + byte``, leads to node i + 1.
+    """
+
+    def __init__(self, config: ByteLMConfig, byte_embedding: nn.Embedding):
+        """An empty trie and uninitialised rows: the weights of a checkpoint fill both."""
+        super().__init__()
+        self.depth = config.expansion_depth
+        weight = byte_embedding.weight
+        # a copy of the body's own kind of embedding scales its rows as that family does (Gemma: by
+        # the root of the width)
+        self.embedding = copy.deepcopy(byte_embedding)
+        self.embedding.num_embeddings = config.expansion_rows
+        self.embedding.padding_idx = None
+        self.embedding.weight = nn.Parameter(
+            weight.new_empty(config.expansion_rows, weight.shape[1])
+        )
+        # transformers' mark on the original; these rows are not initialised yet
+        self.embedding._is_hf_initialized = False
+        edges = max(config.expansion_nodes - 1, 1)
+        self.register_buffer("edge_keys", torch.full((edges,), torch.iinfo(torch.int64).max))
+        self.register_buffer("token_of_node", torch.full((edges + 1,), -1, dtype=torch.int32))
+
+    def longest_tokens(
+        self, input_ids: torch.Tensor, history: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Former id of the longest token that ends at each position, [batch, pos]; -1 for none.
+
+        Args:
+            input_ids: Byte ids [batch, pos]. An id from 256 on belongs to no token.
+            history: Byte ids just before them [batch, any length]; None at the start of a text.
+        """
+        reach = max(self.depth - 1, 0)
+        window = input_ids.new_full((len(input_ids), reach), NO_EDGE)
+        pieces = [window, input_ids] if history is None else [window, history, input_ids]
+        ids = torch.cat(pieces, dim=1)[:, -(reach + input_ids.shape[1]) :].clamp_max(NO_EDGE)
+
+        dead_end = self.token_of_node.shape[0]
+        node = torch.zeros_like(input_ids)
+        longest = torch.full_like(input_ids, -1)
+        for back in range(self.depth):
+            key = node * EDGE_RADIX + ids[:, reach - back : ids.shape[1] - back]
+            edge = torch.searchsorted(self.edge_keys, key).clamp_max(len(self.edge_keys) - 1)
+            found = self.edge_keys[edge] == key
+            # looking before launching more work costs a synchronisation on an accelerator
+            if found.device.type == "cpu" and not found.any():
+                break
+            token = self.token_of_node[edge + 1].to(longest.dtype)
+            longest = torch.where(found & (token >= 0), token, longest)
+            node = torch.where(found, edge + 1, dead_end)
+        return longest
+
+    def forward(self, input_ids: torch.Tensor, history: torch.Tensor | None = None) -> torch.Tensor:
+        """Scaled embeddings [batch, pos, hidden], zero where no former token ends."""
+        tokens = self.longest_tokens(input_ids, history)
+        return self.embedding(tokens.clamp_min(0)) * (tokens >= 0).unsqueeze(-1)
+
+
+def hide_padding(
+    input_ids: torch.Tensor, attention_mask: torch.Tensor | dict | None
+) -> torch.Tensor:
+    """The ids, with `NO_EDGE` where the mask (over these positions and any before) has 0.
+
+    A token must not reach into padding, whichever id padding bears. Four-dimensional masks do not
+    say which positions are padding.
+    """
+    if not isinstance(attention_mask, torch.Tensor) or attention_mask.ndim != 2:
+        return input_ids
+    return input_ids.masked_fill(attention_mask[:, -input_ids.shape[1] :] == 0, NO_EDGE)

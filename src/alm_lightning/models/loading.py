@@ -1,0 +1,141 @@
+"""A model and a tokenizer from their source, and whether the two fit together."""
+
+import logging
+
+import torch
+from huggingface_hub.errors import GatedRepoError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from alm_lightning.models.sources import Location, WeightSource
+
+log = logging.getLogger(__name__)
+
+
+def load_causal_lm(
+    source: WeightSource, *, dtype: torch.dtype, attn_implementation: str | None
+) -> PreTrainedModel:
+    """A causal language model in eval mode: a student has to be put into train mode by who trains.
+
+    Args:
+        source: Where the weights come from.
+        dtype: Of the parameters, whatever the checkpoint was saved in.
+        attn_implementation: As ``eager`` or ``sdpa``; None for what transformers prefers.
+
+    Returns:
+        The model, on the CPU.
+
+    Raises:
+        OSError: The source cannot be reached, or has no such model.
+        ValueError: The checkpoint lacks weights that the model has.
+    """
+    location = source.resolve()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            location.path,
+            revision=location.revision,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            output_loading_info=True,
+        )
+    except OSError as error:
+        raise OSError(_explained("the model", source, location, error)) from error
+    if report["missing_keys"]:
+        # transformers fills them with random numbers, and only logs it
+        names = sorted(report["missing_keys"])
+        raise ValueError(
+            f"The checkpoint of {source.describe()} lacks {len(names)} weights of "
+            f"{type(model).__name__}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}. "
+            "Choose a checkpoint of a causal language model."
+        )
+    log.info("Model: %s, %s, %s", source.describe(), type(model).__name__, dtype)
+    return model.eval()
+
+
+def load_hf_tokenizer(source: WeightSource) -> PreTrainedTokenizerFast:
+    """The tokenizer that belongs to a model, in its fast form (``tokenizer.json``).
+
+    Args:
+        source: Where it comes from.
+
+    Returns:
+        The tokenizer, which may add tokens of its own (BOS) when it encodes.
+
+    Raises:
+        OSError: The source cannot be reached, or has no tokenizer.
+        ValueError: There is no fast form of it.
+    """
+    location = source.resolve()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location.path, revision=location.revision)
+    except OSError as error:
+        raise OSError(_explained("the tokenizer", source, location, error)) from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ValueError(
+            f"The tokenizer of {source.describe()} is a {type(tokenizer).__name__}, expected one "
+            "with a fast form (tokenizer.json), since only that tells which bytes a token stands "
+            "for. Convert it, or name another tokenizer."
+        )
+    return tokenizer
+
+
+def check_pair(model: PreTrainedModel, tokenizer_size: int, name: str) -> None:
+    """Refuse a tokenizer with ids that the model has no embedding for.
+
+    Fewer entries than rows are common: models pad their matrices to round numbers.
+
+    Args:
+        model: Any.
+        tokenizer_size: Number of ids, special tokens included.
+        name: Whose pair it is, as ``teacher``.
+
+    Raises:
+        ValueError: There are more ids than embedding rows.
+    """
+    num_rows = model.get_input_embeddings().weight.shape[0]
+    if tokenizer_size > num_rows:
+        raise ValueError(
+            f"The tokenizer of {name} has {tokenizer_size:,} entries, but its model has only "
+            f"{num_rows:,} embedding rows. Load both from one source and revision, or give the "
+            "model an embedding for each new token."
+        )
+
+
+def _explained(what: str, source: WeightSource, location: Location, error: OSError) -> str:
+    lines = [f"Could not load {what} from {source.describe()}: {error}"]
+    if isinstance(error.__cause__, GatedRepoError):
+        lines.append(
+            f"Its owner asks for consent: accept the licence at https://huggingface.co/"
+            f"{location.path}, then log in with `hf auth login`."
+        )
+    else:
+        lines.append(
+            "Check the name, the revision and the network; a private or gated model needs `hf auth "
+            "login`."
+        )
+    lines += [
+        f"Or make ready what would have come first. {place}." for place in location.passed_over
+    ]
+    return "\n".join(lines)
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """A floating-point type of torch by its name.
+
+    Args:
+        name: Such as ``bfloat16``.
+
+    Returns:
+        The type.
+
+    Raises:
+        ValueError: If torch has no floating-point type of that name.
+    """
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"dtype is {name!r}: expected a floating-point type, as float32.")
+    return found

@@ -1,0 +1,67 @@
+"""The pair: a student that learns, and a frozen teacher that stays out of checkpoints."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from alm_lightning.data.batch import DistillBatch
+from alm_lightning.likelihood.score import side_signal
+from alm_lightning.likelihood.signal import SideSignal
+from alm_lightning.models.structure import last_hidden, output_head
+from alm_lightning.tokenization.view import TokenizerView
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model with its tokenizer: turns a batch into that model's side of the signal.
+
+    Not a module: what holds a scorer of the teacher does not own the teacher's weights.
+
+    Attributes:
+        model: A causal language model.
+        view: Its tokenizer.
+        side: ``student`` or ``teacher``: which half of a batch it reads.
+    """
+
+    model: PreTrainedModel
+    view: TokenizerView
+    side: str
+
+    def __post_init__(self):
+        """Refuses a model and a tokenizer that do not belong together, before the first step."""
+        output_head(self.model, self.view)
+
+    def __call__(self, batch: DistillBatch, *, keep_hidden: bool = False) -> SideSignal:
+        """This model's side of the signal.
+
+        Args:
+            batch: The batch.
+            keep_hidden: Whether hidden states at the ends of chunks are wanted.
+
+        Returns:
+            The side, with a gradient where the model has one.
+        """
+        ids = getattr(batch, f"{self.side}_ids")
+        mask = getattr(batch, f"{self.side}_mask")
+        return side_signal(
+            last_hidden(self.model, ids, mask),
+            ids,
+            mask,
+            getattr(batch, f"{self.side}_chunk_ids"),
+            batch.chunk_is_structure,
+            output_head(self.model, self.view),
+            keep_hidden=keep_hidden,
+        )
+
+    def to(self, device: torch.device) -> "Scorer":
+        """The same scorer with its model on another device.
+
+        Args:
+            device: Where to.
+
+        Returns:
+            Itself: modules move in place.
+        """
+        self.model.to(device)
+        return self

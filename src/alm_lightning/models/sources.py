@@ -1,0 +1,182 @@
+"""Where weights come from: the hub, a folder, or the first of several places that has them."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from huggingface_hub import constants, try_to_load_from_cache
+
+log = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.json"
+FOLDER_NEEDS = (
+    "config.json, model.safetensors (or its shards and their index), tokenizer.json and "
+    "tokenizer_config.json"
+)
+
+
+@dataclass(frozen=True)
+class Location:
+    """What ``from_pretrained`` is called with.
+
+    Attributes:
+        path: A folder, or an id on the hub.
+        revision: Branch, tag or commit on the hub; None for the newest, and for a folder.
+        passed_over: Places that would have come first but do not have the weights, each with its
+            reason; for the message if this one fails as well.
+    """
+
+    path: str
+    revision: str | None = None
+    passed_over: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class WeightSource(Protocol):
+    """A place that has a model and its tokenizer.
+
+    The sources are plain classes and no dataclasses: OmegaConf would take a dataclass inside the
+    mapping of `FirstAvailable` for a configuration, and swallow it.
+    """
+
+    def available(self) -> str | None:
+        """Why the weights are not at hand, with what would help; None if they are."""
+        ...
+
+    def resolve(self) -> Location:
+        """The place in the form that ``from_pretrained`` takes, made ready if it has to be."""
+        ...
+
+    def describe(self) -> str:
+        """The place in a few words, for logs and model cards."""
+        ...
+
+
+class Hub:
+    """A model on the Hugging Face hub."""
+
+    def __init__(self, *, hub_id: str, revision: str | None) -> None:
+        """Sets up the source.
+
+        Args:
+            hub_id: As ``google/gemma-3-270m``.
+            revision: Branch, tag or commit; None for the newest.
+        """
+        self.hub_id = hub_id
+        self.revision = revision
+
+    def available(self) -> str | None:
+        """At hand unless the hub is switched off and the model was never fetched."""
+        if not constants.HF_HUB_OFFLINE:
+            return None
+        cached = try_to_load_from_cache(self.hub_id, CONFIG_FILE, revision=self.revision)
+        # besides a path and None there is a mark for "known not to exist"
+        if isinstance(cached, str):
+            return None
+        return (
+            f"HF_HUB_OFFLINE is set and {self.hub_id} is not in the cache of the hub: unset it, or "
+            f"fetch the model once with `hf download {self.hub_id}`"
+        )
+
+    def resolve(self) -> Location:
+        """The id itself: transformers fetches and caches."""
+        return Location(self.hub_id, self.revision)
+
+    def describe(self) -> str:
+        """Id and revision."""
+        return f"hub model {self.hub_id} (revision {self.revision or 'main'})"
+
+
+class Folder:
+    """A folder that ``save_pretrained`` or an export of this project wrote."""
+
+    def __init__(self, *, path: str) -> None:
+        """Sets up the source.
+
+        Args:
+            path: The folder; ``~`` is spelled out.
+        """
+        self.path = Path(path).expanduser()
+
+    def available(self) -> str | None:
+        """At hand if it holds a model's configuration."""
+        if (self.path / CONFIG_FILE).is_file():
+            return None
+        if not self.path.is_dir():
+            return f"there is no folder {self.path.absolute()}: it should hold {FOLDER_NEEDS}"
+        found = ", ".join(sorted(entry.name for entry in self.path.iterdir())) or "nothing"
+        return (
+            f"the folder {self.path} has no {CONFIG_FILE}: it should hold {FOLDER_NEEDS}, and "
+            f"holds {found}"
+        )
+
+    def resolve(self) -> Location:
+        """The folder itself.
+
+        Returns:
+            Its path.
+
+        Raises:
+            FileNotFoundError: It is missing, or is no folder of a model.
+        """
+        if reason := self.available():
+            raise FileNotFoundError(f"No model to load: {reason}.")
+        return Location(str(self.path))
+
+    def describe(self) -> str:
+        """The path."""
+        return f"folder {self.path}"
+
+
+class FirstAvailable:
+    """The first of several places that has the weights."""
+
+    def __init__(self, *, sources: Mapping[str, WeightSource | None]) -> None:
+        """Sets up the source.
+
+        Args:
+            sources: By name, in the order of preference. A None takes a place out, so that a
+                command line can switch one off: ``teacher.source.sources.package=null``.
+
+        Raises:
+            ValueError: There is none.
+        """
+        self.sources = {name: source for name, source in sources.items() if source is not None}
+        if not self.sources:
+            raise ValueError("FirstAvailable needs at least one source, and was given none.")
+
+    def available(self) -> str | None:
+        """At hand if one of them is."""
+        reasons = {name: source.available() for name, source in self.sources.items()}
+        if None in reasons.values():
+            return None
+        return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+
+    def resolve(self) -> Location:
+        """The place of the first one that is at hand.
+
+        Returns:
+            Its location, with the ones before it and why they were passed over.
+
+        Raises:
+            FileNotFoundError: None of them is.
+        """
+        passed_over: list[str] = []
+        for name, source in self.sources.items():
+            reason = source.available()
+            if reason is None:
+                log.info("Weights from %s (%s)", name, source.describe())
+                for skipped in passed_over:
+                    log.info("  not from %s", skipped)
+                return replace(source.resolve(), passed_over=tuple(passed_over))
+            passed_over.append(f"{name}: {reason}")
+        raise FileNotFoundError(
+            "The weights are nowhere at hand. Mend one of these:"
+            + "".join(f"\n  - {reason}" for reason in passed_over)
+        )
+
+    def describe(self) -> str:
+        """All of them, in their order."""
+        return ", else ".join(source.describe() for source in self.sources.values())

@@ -1,0 +1,102 @@
+"""Approximate Likelihood Matching: the student gives each chunk the likelihood that the teacher does."""
+
+import math
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from alm_lightning.likelihood.chunks import merged_ids, passes_threshold, sum_into_chunks
+from alm_lightning.likelihood.signal import Signal
+from alm_lightning.objectives.divergence import _KINDS as KINDS
+from alm_lightning.objectives.divergence import binarised
+from alm_lightning.objectives.objective import Objective
+
+
+class ALM(Objective):
+    r"""Binarised divergence between the likelihoods that both models give to a chunk.
+
+    .. math:: \frac1{|C|} \sum_{c \in C} f(p_c \| q_c) + f(1 - p_c \| 1 - q_c), \quad
+       p_c = e^{L'_T(c) / \tau}, \; q_c = e^{L'_S(c) / \tau}, \; L'(c) = L(c) + b(c)
+
+    Chunks after which the teacher sees no boundary coming, exp(b_T) <= gamma, are merged with those
+    after them. The mean is over the merged chunks.
+
+    Reference: Minixhofer, Vulić and Ponti (2025), arXiv:2503.20083.
+    """
+
+    needs_teacher: ClassVar[bool] = True
+
+    def __init__(self, *, temperature: float, threshold: float, debias: bool, divergence: str):
+        """Sets up the objective.
+
+        Args:
+            temperature: Tau, above 0; `inf` for the limit.
+            threshold: Gamma, in [0, 1); 0 merges nothing.
+            debias: Whether each chunk's likelihood is multiplied by that of a boundary after it.
+            divergence: ``kl``, ``reverse_kl`` or ``tvd``.
+        """
+        super().__init__()
+        temperature = float(temperature)
+        if math.isnan(temperature) or temperature <= 0:
+            raise ValueError(
+                f"objective.alm.temperature is {temperature}: expected a number above 0, or inf. The "
+                "published default is 100, the best published setting 5."
+            )
+        if not 0 <= threshold < 1:
+            raise ValueError(
+                f"objective.alm.threshold is {threshold}: expected a probability in [0, 1). 0 merges "
+                "nothing; the published default is 0.1."
+            )
+        if divergence not in KINDS:
+            raise ValueError(
+                f"objective.alm.divergence is {divergence!r}: expected one of {sorted(KINDS)}."
+            )
+        self.temperature, self.threshold = temperature, threshold
+        self.debias, self.divergence = debias, divergence
+
+    def _passes(self, signal: Signal) -> Bool[Tensor, "batch chunk"]:
+        # only the teacher's mass decides, so that student and teacher are merged alike
+        return passes_threshold(signal.teacher.boundary_logprobs, self.threshold)
+
+    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+        """Number of chunks, after merging.
+
+        Args:
+            signal: The signal; its student may be missing.
+
+        Returns:
+            The count.
+        """
+        ids = merged_ids(self._passes(signal), signal.chunk_mask)
+        return (ids.amax(dim=1) + 1).sum().float()
+
+    def forward(self, signal: Signal) -> Float[Tensor, ""]:
+        """Sum of the divergences of all merged chunks, nats.
+
+        Args:
+            signal: The signal of both sides.
+
+        Returns:
+            The total; 0 with a gradient of 0 where there is no chunk.
+        """
+        passes = self._passes(signal)
+        ids = merged_ids(passes, signal.chunk_mask)
+        is_last = torch.ones_like(passes)
+        is_last[:, :-1] = passes[:, :-1] | ~signal.chunk_mask[:, 1:]
+
+        def merged(side) -> Float[Tensor, "batch chunk"]:
+            # of a merged chunk's boundaries only the last one counts
+            boundary = side.boundary_logprobs.masked_fill(~is_last, 0.0)
+            values = side.chunk_logprobs + boundary if self.debias else side.chunk_logprobs
+            return sum_into_chunks(values, ids, num_chunks=ids.shape[1])
+
+        kept = torch.arange(ids.shape[1], device=ids.device) <= ids.amax(dim=1, keepdim=True)
+        divergences = binarised(
+            merged(signal.teacher)[kept],
+            merged(signal.student)[kept],
+            temperature=self.temperature,
+            kind=self.divergence,
+        )
+        return divergences.sum()

@@ -1,0 +1,45 @@
+"""What every objective is: a total over its own units, and the number of them."""
+
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from alm_lightning.likelihood.signal import Signal
+
+
+class Objective(nn.Module):
+    """A term of the training loss.
+
+    A term returns a sum and, apart from it, the weight to divide it by: the module divides once, by
+    the weight over all ranks and micro-batches, so that no mean depends on how a step was cut.
+
+    Attributes:
+        needs_teacher: Whether the teacher's side of the signal must be there.
+        needs_hidden: Whether hidden states at the ends of chunks must be there, on both sides.
+    """
+
+    needs_teacher: ClassVar[bool] = True
+    needs_hidden: ClassVar[bool] = False
+
+    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+        """Number of units (chunks, tokens) in a batch. Needs no student.
+
+        Args:
+            signal: The signal, the student's side of which may be missing.
+
+        Returns:
+            A count, as a scalar.
+        """
+        raise NotImplementedError
+
+    def forward(self, signal: Signal) -> Float[Tensor, ""]:
+        """The loss, summed over the units of a batch.
+
+        Args:
+            signal: The signal.
+
+        Returns:
+            The total, nats unless the class says otherwise.
+        """
+        raise NotImplementedError

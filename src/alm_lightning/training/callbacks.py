@@ -1,0 +1,122 @@
+"""Callbacks: speed, and a checkpoint before a run is stopped from outside."""
+
+import logging
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+
+from alm_lightning.data.batch import DistillBatch
+
+log = logging.getLogger(__name__)
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held: on the GPU if there is one, else resident.
+
+    Returns:
+        Bytes.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Speed(L.Callback):
+    """Logs bytes of text per second, seconds per step and peak memory."""
+
+    def __init__(self):
+        """Starts without a measurement."""
+        self.train_seconds = 0.0
+        self.num_steps = 0
+        self._started = 0.0
+
+    def on_train_batch_start(self, trainer, pl_module, batch: list[DistillBatch], batch_idx: int):
+        """Starts the clock."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer, pl_module, outputs, batch: list[DistillBatch], batch_idx: int
+    ):
+        """Stops the clock, and logs."""
+        seconds = time.perf_counter() - self._started
+        self.train_seconds += seconds
+        self.num_steps += 1
+        num_bytes = sum(int(part.num_bytes.sum()) for part in batch) * trainer.world_size
+        pl_module.log("speed/bytes_per_second", num_bytes / seconds, prog_bar=True)
+        pl_module.log("speed/seconds_per_step", seconds)
+        pl_module.log("speed/peak_memory_bytes", float(peak_memory_bytes()))
+
+
+class ProgressBar(TQDMProgressBar):
+    """One bar for the run, with short names: ``alm``, not ``train/alm``."""
+
+    def get_metrics(self, trainer, pl_module) -> dict[str, int | str | float]:
+        """The figures beside the bar.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The module.
+
+        Returns:
+            Losses and bytes per second.
+        """
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return {name.rpartition("/")[2]: value for name, value in metrics.items()}
+
+
+class SaveWhenStopped(L.Callback):
+    """SIGTERM and Ctrl-C save a checkpoint at the end of the running step, then stop the run.
+
+    A second Ctrl-C stops at once.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self, *, path: str):
+        """Sets up the callback.
+
+        Args:
+            path: Where the checkpoint goes.
+        """
+        self.path = Path(path)
+        self.stopped_by: str | None = None
+        self._handlers: dict[int, object] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Listens, in place of Lightning's own handlers, which stop in the middle of a step."""
+        self._handlers = {number: signal.getsignal(number) for number in self.SIGNALS}
+        for number in self.SIGNALS:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.stopped_by is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.stopped_by = signal.Signals(number).name
+        log.warning("%s: saving at the end of this step, then stopping.", self.stopped_by)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs, batch, batch_idx: int
+    ) -> None:
+        """Saves and stops, on all ranks at the same step."""
+        stop = self.stopped_by is not None
+        if trainer.world_size > 1:
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        if stop:
+            self.stopped_by = self.stopped_by or "a signal on another rank"
+            trainer.save_checkpoint(self.path)
+            trainer.should_stop = True
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Gives the signals back to whom they belonged."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}

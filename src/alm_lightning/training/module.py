@@ -1,0 +1,180 @@
+"""The LightningModule: wraps student, teacher and objective. It holds no mathematics."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from alm_lightning.data.batch import DistillBatch
+from alm_lightning.metrics.totals import FIELDS, batch_totals, figures
+from alm_lightning.models.pair import Scorer
+from alm_lightning.models.structure import last_block
+from alm_lightning.objectives.combine import Balance
+from alm_lightning.objectives.objective import Objective
+from alm_lightning.training.step import DistillStep, StepResult
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class DistillModule(L.LightningModule):
+    """Distils a frozen teacher into a student.
+
+    Optimization is manual, since one batch of the loader is one optimizer step, cut into
+    micro-batches: the weights that losses are divided by span all of them. A batch of the loader is
+    therefore a list of `DistillBatch`.
+    """
+
+    def __init__(
+        self,
+        *,
+        student: Scorer,
+        teacher: Scorer,
+        objective: Mapping[str, Objective],
+        balance: Balance,
+        optimizer: OptimizerFactory,
+        schedule: Callable[[int], float],
+        gradient_clip: float | None,
+        config: Mapping,
+    ):
+        """Sets up the module.
+
+        Args:
+            student: The student; all of its parameters that require a gradient are trained.
+            teacher: The teacher; frozen here, and kept out of checkpoints.
+            objective: The terms of the loss, by name.
+            balance: How the terms are weighed.
+            optimizer: Makes the optimizer from parameters.
+            schedule: Factor on the learning rate, from the number of steps done.
+            gradient_clip: Largest norm of the gradient; None clips nothing.
+            config: The resolved configuration, as plain containers, stored in checkpoints.
+        """
+        super().__init__()
+        self.automatic_optimization = False
+        self.student = student.model
+        self.objective = nn.ModuleDict(objective)
+        self.balance = balance
+        self.balance.setup(list(objective))
+        self.make_optimizer, self.schedule = optimizer, schedule
+        self.gradient_clip, self.config = gradient_clip, dict(config)
+        self._student_scorer = student
+        # a scorer is no module: Lightning neither trains nor saves nor moves what is in it
+        self._teacher_scorer = teacher
+        teacher.model.requires_grad_(False).eval()
+        self._check_widths()
+        self.last_result: StepResult | None = None
+
+    def _check_widths(self) -> None:
+        if not any(term.needs_hidden for term in self.objective.values()):
+            return
+        models = (self._student_scorer.model, self._teacher_scorer.model)
+        student, teacher = (model.config.get_text_config().hidden_size for model in models)
+        if student != teacher:
+            raise ValueError(
+                f"the hidden states of a student {student} wide can't be compared with those of a "
+                f"teacher {teacher} wide. Take an objective without hidden_states."
+            )
+
+    def setup(self, stage: str) -> None:
+        """Puts the teacher where the student will be."""
+        self._teacher_scorer.to(self.device)
+
+    def on_fit_start(self) -> None:
+        """Binds the step to the devices and ranks of this run."""
+        self._teacher_scorer.to(self.device)
+        # fit leaves a model from from_pretrained in eval mode; nothing here has dropout to miss,
+        # but a student that has must be trained with it
+        self.student.train()
+        self.step = DistillStep(
+            student=self._student_scorer,
+            teacher=self._teacher_scorer,
+            terms=dict(self.objective),
+            balance=self.balance,
+            compared_at=last_block(self.student),
+            reduce=self._sum_over_ranks,
+            backward=self.manual_backward,
+            # DDP averages gradients over ranks, and totals are to be added up
+            scale=float(self.trainer.world_size),
+        )
+
+    def _sum_over_ranks(self, value: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(value.detach().clone(), reduce_op="sum")
+
+    def training_step(self, batches: list[DistillBatch], batch_idx: int) -> None:
+        """One optimizer step."""
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.last_result = self.step(batches)
+        if self.gradient_clip is not None:
+            norm = nn.utils.clip_grad_norm_(self.trained_parameters(), self.gradient_clip)
+            self.log("train/gradient_norm", norm)
+        optimizer.step()
+        self.lr_schedulers().step()
+        self._log_step(self.last_result)
+
+    def _log_step(self, result: StepResult) -> None:
+        for name, value in result.losses.items():
+            self.log(f"train/{name}", value, prog_bar=True)
+            self.log(f"train/balance_{name}", result.balance[name])
+            self.log(f"chunks/weight_{name}", result.weights[name])
+        self.log("train/loss", result.total)
+        self.log("train/lr", self.lr_schedulers().get_last_lr()[0])
+
+    def on_validation_epoch_start(self) -> None:
+        """Starts the totals of each evaluation set."""
+        self._totals: dict[int, Float[Tensor, " field"]] = {}
+
+    def validation_step(
+        self, batches: list[DistillBatch], batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Adds a batch to the totals of its evaluation set."""
+        for batch in batches:
+            totals = batch_totals(batch, self._student_scorer(batch), self._teacher_scorer(batch))
+            before = self._totals.get(dataloader_idx, torch.zeros_like(totals))
+            self._totals[dataloader_idx] = before + totals
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs exact figures over all batches and ranks."""
+        names = self.trainer.datamodule.evaluation_names
+        for index, name in enumerate(names):
+            empty = torch.zeros(len(FIELDS), dtype=torch.float64, device=self.device)
+            totals = self._sum_over_ranks(self._totals.get(index, empty))
+            for figure, value in figures(totals).items():
+                self.log(f"val/{name}/{figure}", value)
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """The student's parameters that are trained.
+
+        Returns:
+            Those that require a gradient.
+        """
+        return [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+
+    def configure_optimizers(self) -> dict:
+        """The optimizer and the learning rate's schedule."""
+        optimizer = self.make_optimizer(self.trained_parameters())
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule}}
+
+    def transfer_batch_to_device(
+        self, batch: list[DistillBatch], device: torch.device, dataloader_idx: int
+    ) -> list[DistillBatch]:
+        """Moves the micro-batches of a step."""
+        return [part.to(device, non_blocking=True) for part in batch]
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Leaves frozen weights out: they are rebuilt from their source, and are half of the size."""
+        frozen = {
+            f"student.{name}" for name, p in self.student.named_parameters() if not p.requires_grad
+        }
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {k: v for k, v in state.items() if k not in frozen}
+        checkpoint["config"] = self.config
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Completes the weights with the frozen ones, so that loading can stay strict."""
+        own = self.state_dict()
+        missing = own.keys() - checkpoint["state_dict"].keys()
+        frozen = {f"student.{n}" for n, p in self.student.named_parameters() if not p.requires_grad}
+        checkpoint["state_dict"] |= {name: own[name] for name in missing & frozen}

@@ -1,0 +1,173 @@
+"""One optimizer step's worth of arithmetic: global weights, balanced terms, gradients."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from alm_lightning.data.batch import DistillBatch
+from alm_lightning.likelihood.signal import SideSignal, Signal
+from alm_lightning.models.pair import Scorer
+from alm_lightning.objectives.combine import Balance
+from alm_lightning.objectives.objective import Objective
+
+Reduce = Callable[[Tensor], Tensor]
+"""Sum of a tensor over all ranks."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step reports, over all ranks and micro-batches.
+
+    Attributes:
+        losses: Value of each term.
+        balance: Weight of each term.
+        weights: Number of units of each term (chunks, tokens).
+    """
+
+    losses: Mapping[str, Float[Tensor, ""]]
+    balance: Mapping[str, Float[Tensor, ""]]
+    weights: Mapping[str, Float[Tensor, ""]]
+
+    @property
+    def total(self) -> Float[Tensor, ""]:
+        """The balanced sum of the terms."""
+        return sum(self.balance[name] * value for name, value in self.losses.items())
+
+
+class DistillStep:
+    """Gradients of one optimizer step, whatever the number of ranks and micro-batches.
+
+    The teacher goes first, over all micro-batches: what divides each term (merged chunks, tokens) and
+    what scales the hidden states must be known for the whole step before the first gradient is. With
+    several micro-batches and a balance that asks for gradient norms, the student's forward pass runs
+    twice: the norms are those of the whole step, not of its first micro-batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        student: Scorer,
+        teacher: Scorer,
+        terms: Mapping[str, Objective],
+        balance: Balance,
+        compared_at: nn.Module,
+        reduce: Reduce,
+        backward: Callable[[Float[Tensor, ""]], None],
+        scale: float,
+    ):
+        """Sets up the step.
+
+        Args:
+            student: The student.
+            teacher: The teacher; not called where no term needs it.
+            terms: The objective, by name.
+            balance: How the terms are weighed.
+            compared_at: The layer at whose parameters gradients of the terms are compared.
+            reduce: Sum over ranks.
+            backward: How a loss is backpropagated.
+            scale: What to multiply losses with so that the gradients of all ranks add up: the
+                number of ranks where their gradients are averaged.
+        """
+        self.student, self.teacher = student, teacher
+        self.terms, self.balance = terms, balance
+        self.parameters = [p for p in compared_at.parameters() if p.requires_grad]
+        self.reduce, self.backward, self.scale = reduce, backward, scale
+        self.needs_teacher = any(term.needs_teacher for term in terms.values())
+        self.needs_hidden = any(term.needs_hidden for term in terms.values())
+
+    def __call__(self, batches: Sequence[DistillBatch]) -> StepResult:
+        """Adds the gradients of a step to the student's parameters.
+
+        Args:
+            batches: This rank's micro-batches.
+
+        Returns:
+            Losses and weights, over all ranks and micro-batches.
+        """
+        signals = self._without_student(batches)
+        weights = {
+            name: self.reduce(sum(term.weight(signal) for signal in signals)).clamp_min(1.0)
+            for name, term in self.terms.items()
+        }
+        # the only micro-batch's graph serves twice; those of several would not fit at once
+        kept = [self._totals(batches[0], signals[0])] if len(batches) == 1 else None
+        measured = ({}, {})
+        if self.balance.needs_norms:
+            measured = self._measure(kept or map(self._totals, batches, signals), weights)
+        balance = self.balance(*measured)
+        losses = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        for totals in kept or map(self._totals, batches, signals):
+            loss = sum(balance[name] * total / weights[name] for name, total in totals.items())
+            self.backward(loss * self.scale)
+            losses = {name: losses[name] + total.detach() for name, total in totals.items()}
+        losses = {name: self.reduce(total) / weights[name] for name, total in losses.items()}
+        return StepResult(losses, balance, weights)
+
+    def _without_student(self, batches: Sequence[DistillBatch]) -> list[Signal]:
+        """The signal of each micro-batch as far as it does not depend on the student."""
+        sides = [self._teacher_side(batch) for batch in batches]
+        mean_square = self._mean_square(batches, sides) if self.needs_hidden else None
+        return [
+            Signal(
+                student=None,
+                teacher=side,
+                chunk_mask=batch.chunk_mask,
+                target_mask=_target_mask(batch),
+                teacher_mean_square=mean_square,
+            )
+            for batch, side in zip(batches, sides, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _teacher_side(self, batch: DistillBatch) -> SideSignal | None:
+        if not self.needs_teacher:
+            return None
+        return self.teacher(batch, keep_hidden=self.needs_hidden)
+
+    def _mean_square(
+        self, batches: Sequence[DistillBatch], sides: Sequence[SideSignal]
+    ) -> Float[Tensor, " hidden"]:
+        """Mean square of each channel of the teacher at the ends of all chunks of the step."""
+        squares = sum(
+            side.hidden[batch.chunk_mask].square().sum(dim=0)
+            for batch, side in zip(batches, sides, strict=True)
+        )
+        chunks = sum(batch.chunk_mask.sum() for batch in batches).float()
+        return self.reduce(squares) / self.reduce(chunks).clamp_min(1.0)
+
+    def _totals(self, batch: DistillBatch, signal: Signal) -> dict[str, Float[Tensor, ""]]:
+        """Every term's total over one micro-batch, with its graph."""
+        side = self.student(batch, keep_hidden=self.needs_hidden)
+        complete = replace(signal, student=side)
+        return {name: term(complete) for name, term in self.terms.items()}
+
+    def _measure(
+        self,
+        parts: Iterable[Mapping[str, Float[Tensor, ""]]],
+        weights: Mapping[str, Float[Tensor, ""]],
+    ) -> tuple[dict[str, Float[Tensor, ""]], dict[str, Float[Tensor, ""]]]:
+        """Value of each term, and norm of its gradient at the compared layer, over the whole step."""
+        losses = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        gradients = {name: None for name in weights}
+        for totals in parts:
+            for name, total in totals.items():
+                losses[name] = losses[name] + total.detach()
+                found = torch.autograd.grad(
+                    total, self.parameters, retain_graph=True, materialize_grads=True
+                )
+                flat = torch.cat([gradient.flatten() for gradient in found]) / weights[name]
+                gradients[name] = flat if gradients[name] is None else gradients[name] + flat
+        return (
+            {name: self.reduce(loss) / weights[name] for name, loss in losses.items()},
+            {name: self.reduce(gradient).norm() for name, gradient in gradients.items()},
+        )
+
+
+def _target_mask(batch: DistillBatch) -> Bool[Tensor, "batch student_pos"]:
+    """True for a student token that is predicted: all but the first and padding."""
+    mask = batch.student_mask.clone()
+    mask[:, 0] = False
+    return mask

@@ -1,0 +1,271 @@
+import inspect
+
+import pytest
+import torch
+from torch import Tensor
+
+from alm_lightning.likelihood import blocks
+from alm_lightning.likelihood.linear import linear_log_likelihood
+
+NUM_TOKENS, WIDTH = 37, 8
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Blocks so small that every test crosses several, ragged ones included."""
+    monkeypatch.setitem(blocks.BLOCK_SIZES, "cpu", (4, 7))
+
+
+def naive(hidden, weight, targets, boundary_ids=None, bias=None, softcap=None, num_tokens=None):
+    logits = hidden @ weight.T
+    if bias is not None:
+        logits = logits + bias
+    if softcap is not None:
+        logits = softcap * (logits / softcap).tanh()
+    logprobs = logits[..., :num_tokens].log_softmax(-1)
+    target_logprobs = logprobs.gather(-1, targets[..., None].long()).squeeze(-1)
+    if boundary_ids is None:
+        return target_logprobs, None
+    return target_logprobs, logprobs[..., boundary_ids].logsumexp(-1)
+
+
+def make(lead=(3, 5), dtype=torch.float32, scale=1.0):
+    generator = torch.Generator().manual_seed(1)
+    options = {"generator": generator, "dtype": torch.float64}
+    return {
+        "hidden": (torch.randn(*lead, WIDTH, **options) * scale).to(dtype).requires_grad_(),
+        "weight": torch.randn(NUM_TOKENS, WIDTH, **options).to(dtype).requires_grad_(),
+        "targets": torch.randint(NUM_TOKENS - 5, lead, generator=generator),
+    }
+
+
+def assert_same(inputs: dict, *, rtol: float = 1e-5, **options) -> None:
+    """Values and gradients against the naive computation, which is made in float64."""
+    results = linear_log_likelihood(**inputs, **options)
+    doubles = {
+        name: value.detach().double().requires_grad_(value.requires_grad)
+        if isinstance(value, Tensor) and value.is_floating_point()
+        else value
+        for name, value in (inputs | options).items()
+    }
+    expected = naive(**doubles)
+    losses = []
+    for result, reference in zip(results, expected, strict=True):
+        if reference is None:
+            assert result is None
+            continue
+        assert result.dtype == torch.float32
+        assert bool((result <= 0).all())
+        torch.testing.assert_close(result.double(), reference, rtol=rtol, atol=1e-6)
+        weights = torch.linspace(-1, 2, reference.numel()).view(reference.shape)
+        losses.append(((weights * result).sum(), (weights * reference).sum()))
+    ours, theirs = (sum(each) for each in zip(*losses, strict=True))
+    given = inputs | options
+    names = [n for n, v in given.items() if isinstance(v, Tensor) and v.requires_grad]
+    gradients = torch.autograd.grad(ours, [given[n] for n in names])
+    references = torch.autograd.grad(theirs, [doubles[n] for n in names])
+    for name, gradient, reference in zip(names, gradients, references, strict=True):
+        assert gradient.dtype == given[name].dtype
+        scale = float(reference.abs().max()) if reference.numel() else 0.0
+        torch.testing.assert_close(gradient.double(), reference, rtol=rtol, atol=rtol * scale)
+
+
+BOUNDARY_IDS = torch.tensor([30, 2, 3, 17, 8, 9, 25, 11, 0, 31])
+
+
+@pytest.mark.parametrize("lead", [(), (1,), (13,), (3, 5), (2, 3, 2)])
+@pytest.mark.parametrize("boundary_ids", [None, BOUNDARY_IDS])
+def test_values_and_gradients(lead, boundary_ids):
+    assert_same(make(lead), boundary_ids=boundary_ids)
+
+
+@pytest.mark.parametrize("boundary_ids", [None, BOUNDARY_IDS])
+@pytest.mark.parametrize("softcap", [None, 3.0, 30])
+@pytest.mark.parametrize("num_tokens", [None, NUM_TOKENS - 5])
+def test_bias_softcap_and_padding_rows(boundary_ids, softcap, num_tokens):
+    bias = torch.linspace(-2, 2, NUM_TOKENS).requires_grad_()
+    options = {"bias": bias, "softcap": softcap, "num_tokens": num_tokens}
+    assert_same(make(), boundary_ids=boundary_ids, **options)
+
+
+def test_padding_rows_get_no_gradient():
+    inputs = make()
+    target_logprobs, _ = linear_log_likelihood(**inputs, num_tokens=NUM_TOKENS - 5)
+    target_logprobs.sum().backward()
+    assert not bool(inputs["weight"].grad[-5:].any())
+    assert bool(inputs["weight"].grad[:-5].any(1).all())
+
+
+@pytest.mark.parametrize("only", ["hidden", "weight"])
+def test_frozen_inputs_get_no_gradient(only):
+    inputs = make()
+    for name in {"hidden", "weight"} - {only}:
+        inputs[name].requires_grad_(False)
+    assert_same(inputs, boundary_ids=BOUNDARY_IDS)
+
+
+def test_nothing_is_kept_where_no_gradient_is_needed():
+    with torch.no_grad():
+        results = linear_log_likelihood(**make(), boundary_ids=BOUNDARY_IDS)
+    assert all(each.grad_fn is None for each in results)
+
+
+def test_one_result_alone_has_the_right_gradient():
+    inputs = make()
+    _, boundary = linear_log_likelihood(**inputs, boundary_ids=BOUNDARY_IDS)
+    _, expected = naive(**inputs, boundary_ids=BOUNDARY_IDS)
+    sources = (inputs["hidden"], inputs["weight"])
+    gradients = torch.autograd.grad(boundary.sum(), sources)
+    references = torch.autograd.grad(expected.sum(), sources)
+    torch.testing.assert_close(gradients, references, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_gradcheck(softcap):
+    inputs = make((5,), torch.float64)
+    bias = torch.linspace(-1, 1, NUM_TOKENS, dtype=torch.float64).requires_grad_()
+
+    def function(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        return linear_log_likelihood(
+            hidden,
+            weight,
+            inputs["targets"],
+            boundary_ids=BOUNDARY_IDS,
+            bias=bias,
+            softcap=softcap,
+            num_tokens=NUM_TOKENS - 2,
+        )
+
+    assert function(inputs["hidden"], inputs["weight"], bias)[0].dtype == torch.float64
+    assert torch.autograd.gradcheck(function, (inputs["hidden"], inputs["weight"], bias))
+
+
+def test_autocast_changes_nothing():
+    def run() -> list[Tensor]:
+        inputs = make(scale=4.0)
+        results = linear_log_likelihood(**inputs, boundary_ids=BOUNDARY_IDS)
+        loss = sum(each.sum() for each in results)
+        return [*results, *torch.autograd.grad(loss, (inputs["hidden"], inputs["weight"]))]
+
+    plain = run()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under_autocast = run()
+    for each, other in zip(plain, under_autocast, strict=True):
+        assert torch.equal(each, other)
+
+
+@pytest.mark.parametrize("weight_dtype", [torch.float32, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(weight_dtype):
+    inputs = make()
+    inputs["hidden"] = inputs["hidden"].detach().bfloat16().requires_grad_()
+    inputs["weight"] = inputs["weight"].detach().to(weight_dtype).requires_grad_()
+    results = linear_log_likelihood(**inputs, boundary_ids=BOUNDARY_IDS)
+    floats = inputs | {n: inputs[n].detach().float().requires_grad_() for n in ("hidden", "weight")}
+    expected = linear_log_likelihood(**floats, boundary_ids=BOUNDARY_IDS)
+    sums = []
+    for result, reference in zip(results, expected, strict=True):
+        assert torch.equal(result, reference)
+        sums.append((result.sum(), reference.sum()))
+    ours, theirs = (sum(each) for each in zip(*sums, strict=True))
+    ours.backward()
+    theirs.backward()
+    for name in ("hidden", "weight"):
+        # rounded once, at the very end
+        assert torch.equal(inputs[name].grad, floats[name].grad.to(inputs[name].dtype))
+
+
+@pytest.mark.parametrize("lead", [(0,), (2, 0)])
+def test_no_rows(lead):
+    inputs = make(lead)
+    target, boundary = linear_log_likelihood(**inputs, boundary_ids=BOUNDARY_IDS)
+    assert target.shape == boundary.shape == lead
+    (target.sum() + boundary.sum()).backward()
+    assert inputs["hidden"].grad.shape == (*lead, WIDTH)
+    assert not bool(inputs["weight"].grad.any())
+
+
+def test_inputs_need_not_be_contiguous():
+    inputs = make((5, 3))
+    inputs["hidden"] = inputs["hidden"].detach().transpose(0, 1).requires_grad_()
+    inputs["targets"] = inputs["targets"].T
+    inputs["weight"] = inputs["weight"].detach().T.contiguous().T.requires_grad_()
+    assert_same(inputs, boundary_ids=BOUNDARY_IDS[::2])
+
+
+@pytest.mark.parametrize("gap", [30.0, 200.0, 5000.0])
+def test_tiny_boundary_mass_is_exact(gap):
+    # logit 0 on the boundary's two tokens, `gap` on one other: mass 2 / (2 + e^gap + 1)
+    weight = torch.tensor([[0.0], [0.0], [gap], [0.0]]).requires_grad_()
+    hidden = torch.tensor([[1.0]]).requires_grad_()
+    boundary_ids = torch.tensor([0, 1])
+    target, boundary = linear_log_likelihood(
+        hidden, weight, torch.tensor([1]), boundary_ids=boundary_ids
+    )
+    assert boundary.item() == pytest.approx(-gap + torch.tensor(2.0).log().item(), rel=1e-6)
+    assert target.item() == pytest.approx(-gap, rel=1e-6)
+    boundary.sum().backward()
+    # p_B - p: a half each on the boundary, minus one on the sure token
+    torch.testing.assert_close(weight.grad[:, 0], torch.tensor([0.5, 0.5, -1.0, 0.0]))
+
+
+def test_sure_tokens_and_boundaries_keep_their_digits():
+    weight = torch.tensor([[30.0], [16.0]], requires_grad=True)
+    target, boundary = linear_log_likelihood(
+        torch.ones(1, 1), weight, torch.tensor([0]), boundary_ids=torch.tensor([0])
+    )
+    exact = -torch.tensor(-14.0, dtype=torch.float64).exp().log1p().item()
+    assert boundary.item() == pytest.approx(exact, rel=1e-6)
+    # 30 - logsumexp would be 0 or a multiple of 2e-6
+    assert target.item() == pytest.approx(exact, rel=0.1)
+    boundary.sum().backward()
+    assert weight.grad[0].item() == pytest.approx(-exact, rel=1e-5)
+
+
+def test_subset_that_is_empty_or_everything():
+    inputs = make()
+    _, nothing = linear_log_likelihood(**inputs, boundary_ids=torch.tensor([], dtype=torch.long))
+    assert bool((nothing == -torch.inf).all())
+    target, everything = linear_log_likelihood(**inputs, boundary_ids=torch.arange(NUM_TOKENS))
+    assert not bool(everything.any())
+    (gradient,) = torch.autograd.grad((target + everything).sum(), inputs["weight"])
+    (expected,) = torch.autograd.grad(naive(**inputs)[0].sum(), inputs["weight"])
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_tokens_that_a_bias_forbids():
+    bias = torch.zeros(NUM_TOKENS)
+    bias[:20] = -torch.inf  # whole blocks of them, and the first ones visited
+    inputs = make()
+    inputs["targets"] = inputs["targets"].clamp_min(20)
+    assert_same(inputs, bias=bias, boundary_ids=torch.tensor([1, 2, 21]))
+
+
+def test_block_sizes_change_nothing(monkeypatch):
+    def run() -> list[Tensor]:
+        inputs = make()
+        results = linear_log_likelihood(**inputs, boundary_ids=BOUNDARY_IDS, softcap=5.0)
+        loss = sum(each.sum() for each in results)
+        return [*results, *torch.autograd.grad(loss, (inputs["hidden"], inputs["weight"]))]
+
+    small = run()
+    monkeypatch.setitem(blocks.BLOCK_SIZES, "cpu", (1024, 2048))
+    torch.testing.assert_close(run(), small, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden": torch.zeros(3, 5, WIDTH + 1)}, "hidden has 9 channels, but weight has 8"),
+        ({"targets": torch.zeros(3, 4, dtype=torch.long)}, r"shape \(3, 4\), expected \(3, 5\)"),
+        ({"bias": torch.zeros(4)}, r"bias has shape \(4,\), expected \(37,\)"),
+        ({"num_tokens": 38}, "num_tokens is 38, expected 1 to 37"),
+        ({"targets": torch.full((3, 5), -100)}, "targets range from -100 to -100.*0 to 36"),
+        ({"targets": torch.full((3, 5), 36), "num_tokens": 36}, "targets range from 36 to 36"),
+        ({"boundary_ids": torch.tensor([1, 37])}, "boundary_ids range from 1 to 37"),
+        ({"boundary_ids": torch.tensor([1, 4, 1])}, "boundary_ids hold 3 ids, of which 2 differ"),
+    ],
+)
+def test_errors_name_what_was_given_and_expected(changes, message):
+    # without the annotations' own check, which tests alone have
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(linear_log_likelihood)(**make() | changes)

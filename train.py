@@ -1,0 +1,16 @@
+"""Trains a student: `python train.py [experiment=...] [group=option] [key=value]`; see conf/."""
+
+import hydra
+from omegaconf import DictConfig
+
+from alm_lightning.app.train import train
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float:
+    """Runs one experiment; a sweep gets its held-out bits per byte."""
+    return train(cfg)["bits_per_byte"]["student_after"]
+
+
+if __name__ == "__main__":
+    main()
