@@ -24,12 +24,10 @@ from alm_lightning.likelihood.linear import linear_log_likelihood
 def naive(
     hidden: Tensor, weight: Tensor, targets: Tensor, boundary_ids: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Whole logits, whole log-softmax, and a mask for the boundary, under autograd."""
+    """Whole logits and whole log-softmax, under autograd."""
     logprobs = (hidden.float() @ weight.float().T).log_softmax(-1)
-    is_rest = torch.ones(len(weight), dtype=torch.bool)
-    is_rest[boundary_ids] = False
-    # masked_fill: index_select of half the columns is slower, its backward above all
-    boundary_logprobs = logprobs.masked_fill(is_rest, -torch.inf).logsumexp(-1)
+    # index_select: the fastest of the plain ways to the subset (against indexing and a mask)
+    boundary_logprobs = logprobs.index_select(1, boundary_ids).logsumexp(-1)
     return logprobs.gather(1, targets[:, None]).squeeze(1), boundary_logprobs
 
 

@@ -1,0 +1,11 @@
+"""Cross-tokenizer distillation in PyTorch: Approximate Likelihood Matching.
+
+Public surface: `load_tokenizer`, `align_text`. A folder is a station of the journey, in this order:
+corpus, tokenization, alignment, data, models, likelihood, objectives, metrics, training, export,
+evaluation, app.
+"""
+
+from alm_lightning.alignment.text import AlignedText, align_text
+from alm_lightning.tokenization.load import load_tokenizer
+
+__all__ = ["AlignedText", "align_text", "load_tokenizer"]

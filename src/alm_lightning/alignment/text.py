@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -12,6 +12,7 @@ from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.tokenization.view import TokenizerView
 
 
+@runtime_checkable
 class ChunkSelection(Protocol):
     """Which common boundaries bound chunks: `Finest`, `Whitespace`."""
 

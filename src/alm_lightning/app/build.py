@@ -138,6 +138,7 @@ def build_data(
         num_steps=cfg.budget.steps,
         evaluation_windows=cfg.budget.evaluation_windows,
         seed=cfg.seed,
+        validate_during_fit=cfg.budget.validate_every is not None,
         num_workers=cfg.num_workers,
     )
 

@@ -64,6 +64,8 @@ def quiet_warnings() -> None:
         ".*does not have many workers.*",  # pairing takes a hundredth of a step
         ".*Experiment logs directory .* exists and is not empty.*",  # Hydra made it a second ago
         ".*Checkpoint directory .* exists and is not empty.*",
-        ".*infinite.*val_check_interval.*",
+        ".*You have overridden `transfer_batch_to_device`.*",  # batches are the module's own
     ):
         warnings.filterwarnings("ignore", message=message)
+    # which accelerators are absent, and advertisements
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)

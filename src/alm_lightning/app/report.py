@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from alm_lightning.app.hydra_callbacks import task_overrides
 from alm_lightning.app.versions import versions
 from alm_lightning.data.datamodule import DistillDataModule
 from alm_lightning.training.callbacks import Speed, peak_memory_bytes
@@ -123,6 +124,7 @@ def make_summary(
 
     return {
         "experiment": cfg.name,
+        "overrides": task_overrides(),
         "seed": cfg.seed,
         "steps": trainer.global_step,
         "seconds": {

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from alm_lightning.corpus.document import Document
@@ -30,6 +31,7 @@ class DistillDataModule(L.LightningDataModule):
         num_steps: int,
         evaluation_windows: int,
         seed: int,
+        validate_during_fit: bool,
         num_workers: int,
     ):
         """Sets up the data.
@@ -44,12 +46,14 @@ class DistillDataModule(L.LightningDataModule):
             num_steps: Optimizer steps of the run.
             evaluation_windows: The most windows of each evaluation set, spread evenly over it.
             seed: Seed of the order.
+            validate_during_fit: Whether the evaluation sets are evaluated on within a run as well.
             num_workers: Processes that pair and collate; 0 does it in this one.
         """
         super().__init__()
         self.pairing, self.collator = pairing, collator
         self.batch_size, self.num_steps = batch_size, num_steps
         self.seed, self.num_workers = seed, num_workers
+        self.validate_during_fit = validate_during_fit
         self.train = dataset(train, pairing=pairing)
         whole = {name: AllWindows(docs, pairing=pairing) for name, docs in evaluation.items()}
         self.coverage = {name: windows.coverage for name, windows in whole.items()}
@@ -78,6 +82,8 @@ class DistillDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader]:
         """Batches of each evaluation set; each rank has its own share, none twice."""
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.validate_during_fit:
+            return []
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         size = self.collator.micro_batch_size
         loaders = []

@@ -10,7 +10,7 @@ USAGE = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "path/to/this/folder"
-tokenizer = AutoTokenizer.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder{distrust})
 model = AutoModelForCausalLM.from_pretrained(folder{trust})
 
 inputs = tokenizer("The capital of France is", return_tensors="pt")
@@ -56,15 +56,19 @@ def model_card(
         *(f"  - {tag}" for tag in tags),
         "---",
     ]
-    trust = ", trust_remote_code=True" if is_byte_model else ""
-    usage = USAGE.format(trust=trust, new_tokens=200 if is_byte_model else 50)
+    usage = USAGE.format(
+        trust=", trust_remote_code=True" if is_byte_model else "",
+        # without a word, AutoTokenizer reads the model's config first, and asks about its code
+        distrust=", trust_remote_code=False" if is_byte_model else "",
+        new_tokens=200 if is_byte_model else 50,
+    )
     note = (
         "The model reads and writes bytes: ids 0 to 255 are bytes of UTF-8, special tokens follow. "
-        "Its code lies in this folder, so `trust_remote_code=True` is needed; the tokenizer needs "
-        "none.\n"
+        "Its code lies in this folder, so the model needs `trust_remote_code=True`; the tokenizer "
+        "is a stock one.\n"
     )
     sections = [
-        "\n".join(front),
+        "\n".join(front) + "\n",
         f"# {title}\n\n{how_made.strip()}\n",
         f"## Usage\n\n{note + chr(10) if is_byte_model else ''}{usage}",
         f"## Figures\n\n{_table('figure', figures)}",

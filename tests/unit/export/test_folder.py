@@ -44,17 +44,20 @@ READER = """
 import sys
 sys.modules["alm_lightning"] = None
 import json, torch
+from pathlib import Path
 from transformers import AutoModelForCausalLM, AutoTokenizer
 torch.set_num_threads(1)
 cases = []
-for folder, trust in json.loads(sys.argv[1]):
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=trust, dtype="float32")
+for folder in json.loads(sys.argv[1]):
+    assert AutoTokenizer.from_pretrained(folder)("é").input_ids == [256, 0xC3, 0xA9]
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
     inputs = tokenizer([sys.argv[2], "a"], return_tensors="pt", padding=True)
     logits = model(**tokenizer(sys.argv[2], return_tensors="pt")).logits
     output = model.generate(**inputs, max_new_tokens=20, do_sample=False)
-    cases.append({"logits": logits.tolist(), "output": output.tolist(), "kind": type(model).__module__})
-print(json.dumps(cases))
+    home = type(model).__module__
+    cases.append({"logits": logits.tolist(), "output": output.tolist(), "home": home})
+Path(sys.argv[3]).write_text(json.dumps(cases))
 """
 
 
@@ -93,18 +96,20 @@ def exported(tmp_path_factory):
 
 
 def test_another_process_reads_it_without_this_project(exported, tmp_path):
-    folders = json.dumps([[str(path), True] for _, path in exported.values()])
+    folders = json.dumps([str(path) for _, path in exported.values()])
     run = subprocess.run(
-        [sys.executable, "-I", "-c", READER, folders, TEXT],
+        [sys.executable, "-I", "-c", READER, folders, TEXT, str(tmp_path / "read.json")],
         capture_output=True,
         text=True,
         check=False,
+        stdin=subprocess.DEVNULL,
         env={"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin"},
     )
     assert run.returncode == 0, run.stderr
-    for (student, _), case in zip(exported.values(), json.loads(run.stdout), strict=True):
+    cases = json.loads((tmp_path / "read.json").read_text())
+    for (student, _), case in zip(exported.values(), cases, strict=True):
         student.eval()
-        assert case["kind"].startswith("transformers_modules")
+        assert case["home"].startswith("transformers_modules")
         inputs = byte_tokenizer_of()([TEXT, "a"], return_tensors="pt", padding=True)
         ids = torch.tensor([[256, *TEXT.encode()]])
         torch.testing.assert_close(
@@ -115,7 +120,7 @@ def test_another_process_reads_it_without_this_project(exported, tmp_path):
 
 
 def test_folder_holds_what_it_should_and_no_more(exported):
-    student, path = exported["gemma3"]
+    _, path = exported["gemma3"]
     assert {f.name for f in path.iterdir()} == {
         *("README.md", "config.json", "generation_config.json", "model.safetensors"),
         *("byte_lm.py", "byte_config.py", "byte_expansion.py"),
@@ -167,7 +172,7 @@ def test_a_plain_student_becomes_a_plain_folder(tmp_path, tied):
 def test_nothing_is_ever_written_over(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x/mine").write_text("mine")
-    with pytest.raises(FileExistsError, match="x exists.* Choose another folder"):
+    with pytest.raises(FileExistsError, match=r"x exists.* Choose another folder"):
         export_folder(
             byte_student_of("llama"),
             byte_tokenizer_of(),
@@ -214,10 +219,11 @@ def test_card_is_markdown_with_a_front_matter():
         is_byte_model=True,
     )
     assert card.startswith('---\nbase_model: "google/gemma-3-270m"\n')
-    assert "  - byte-level\n---\n\n# Bytes\n" in card or "  - byte-level\n---\n# Bytes\n" in card
+    assert "  - byte-level\n---\n\n# Bytes\n\nBy distillation.\n" in card
     assert "| bits per byte | 1.235 |" in card
     assert "| note | a \\| b c |" in card
-    assert "from_pretrained(folder, trust_remote_code=True)" in card
+    assert "AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)" in card
+    assert "AutoTokenizer.from_pretrained(folder, trust_remote_code=False)" in card
     assert "Gemma's terms of use apply." in card
     plain = model_card(
         title="Plain",

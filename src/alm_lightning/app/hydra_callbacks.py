@@ -1,0 +1,114 @@
+"""What happens around Hydra's runs: nothing is written over, and a sweep leaves one table."""
+
+import json
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = {
+    "bits_per_byte.teacher": "bpb teacher",
+    "bits_per_byte.student_before": "bpb before",
+    "bits_per_byte.student_after": "bpb after",
+    "bits_per_byte_other.student_after": "bpb after, other domain",
+    "chunk_difference.after": "|log p_T - log p_S|",
+    "seconds.per_step": "s a step",
+}
+
+
+class RefuseExistingFolder(Callback):
+    """Ends a run whose output folder exists, before Hydra writes a byte into it."""
+
+    def on_run_start(self, config: DictConfig, **kwargs) -> None:
+        """Checks the folder of a single run."""
+        refuse_existing(Path(config.hydra.run.dir))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
+        """Checks the folder of a sweep."""
+        refuse_existing(Path(config.hydra.sweep.dir))
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuses an output folder that exists.
+
+    Args:
+        folder: Where a run is to write.
+
+    Raises:
+        FileExistsError: If there is anything.
+    """
+    if folder.exists():
+        raise FileExistsError(
+            f"the output folder {folder} exists, and a run never writes over another. Give a new "
+            "hydra.run.dir (or hydra.sweep.dir), or leave it to its default, which holds the time."
+        )
+
+
+class SweepTable(Callback):
+    """After a multirun: one table over its runs, on the screen and as sweep.json and sweep.md."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs) -> None:
+        """Collects the summaries of the runs."""
+        folder = Path(config.hydra.sweep.dir)
+        rows = sweep_rows(folder)
+        with (folder / "sweep.json").open("x", encoding="utf-8") as file:
+            json.dump(rows, file, indent=2)
+        (folder / "sweep.md").write_text(markdown(rows), encoding="utf-8")
+        table = Table(title=f"{len(rows)} runs in {folder}", title_justify="left")
+        for name in rows[0] if rows else []:
+            table.add_column(name, justify="left" if name == "overrides" else "right")
+        for row in rows:
+            table.add_row(*map(_cell, row.values()))
+        Console().print(table)
+
+
+def sweep_rows(folder: Path) -> list[dict[str, str | float]]:
+    """One row for each finished run of a sweep.
+
+    Args:
+        folder: The sweep's folder, with one folder a run.
+
+    Returns:
+        Overrides and figures, in the order of the runs.
+    """
+    paths = sorted(folder.glob("*/summary.json"), key=lambda path: int(path.parent.name))
+    rows = []
+    for path in paths:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        row: dict[str, str | float] = {"overrides": ", ".join(summary["overrides"])}
+        for name, title in COLUMNS.items():
+            group, _, key = name.partition(".")
+            row[title] = summary[group][key]
+        rows.append(row)
+    return rows
+
+
+def markdown(rows: list[dict[str, str | float]]) -> str:
+    """A table in Markdown.
+
+    Args:
+        rows: From `sweep_rows`.
+
+    Returns:
+        The table, empty without rows.
+    """
+    if not rows:
+        return ""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_cell(v) for v in r.values()] for r in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.3f}"
+
+
+def task_overrides() -> list[str]:
+    """What the command line of this run says beyond the defaults.
+
+    Returns:
+        Overrides, as they were typed; empty outside of Hydra.
+    """
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

@@ -1,0 +1,150 @@
+"""The softmax of a linear layer, block by block: running sums forward, the logits again backward.
+
+Of [position x vocabulary] numbers, a maximum and a sum of exponentials per position and part of
+the vocabulary are kept. `linear` is the door to this room.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from alm_lightning.likelihood.blocks import BOUNDARY, REST, LogitBlocks, VocabularyOrder
+
+
+class LinearLogLikelihood(torch.autograd.Function):
+    """Target log-probabilities and boundary log-masses: one pass over the blocks each way.
+
+    The vocabulary is the outer loop: a slice of the weight (gathered, cast) and of its gradient is
+    then touched once, however many rows there are.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Float[Tensor, "row hidden"],
+        weight: Float[Tensor, "vocab hidden"],
+        bias: Float[Tensor, " vocab"] | None,
+        positions: Int[Tensor, " row"],
+        order: VocabularyOrder,
+        softcap: float | int | None,
+    ) -> tuple[Float[Tensor, " row"], Float[Tensor, " row"]]:
+        """Sums of exponentials of both parts of the vocabulary, under their running maxima."""
+        blocks = LogitBlocks(hidden, weight, bias, softcap)
+        # the lowest finite number rather than -inf: differences of maxima are then never nan
+        lowest = torch.finfo(blocks.dtype).min
+        maxima = hidden.new_full((2, len(hidden)), lowest, dtype=blocks.dtype)
+        sums = torch.zeros_like(maxima)
+        # nan stays where no block holds the target: an id that the check on the CPU refuses
+        target_logits = torch.full_like(maxima[0], torch.nan)
+        with torch.autocast(hidden.device.type, enabled=False):
+            for part, start, ids in order.blocks(blocks.num_columns):
+                weight_rows, bias_rows = blocks.select(ids)
+                for rows in blocks.rows:
+                    logits = blocks.logits(rows, weight_rows, bias_rows)
+                    columns, here = _target_columns(positions[rows], start, logits)
+                    found = logits.gather(1, columns).squeeze(1)
+                    target_logits[rows] = torch.where(here, found, target_logits[rows])
+                    maximum = torch.maximum(maxima[part, rows], logits.amax(1))
+                    sums[part, rows] *= (maxima[part, rows] - maximum).exp_()
+                    sums[part, rows] += logits.sub_(maximum[:, None]).exp_().sum(1)
+                    maxima[part, rows] = maximum
+            maximum, total = _totals(maxima, sums)
+            # the maximum leaves first: after z - logsumexp a sure token has lost its last digits
+            target_logprobs = (target_logits - maximum) - total.log()
+            boundary_logprobs = _boundary_logprobs(maxima, sums)
+        ctx.save_for_backward(hidden, weight, bias, positions, maxima, sums)
+        ctx.order, ctx.softcap = order, softcap
+        return target_logprobs, boundary_logprobs
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_target: Float[Tensor, " row"], grad_boundary: Float[Tensor, " row"]
+    ) -> tuple[Tensor | None, ...]:
+        """The logits again, turned into their gradient in place, block by block."""
+        hidden, weight, bias, positions, maxima, sums = ctx.saved_tensors
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        blocks = LogitBlocks(hidden, weight, bias, ctx.softcap)
+        shifts, scales = _softmax_gradient(maxima, sums, grad_target, grad_boundary)
+        inputs = hidden.to(blocks.dtype)
+        grad_hidden = torch.zeros_like(inputs) if needs_hidden else None
+        grad_weight = torch.zeros_like(weight) if needs_weight else None
+        grad_bias = torch.zeros_like(bias) if needs_bias else None
+        with torch.autocast(hidden.device.type, enabled=False):
+            for part, start, ids in ctx.order.blocks(blocks.num_columns):
+                weight_rows, bias_rows = blocks.select(ids)
+                outputs = weight_rows.to(blocks.dtype)
+                # summed over rows here, in float32, and cast once
+                weight_sum = torch.zeros_like(outputs) if needs_weight else None
+                bias_sum = outputs.new_zeros(len(outputs)) if needs_bias else None
+                for rows in blocks.rows:
+                    logits = blocks.logits(rows, weight_rows, bias_rows)
+                    slope = blocks.slope(logits)
+                    grad = logits.sub_(shifts[part, rows, None]).exp_()
+                    grad.mul_(scales[part, rows, None])
+                    columns, here = _target_columns(positions[rows], start, grad)
+                    grad.scatter_add_(1, columns, (grad_target[rows] * here)[:, None])
+                    if slope is not None:
+                        grad.mul_(slope)
+                    if needs_hidden:
+                        grad_hidden[rows].addmm_(grad, outputs)
+                    if needs_weight:
+                        weight_sum.addmm_(grad.T, inputs[rows])
+                    if needs_bias:
+                        bias_sum += grad.sum(0)
+                if needs_weight:
+                    grad_weight[ids] = weight_sum.to(weight.dtype)
+                if needs_bias:
+                    grad_bias[ids] = bias_sum.to(bias.dtype)
+        grad_hidden = grad_hidden.to(hidden.dtype) if needs_hidden else None
+        return grad_hidden, grad_weight, grad_bias, None, None, None
+
+
+def _target_columns(
+    positions: Int[Tensor, " row"], start: int, logits: Float[Tensor, "row column"]
+) -> tuple[Int[Tensor, "row 1"], Tensor]:
+    """Column of each target in a block (0 where another block holds it), and where it is here."""
+    columns = positions - start
+    here = (columns >= 0) & (columns < logits.shape[1])
+    return (columns * here)[:, None], here
+
+
+def _totals(
+    maxima: Float[Tensor, "2 row"], sums: Float[Tensor, "2 row"]
+) -> tuple[Float[Tensor, " row"], Float[Tensor, " row"]]:
+    """Maximum logit over the whole vocabulary, and the sum of exponentials under it."""
+    maximum = maxima.amax(0)
+    return maximum, (sums * (maxima - maximum).exp()).sum(0)
+
+
+def _boundary_logprobs(
+    maxima: Float[Tensor, "2 row"], sums: Float[Tensor, "2 row"]
+) -> Float[Tensor, " row"]:
+    """Log-mass of the boundary, as -log(1 + rest / boundary): exact near 0 and far below."""
+    log_odds = maxima[REST] - maxima[BOUNDARY] + sums[REST].log() - sums[BOUNDARY].log()
+    return -torch.logaddexp(torch.zeros_like(log_odds), log_odds)
+
+
+def _softmax_gradient(
+    maxima: Float[Tensor, "2 row"],
+    sums: Float[Tensor, "2 row"],
+    grad_target: Float[Tensor, " row"],
+    grad_boundary: Float[Tensor, " row"],
+) -> tuple[Float[Tensor, "2 row"], Float[Tensor, "2 row"]]:
+    """Shift and scale of both parts, such that scale * exp(logit - shift) is the logit's gradient.
+
+    With p the softmax and p_B its restriction to the boundary, the gradient of log p(t) is
+    1[t] - p, and that of log p(B) is p_B - p. Here is all but 1[t]. Within the boundary
+    p = p_B * p(B), so that one exponential serves both; outside it p_B is 0.
+    """
+    maximum, total = _totals(maxima, sums)
+    boundary_logprobs = _boundary_logprobs(maxima, sums)
+    # 1 - p(B) through expm1: a boundary that is all but certain has a tiny, exact gradient
+    inside = -grad_boundary * boundary_logprobs.expm1() - grad_target * boundary_logprobs.exp()
+    outside = -(grad_target + grad_boundary)
+    # an empty boundary has no block that would use its scale of 0 / 0
+    scales = torch.stack([inside / sums[BOUNDARY], outside / total])
+    return torch.stack([maxima[BOUNDARY], maximum]), scales
