@@ -5,6 +5,7 @@
 
 Each variant runs in a process of its own. Memory is the peak of the resident set less its size
 with inputs and room for their gradients already touched: what the computation itself adds.
+On a machine that does other work too, compare the CPU seconds of `--threads 1`.
 """
 
 import argparse
@@ -50,6 +51,8 @@ def resident_bytes() -> int:
 def measure(args: argparse.Namespace) -> dict[str, float]:
     """Seconds and extra peak bytes of one variant in this process, and sums to compare."""
     torch.manual_seed(0)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     dtype = getattr(torch, args.dtype)
     hidden = torch.randn(args.rows, args.hidden).to(dtype).requires_grad_()
     weight = (torch.randn(args.tokens, args.hidden) * args.hidden**-0.5).to(dtype).requires_grad_()
@@ -59,17 +62,18 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     room = [torch.ones_like(hidden), torch.ones_like(weight)]
     before = resident_bytes()
     del room
-    start = time.perf_counter()
+    cpu_start, start = time.process_time(), time.perf_counter()
     target, boundary = VARIANTS[args.variant](hidden, weight, targets, boundary_ids)
     middle = time.perf_counter()
     # not .backward(): gradients that are added to .grad would count twice, on both sides
     grads = torch.autograd.grad((target + 0.5 * boundary).sum(), (hidden, weight))
-    end = time.perf_counter()
+    end, cpu_end = time.perf_counter(), time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "forward_s": middle - start,
         "backward_s": end - middle,
         "total_s": end - start,
+        "total_cpu_s": cpu_end - cpu_start,
         "extra_peak_mib": (peak - before) / 2**20,
         "mean_target": float(target.detach().mean()),
         "mean_boundary": float(boundary.detach().mean()),
@@ -85,6 +89,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=640)
     parser.add_argument("--tokens", type=int, default=262144)
     parser.add_argument("--dtype", default="float32", help="of hidden states and output matrix")
+    parser.add_argument("--threads", type=int, help="by default torch's own choice")
     parser.add_argument("--variant", choices=sorted(VARIANTS), help="run only this, print JSON")
     args = parser.parse_args()
     if args.variant:

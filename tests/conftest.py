@@ -1,5 +1,6 @@
 """Tiny real tokenizers and models, trained or made on the spot: no network, no GPU."""
 
+import json
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -8,10 +9,20 @@ os.environ["WANDB_MODE"] = "offline"
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers.processors import TemplateProcessing
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
 
+from alm_lightning.alignment.boundaries import Finest
+from alm_lightning.corpus.document import Document
+from alm_lightning.data.collator import Collator
+from alm_lightning.data.examples import Pairing
+from alm_lightning.models.pair import Scorer
+from alm_lightning.models.vocabulary import BytesFromOldTokens
 from alm_lightning.tokenization.byte_view import byte_view
 from alm_lightning.tokenization.view import view_of
+
+# tiny models on one thread: two threads of two test processes would wait for each other
+torch.set_num_threads(1)
 
 SENTENCES = [
     "The quick brown fox jumps over the lazy dog.",
@@ -34,8 +45,6 @@ def _specials() -> list[AddedToken]:
 
 
 def _with_bos(backend: Tokenizer) -> Tokenizer:
-    from tokenizers.processors import TemplateProcessing
-
     backend.post_processor = TemplateProcessing(
         single="<bos> $A", special_tokens=[("<bos>", backend.token_to_id("<bos>"))]
     )
@@ -73,8 +82,6 @@ def metaspace_tokenizer() -> PreTrainedTokenizerFast:
     )
     backend.train_from_iterator([s for s in SENTENCES if s.isascii()], trainer)
     # fallback tokens are ordinary entries of the vocabulary: '<0x41>' in a text is six characters
-    import json
-
     state = json.loads(backend.to_str())
     state["added_tokens"] = [t for t in state["added_tokens"] if not t["content"].startswith("<0x")]
     return _fast(_with_bos(Tokenizer.from_str(json.dumps(state))))
@@ -128,3 +135,36 @@ def model_folder(tmp_path_factory, metaspace_tokenizer):
     tiny_gemma3(len(metaspace_tokenizer)).save_pretrained(folder)
     metaspace_tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def scorers(metaspace_view):
+    """A tiny byte student and its tiny Gemma 3 teacher, in float32, freshly made."""
+    teacher = tiny_gemma3(metaspace_view.num_tokens)
+    new = byte_view()
+    student = BytesFromOldTokens(expansion=True, train_expansion=False, dtype=torch.float32)(
+        teacher, old=metaspace_view, new=new
+    )
+    teacher.requires_grad_(False)
+    return Scorer(student, new, "student"), Scorer(teacher, metaspace_view, "teacher")
+
+
+@pytest.fixture
+def collator(scorers):
+    student, teacher = scorers
+    return Collator(student=student.view, teacher=teacher.view, micro_batch_size=4)
+
+
+@pytest.fixture
+def rows(scorers):
+    """Windows of the inline sentences: some end a document, some do not."""
+    student, teacher = scorers
+    pairing = Pairing(
+        student=student.view,
+        teacher=teacher.view,
+        alignment=Finest(),
+        student_length=40,
+        teacher_length=40,
+    )
+    documents = [Document(text, name=str(index)) for index, text in enumerate(SENTENCES)]
+    return [window for document in documents for window in pairing.windows(document)]

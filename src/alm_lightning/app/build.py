@@ -98,7 +98,9 @@ def load_scorer(node: DictConfig, side: str) -> Scorer:
     source = instantiate(node.source)
     log.info("%s: %s", side, source.describe())
     view = view_of(load_hf_tokenizer(source), name=node.name)
-    model = load_causal_lm(source, dtype=torch_dtype(node.dtype), attn_implementation=node.attention)
+    model = load_causal_lm(
+        source, dtype=torch_dtype(node.dtype), attn_implementation=node.attention
+    )
     check_pair(model, view.num_tokens, node.name)
     return Scorer(model, view, side)
 
@@ -151,6 +153,9 @@ def build_objective(cfg: DictConfig) -> dict[str, Objective]:
 
     Returns:
         Terms by name; a term set to null is left out.
+
+    Raises:
+        ValueError: No term is left.
     """
     terms = {name: instantiate(term) for name, term in cfg.objective.items() if term is not None}
     if not terms:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
 from alm_lightning.app.hydra_callbacks import task_overrides
 from alm_lightning.app.versions import versions
@@ -19,7 +20,9 @@ from alm_lightning.training.callbacks import Speed, peak_memory_bytes
 Figures = Mapping[str, Mapping[str, float]]
 
 
-def figures_by_set(metrics: Mapping[str, float], names: list[str]) -> dict[str, dict[str, float]]:
+def figures_by_set(
+    metrics: Mapping[str, float | Tensor], names: list[str]
+) -> dict[str, dict[str, float]]:
     """Figures of a validation, by evaluation set.
 
     Args:

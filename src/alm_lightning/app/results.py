@@ -70,8 +70,8 @@ def export_student(cfg: DictConfig, student: Scorer, summary: Mapping) -> Path:
         license_note=cfg.student.licence,
         how_made=(
             f"Made with ALM Lightning by distilling {cfg.teacher.name} into a student with the "
-            f"tokenizer {student.view.name}, by the terms {', '.join(cfg.objective)}. The method is "
-            "Approximate Likelihood Matching (Minixhofer, Vulić and Ponti, arXiv:2503.20083)."
+            f"tokenizer {student.view.name}, by the terms {', '.join(cfg.objective)}. The method "
+            "is Approximate Likelihood Matching (Minixhofer, Vulić and Ponti, arXiv:2503.20083)."
         ),
         recipe=_recipe(cfg),
         figures=_flat(
@@ -108,6 +108,8 @@ def _recipe(cfg: DictConfig) -> dict[str, str | int | float | bool | None]:
 def _flat(node: object, prefix: str = "") -> dict[str, str | int | float | bool | None]:
     """Nested plain containers as one mapping with dotted names."""
     if isinstance(node, Mapping):
-        parts = [_flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
+        parts = [
+            _flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()
+        ]
         return {name: value for part in parts for name, value in part.items()}
     return {prefix: str(node) if isinstance(node, list) else node}

@@ -90,12 +90,8 @@ class Collator:
         Returns:
             The batch.
         """
-        student = [
-            _row(self.student, row.student_ids, row.student_chunk_ids, row) for row in rows
-        ]
-        teacher = [
-            _row(self.teacher, row.teacher_ids, row.teacher_chunk_ids, row) for row in rows
-        ]
+        student = [_row(self.student, row.student_ids, row.student_chunk_ids, row) for row in rows]
+        teacher = [_row(self.teacher, row.teacher_ids, row.teacher_chunk_ids, row) for row in rows]
         chunks = [np.arange(row.num_chunks + row.ends_document) >= row.num_chunks for row in rows]
         return DistillBatch(
             **_padded("student", student, self.student.pad_id),

@@ -40,8 +40,8 @@ class Pairing:
         self.teacher_length = teacher_length - Side.of(teacher).num_extra
         if min(self.student_length, self.teacher_length) < 1:
             raise ValueError(
-                f"sequences of {student_length} student and {teacher_length} teacher tokens leave no "
-                "room for text beside BOS and EOS. Raise budget.student_length and "
+                f"sequences of {student_length} student and {teacher_length} teacher tokens leave "
+                "no room for text beside BOS and EOS. Raise budget.student_length and "
                 "budget.teacher_length."
             )
 

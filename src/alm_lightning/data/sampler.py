@@ -1,4 +1,4 @@
-"""The order of a run: which windows make up which optimizer step, from the seed and the step alone."""
+"""The order of a run: the windows of each optimizer step, from the seed and the step alone."""
 
 from collections.abc import Iterator
 
@@ -39,8 +39,8 @@ class StepSampler(Sampler[list[int]]):
         """
         if batch_size % world_size:
             raise ValueError(
-                f"budget.batch_size={batch_size} sequences can't be shared by {world_size} processes "
-                f"evenly. Take a multiple of {world_size}."
+                f"budget.batch_size={batch_size} sequences can't be shared by {world_size} "
+                f"processes evenly. Take a multiple of {world_size}."
             )
         self.num_items, self.batch_size, self.seed = num_items, batch_size, seed
         self.first_step, self.num_steps = first_step, num_steps
@@ -48,7 +48,7 @@ class StepSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Indices of each step, for this rank."""
-        permutations: dict[int, Int[np.ndarray, ' item']] = {}
+        permutations: dict[int, Int[np.ndarray, " item"]] = {}
         for step in range(self.first_step, self.num_steps):
             positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
             passes, places = np.divmod(positions, self.num_items)

@@ -62,8 +62,8 @@ def windows(
             raise ValueError(
                 f"{name}: chunk {start} ({aligned.chunk_bytes(start)[:40]!r}) takes "
                 f"{student[start + 1] - student[start]} student and "
-                f"{teacher[start + 1] - teacher[start]} teacher tokens, but a sequence has room for "
-                f"{student_length} and {teacher_length}. Raise budget.student_length and "
+                f"{teacher[start + 1] - teacher[start]} teacher tokens, but a sequence has room "
+                f"for {student_length} and {teacher_length}. Raise budget.student_length and "
                 "budget.teacher_length."
             )
         yield _window(aligned, start, stop)

@@ -14,7 +14,7 @@ def sum_into_chunks(
     *,
     num_chunks: int,
 ) -> Float[Tensor, "batch chunk"]:
-    r"""Sums of token values over each chunk; of log-probabilities: the chunk's log-likelihood, nats.
+    r"""Sums of token values over each chunk; of log-probabilities: its log-likelihood, nats.
 
     A chunk is a run of tokens that spells the same bytes under both tokenizers, so its likelihood
     is a number on which student and teacher can be compared, whatever their vocabularies:

@@ -1,4 +1,4 @@
-"""The signal: all that an objective may see. Numbers, no models, no tokenizers, no configuration."""
+"""The signal: all that an objective may see. Numbers; no models, tokenizers or configuration."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: exact totals, added up over batches and ranks, divided once at the end."""
+"""Figures of an evaluation: exact totals over all batches and ranks, divided once at the end."""
 
 import math
 

@@ -78,8 +78,8 @@ class ByteModel(ByteLMPreTrainedModel):
         embedded = self.get_input_embeddings()(input_ids)
         if self.expansion is None:
             return embedded
-        expanded = self.expansion(hide_padding(input_ids, attention_mask), history)
-        return embedded + expanded.to(embedded.dtype)
+        visible = hide_padding(input_ids, attention_mask)
+        return embedded + self.expansion(visible, history, embedded.dtype)
 
     @can_return_tuple
     def forward(

@@ -26,25 +26,31 @@ def last_hidden(
     return decoder(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
 
 
-def last_block(model: PreTrainedModel) -> nn.Module:
-    """The last transformer layer, at which gradients of the losses are compared.
+def last_matrix(model: PreTrainedModel) -> nn.Parameter:
+    """The last weight matrix of the last transformer layer, at which gradients are compared.
+
+    The paper compares them at the last transformer layer. Its last matrix alone (the way down of
+    the MLP) ranks the losses alike, and the backward pass to it skips the layer's attention, which
+    all losses would pay for once each.
 
     Args:
         model: A causal language model.
 
     Returns:
-        The last element of its longest list of modules.
+        The last trained parameter with two axes of the last element of its longest module list.
 
     Raises:
-        ValueError: If the model has no list of layers.
+        ValueError: If the model has no list of layers, or trains no matrix of the last one.
     """
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    if not lists:
+    last = max(lists, key=len)[-1] if lists else nn.Module()
+    matrices = [p for p in last.parameters() if p.requires_grad and p.ndim == 2]
+    if not matrices:
         raise ValueError(
-            f"{type(model).__name__} has no list of layers, so there is no last one to balance the "
-            "losses at. Take balance=fixed."
+            f"{type(model).__name__} has no list of layers whose last one has a trained matrix, so "
+            "there is nothing to balance the losses at. Take balance=fixed."
         )
-    return max(lists, key=len)[-1]
+    return matrices[-1]
 
 
 def output_head(model: PreTrainedModel, view: TokenizerView) -> OutputHead:
@@ -72,8 +78,8 @@ def output_head(model: PreTrainedModel, view: TokenizerView) -> OutputHead:
     for scale in ("logit_scale", "logits_scaling"):
         if getattr(config, scale, None) not in (None, 1, 1.0):
             raise ValueError(
-                f"{type(model).__name__} scales its logits ({scale}={getattr(config, scale)}), which "
-                "is not supported yet. Open an issue with the model's name."
+                f"{type(model).__name__} scales its logits ({scale}={getattr(config, scale)}), "
+                "which is not supported yet. Open an issue with the model's name."
             )
     # families without soft-capping have no such key
     softcap = getattr(config, "final_logit_softcapping", None)

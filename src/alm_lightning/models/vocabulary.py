@@ -13,8 +13,8 @@ from alm_lightning.tokenization.view import TokenizerView
 class BytesFromOldTokens:
     """A byte student: each byte starts from the old token that stands for it.
 
-    Input and output are untied. Input expansion adds, at each byte, the old embedding of the longest
-    old token that ends there (method.md, section 4).
+    Input and output are untied. Input expansion adds, at each byte, the old embedding of the
+    longest old token that ends there (method.md, section 4).
 
     Attributes:
         expansion: Whether to add the old embeddings.

@@ -1,4 +1,4 @@
-"""Approximate Likelihood Matching: the student gives each chunk the likelihood that the teacher does."""
+"""Approximate Likelihood Matching: to each chunk the likelihood that the teacher gives it."""
 
 import math
 from typing import ClassVar
@@ -9,8 +9,7 @@ from torch import Tensor
 
 from alm_lightning.likelihood.chunks import merged_ids, passes_threshold, sum_into_chunks
 from alm_lightning.likelihood.signal import Signal
-from alm_lightning.objectives.divergence import _KINDS as KINDS
-from alm_lightning.objectives.divergence import binarised
+from alm_lightning.objectives.divergence import KINDS, binarised
 from alm_lightning.objectives.objective import Objective
 
 
@@ -28,11 +27,18 @@ class ALM(Objective):
 
     needs_teacher: ClassVar[bool] = True
 
-    def __init__(self, *, temperature: float, threshold: float, debias: bool, divergence: str):
+    def __init__(
+        self,
+        *,
+        temperature: float | int | str,
+        threshold: float | int,
+        debias: bool,
+        divergence: str,
+    ):
         """Sets up the objective.
 
         Args:
-            temperature: Tau, above 0; `inf` for the limit.
+            temperature: Tau, above 0; `inf`, also as a string, for the limit.
             threshold: Gamma, in [0, 1); 0 merges nothing.
             debias: Whether each chunk's likelihood is multiplied by that of a boundary after it.
             divergence: ``kl``, ``reverse_kl`` or ``tvd``.
@@ -41,13 +47,13 @@ class ALM(Objective):
         temperature = float(temperature)
         if math.isnan(temperature) or temperature <= 0:
             raise ValueError(
-                f"objective.alm.temperature is {temperature}: expected a number above 0, or inf. The "
-                "published default is 100, the best published setting 5."
+                f"objective.alm.temperature is {temperature}: expected a number above 0, or inf. "
+                "The published default is 100, the best published setting 5."
             )
         if not 0 <= threshold < 1:
             raise ValueError(
-                f"objective.alm.threshold is {threshold}: expected a probability in [0, 1). 0 merges "
-                "nothing; the published default is 0.1."
+                f"objective.alm.threshold is {threshold}: expected a probability in [0, 1). 0 "
+                "merges nothing; the published default is 0.1."
             )
         if divergence not in KINDS:
             raise ValueError(

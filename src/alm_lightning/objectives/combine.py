@@ -42,8 +42,8 @@ class Balance(nn.Module):
 class GradMag(Balance):
     """Each term weighted by the inverse of its gradient's norm; the weights sum to one.
 
-    With fixed weights the paper's ALM + next-token scores like next-token alone (52.0), with GradMag
-    55.4 (Gemma2 to Qwen2's tokenizer, 5k steps; arXiv:2503.20083).
+    With fixed weights the paper's ALM + next-token scores like next-token alone (52.0), with
+    GradMag 55.4 (Gemma2 to Qwen2's tokenizer, 5k steps; arXiv:2503.20083).
     """
 
     def forward(
@@ -69,7 +69,8 @@ class GradNorm(Balance):
     """Learned weights: terms that have fallen less far get more gradient.
 
     Reference: Chen et al. (2018), "GradNorm: Gradient Normalization for Adaptive Loss Balancing in
-    Deep Multitask Networks", arXiv:1711.02257. Adam on the weights, which are rescaled to sum to one.
+    Deep Multitask Networks", arXiv:1711.02257. Adam on the weights, which are rescaled to sum to
+    one.
     """
 
     def __init__(self, *, alpha: float, lr: float):
@@ -114,7 +115,7 @@ class GradNorm(Balance):
         rates = values / self.first_losses.clamp_min(torch.finfo(values.dtype).tiny)
         weighted = used * gradient_norms
         targets = weighted.mean() * (rates / rates.mean()) ** self.alpha
-        # gradient of the sum of |w_i n_i - target_i| in w, the targets held fixed (their section 3.2)
+        # gradient of the sum of |w_i n_i - target_i| in w, the targets held fixed (section 3.2)
         self._adam((weighted - targets).sign() * gradient_norms)
         return dict(zip(losses, used, strict=True))
 

@@ -208,3 +208,6 @@ _KINDS = {
     "reverse_kl": _Kind(lambda x, y, tau: _kl(y, x, tau), lambda x, y: _kl_limit(y, x)),
     "tvd": _Kind(_tvd, _tvd_limit),
 }
+
+KINDS = tuple(_KINDS)
+"""Names of the divergences that `binarised` knows."""

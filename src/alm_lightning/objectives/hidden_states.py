@@ -1,4 +1,4 @@
-"""Hidden states: the student's last hidden state at the end of each chunk is to be the teacher's."""
+"""Hidden states: at the end of each chunk, the student's last one is to be the teacher's."""
 
 from typing import ClassVar
 

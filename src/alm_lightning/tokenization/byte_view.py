@@ -39,6 +39,7 @@ def byte_view(
         fallback_ids=frozenset(),
         prepends_bos=True,
         encode_ids=_byte_ids,
+        spell=str.encode,
         hf=byte_tokenizer(specials, bos=roles["bos"], eos=roles["eos"], pad=roles["pad"]),
     )
 

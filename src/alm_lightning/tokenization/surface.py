@@ -9,10 +9,11 @@ bytes of a token follow from the family of its tokenizer, which the decoder give
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 BYTE_FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 METASPACE = "\u2581"
+ReadPiece = Callable[[str], bytes]
 
 
 def byte_alphabet() -> dict[str, int]:
@@ -74,7 +75,21 @@ def _decoder_types(decoder: object) -> set[str]:
     }
 
 
-def piece_reader(decoder: object, name: str):
+def normal_bytes(text: str, read_piece: ReadPiece) -> bytes:
+    """Bytes of a normalised text, before it is cut into tokens.
+
+    Args:
+        text: What the normaliser gave.
+        read_piece: From `piece_reader`.
+
+    Returns:
+        Its bytes; SentencePiece's normaliser has turned spaces into U+2581 by then.
+    """
+    plain = text if read_piece is byte_level_piece else text.replace(METASPACE, " ")
+    return plain.encode("utf-8")
+
+
+def piece_reader(decoder: object, name: str) -> ReadPiece:
     """The function that turns a piece into bytes, chosen by the tokenizer's decoder.
 
     Args:
@@ -101,9 +116,9 @@ def piece_reader(decoder: object, name: str):
 
 def token_bytes(
     vocabulary: Mapping[str, int],
-    added_ids: Mapping[int, str],
-    special_ids: frozenset[int],
-    read_piece,
+    added_ids: Collection[int],
+    special_ids: Collection[int],
+    read_piece: ReadPiece,
 ) -> list[bytes | None]:
     """The bytes of every token id of a vocabulary.
 

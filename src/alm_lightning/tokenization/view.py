@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from alm_lightning.tokenization.encoding import Encoding, content_bytes
 from alm_lightning.tokenization.rewrite import ends_on_given_text
-from alm_lightning.tokenization.surface import BYTE_FALLBACK, piece_reader, token_bytes
+from alm_lightning.tokenization.surface import BYTE_FALLBACK, normal_bytes, piece_reader, token_bytes
 
 BOUNDARY_BYTES = b" \t\n"
 """Bytes that only ever start a pretoken (method.md, section 1)."""
@@ -30,6 +30,7 @@ class TokenizerView:
         fallback_ids: Ids of byte-fallback tokens, which spell what has no token of its own.
         prepends_bos: Whether its sequences start with a BOS.
         encode_ids: From text to content ids, nothing added and nothing parsed as special.
+        spell: What the tokenizer's normaliser makes of a text, in bytes.
         hf: The tokenizer itself, for export and generation.
     """
 
@@ -40,6 +41,7 @@ class TokenizerView:
     fallback_ids: frozenset[int]
     prepends_bos: bool
     encode_ids: Callable[[str], Int[np.ndarray, " pos"]] = field(repr=False)
+    spell: Callable[[str], bytes] = field(repr=False)
     hf: PreTrainedTokenizerFast = field(repr=False)
 
     @property
@@ -118,7 +120,7 @@ class TokenizerView:
         spelled = b"".join(surfaces)
         if spelled == given:
             return Encoding(ids, ends)
-        ends, rewritten_bytes = ends_on_given_text(given, spelled, ends)
+        ends, rewritten_bytes = ends_on_given_text(text, spelled, ends, self.spell)
         return Encoding(ids, ends, rewritten_bytes)
 
 
@@ -142,12 +144,14 @@ def view_of(tokenizer: PreTrainedTokenizerFast, *, name: str) -> TokenizerView:
     added = backend.get_added_tokens_decoder()
     special = {index: token.content for index, token in added.items() if token.special}
     vocabulary = backend.get_vocab(with_added_tokens=True)
-    surfaces = token_bytes(
-        vocabulary,
-        {index: token.content for index, token in added.items()},
-        frozenset(special),
-        piece_reader(backend.decoder, name),
-    )
+    read_piece = piece_reader(backend.decoder, name)
+    surfaces = token_bytes(vocabulary, added.keys(), special.keys(), read_piece)
+    normalise = backend.normalizer.normalize_str if backend.normalizer else str
+
+    def spell(text: str) -> bytes:
+        # a SentencePiece normaliser answers in the alphabet of its pieces
+        return normal_bytes(normalise(text), read_piece)
+
     roles = {
         "bos": tokenizer.bos_token_id,
         "eos": tokenizer.eos_token_id,
@@ -166,5 +170,6 @@ def view_of(tokenizer: PreTrainedTokenizerFast, *, name: str) -> TokenizerView:
         encode_ids=lambda text: np.array(
             backend.encode(text, add_special_tokens=False).ids, dtype=np.int64
         ),
+        spell=spell,
         hf=tokenizer,
     )

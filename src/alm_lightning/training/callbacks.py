@@ -58,7 +58,9 @@ class Speed(L.Callback):
 class ProgressBar(TQDMProgressBar):
     """One bar for the run, with short names: ``alm``, not ``train/alm``."""
 
-    def get_metrics(self, trainer, pl_module) -> dict[str, int | str | float]:
+    def get_metrics(
+        self, trainer: L.Trainer, pl_module: L.LightningModule
+    ) -> dict[str, int | str | float]:
         """The figures beside the bar.
 
         Args:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.metrics.totals import FIELDS, batch_totals, figures
 from alm_lightning.models.pair import Scorer
-from alm_lightning.models.structure import last_block
+from alm_lightning.models.structure import last_matrix
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.training.step import DistillStep, StepResult
@@ -91,7 +91,7 @@ class DistillModule(L.LightningModule):
             teacher=self._teacher_scorer,
             terms=dict(self.objective),
             balance=self.balance,
-            compared_at=last_block(self.student),
+            compared_at=last_matrix(self.student),
             reduce=self._sum_over_ranks,
             backward=self.manual_backward,
             # DDP averages gradients over ranks, and totals are to be added up
@@ -164,7 +164,7 @@ class DistillModule(L.LightningModule):
         return [part.to(device, non_blocking=True) for part in batch]
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Leaves frozen weights out: they are rebuilt from their source, and are half of the size."""
+        """Leaves frozen weights out: their source has them, and they are half of the size."""
         frozen = {
             f"student.{name}" for name, p in self.student.named_parameters() if not p.requires_grad
         }

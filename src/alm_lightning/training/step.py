@@ -40,10 +40,10 @@ class StepResult:
 class DistillStep:
     """Gradients of one optimizer step, whatever the number of ranks and micro-batches.
 
-    The teacher goes first, over all micro-batches: what divides each term (merged chunks, tokens) and
-    what scales the hidden states must be known for the whole step before the first gradient is. With
-    several micro-batches and a balance that asks for gradient norms, the student's forward pass runs
-    twice: the norms are those of the whole step, not of its first micro-batch.
+    The teacher goes first, over all micro-batches: what divides each term (merged chunks, tokens)
+    and what scales the hidden states must be known for the whole step before the first gradient is.
+    With several micro-batches and a balance that asks for gradient norms, the student's forward
+    pass runs twice: the norms are those of the whole step, not of its first micro-batch.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class DistillStep:
         teacher: Scorer,
         terms: Mapping[str, Objective],
         balance: Balance,
-        compared_at: nn.Module,
+        compared_at: nn.Parameter,
         reduce: Reduce,
         backward: Callable[[Float[Tensor, ""]], None],
         scale: float,
@@ -65,7 +65,7 @@ class DistillStep:
             teacher: The teacher; not called where no term needs it.
             terms: The objective, by name.
             balance: How the terms are weighed.
-            compared_at: The layer at whose parameters gradients of the terms are compared.
+            compared_at: The parameter at which gradients of the terms are compared.
             reduce: Sum over ranks.
             backward: How a loss is backpropagated.
             scale: What to multiply losses with so that the gradients of all ranks add up: the
@@ -73,7 +73,7 @@ class DistillStep:
         """
         self.student, self.teacher = student, teacher
         self.terms, self.balance = terms, balance
-        self.parameters = [p for p in compared_at.parameters() if p.requires_grad]
+        self.compared_at = compared_at
         self.reduce, self.backward, self.scale = reduce, backward, scale
         self.needs_teacher = any(term.needs_teacher for term in terms.values())
         self.needs_hidden = any(term.needs_hidden for term in terms.values())
@@ -149,17 +149,16 @@ class DistillStep:
         parts: Iterable[Mapping[str, Float[Tensor, ""]]],
         weights: Mapping[str, Float[Tensor, ""]],
     ) -> tuple[dict[str, Float[Tensor, ""]], dict[str, Float[Tensor, ""]]]:
-        """Value of each term, and norm of its gradient at the compared layer, over the whole step."""
+        """Value and gradient norm (at the compared layer) of each term, over the whole step."""
         losses = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        gradients = {name: None for name in weights}
+        gradients = {name: torch.zeros_like(self.compared_at) for name in weights}
         for totals in parts:
             for name, total in totals.items():
                 losses[name] = losses[name] + total.detach()
-                found = torch.autograd.grad(
-                    total, self.parameters, retain_graph=True, materialize_grads=True
+                (found,) = torch.autograd.grad(
+                    total, self.compared_at, retain_graph=True, materialize_grads=True
                 )
-                flat = torch.cat([gradient.flatten() for gradient in found]) / weights[name]
-                gradients[name] = flat if gradients[name] is None else gradients[name] + flat
+                gradients[name] = gradients[name] + found / weights[name]
         return (
             {name: self.reduce(loss) / weights[name] for name, loss in losses.items()},
             {name: self.reduce(gradient).norm() for name, gradient in gradients.items()},

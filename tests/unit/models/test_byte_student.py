@@ -113,6 +113,17 @@ def test_the_big_matrix_keeps_its_precision_unless_it_is_trained(train_expansion
     assert student.model.embed(torch.tensor([[97]])).dtype == torch.float32
 
 
+def test_the_precision_of_the_big_matrix_does_not_change_the_scale():
+    # the root of 18 is no bfloat16 number
+    old = old_model(Gemma3TextConfig(**(SIZES | {"hidden_size": 18}), head_dim=8))
+    ids = torch.tensor([[256, *b"a the end"]])
+    torch.testing.assert_close(
+        student_of(old).model.embed(ids), student_of(old.float()).model.embed(ids), rtol=0, atol=0
+    )
+    row = old.get_input_embeddings().weight[2]
+    torch.testing.assert_close(student_of(old).model.embed(ids)[0, 0], row.float() * 18**0.5)
+
+
 def test_training_changes_the_student_alone():
     old = old_model()
     before = {name: tensor.clone() for name, tensor in old.state_dict().items()}

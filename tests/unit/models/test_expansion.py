@@ -86,7 +86,7 @@ def test_an_ordinary_token_goes_before_a_fallback_one_of_the_same_bytes():
 
 def test_no_token_means_a_zero_vector():
     expansion = expansion_of([b"ab", None])
-    out = expansion(torch.tensor([[97, 98, 256, 98]]))
+    out = expansion(torch.tensor([[97, 98, 256, 98]]), None, torch.float32)
     assert torch.equal(out[0, 1], expansion.embedding.weight[0])
     assert out[0, [0, 2, 3]].abs().max() == 0
 

@@ -1,0 +1,28 @@
+# The words of everyday work. `make` alone tells them all.
+
+.DEFAULT_GOAL := help
+.PHONY: help check lint format test test-slow coverage
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+check: lint test  ## Everything that must hold before a commit: lint, and the fast tests
+
+lint:  ## Format, style, docstrings, and the direction of imports
+	ruff format --check .
+	ruff check .
+	pydoclint --quiet src
+	lint-imports
+
+format:  ## Puts every file into the project's form
+	ruff format .
+	ruff check --fix .
+
+test:  ## The fast tests: no network, no GPU, about a minute
+	pytest
+
+test-slow:  ## Whole runs in processes of their own, real weights, several processes
+	pytest -m "slow or distributed"
+
+coverage:  ## Lines of src/ that no test runs, all tests but those on a GPU
+	pytest -m "not gpu" --cov --cov-report=term

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from alm_lightning.objectives.combine import Fixed, GradMag, GradNorm
+
+
+def scalars(**values):
+    return {name: torch.tensor(value) for name, value in values.items()}
+
+
+def test_gradmag_by_hand():
+    weights = GradMag()(scalars(a=1.0, b=1.0, c=1.0), scalars(a=1.0, b=2.0, c=4.0))
+    assert [float(weights[n]) for n in "abc"] == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+
+
+def test_gradmag_leaves_out_a_term_without_a_gradient():
+    weights = GradMag()(scalars(a=1.0, b=0.0), scalars(a=3.0, b=0.0))
+    assert [float(weights[n]) for n in "ab"] == [1.0, 0.0]
+    assert not any(map(float, GradMag()(scalars(a=0.0), scalars(a=0.0)).values()))
+
+
+def gradnorm():
+    balance = GradNorm(alpha=1.5, lr=0.025)
+    balance.setup(["a", "b"])
+    return balance
+
+
+def test_gradnorm_gives_more_to_the_term_that_lags_behind():
+    balance = gradnorm()
+    assert [float(w) for w in balance(scalars(a=2.0, b=2.0), scalars(a=1.0, b=1.0)).values()] == [
+        0.5,
+        0.5,
+    ]
+    for _ in range(5):
+        weights = balance(scalars(a=2.0, b=0.5), scalars(a=1.0, b=1.0))
+    assert float(weights["a"]) > 0.55
+    assert float(weights["a"] + weights["b"]) == pytest.approx(1.0)
+
+
+def test_gradnorm_evens_out_norms():
+    balance = gradnorm()
+    for _ in range(5):
+        weights = balance(scalars(a=2.0, b=2.0), scalars(a=10.0, b=1.0))
+    assert float(weights["b"]) > 0.55
+
+
+def test_gradnorm_continues_from_its_state():
+    one, other = gradnorm(), gradnorm()
+    for step in range(3):
+        one(scalars(a=2.0 - step, b=1.0), scalars(a=1.0, b=3.0))
+    other.load_state_dict(one.state_dict())
+    inputs = (scalars(a=0.5, b=0.9), scalars(a=1.0, b=2.0))
+    for _ in range(2):
+        assert one(*inputs) == other(*inputs)
+
+
+def test_fixed_needs_a_weight_for_each_term():
+    balance = Fixed(weights={"a": 2.0})
+    balance.setup(["a"])
+    assert float(balance({}, {})["a"]) == 2.0
+    with pytest.raises(ValueError, match=r"give a weight for \['b'\]"):
+        balance.setup(["a", "b"])
