@@ -8,7 +8,15 @@ os.environ["WANDB_MODE"] = "offline"
 
 import pytest
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 from tokenizers.processors import TemplateProcessing
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
 
@@ -20,6 +28,7 @@ from alm_lightning.models.pair import Scorer
 from alm_lightning.models.vocabulary import BytesFromOldTokens
 from alm_lightning.tokenization.byte_view import byte_view
 from alm_lightning.tokenization.view import view_of
+from tests.runs import run_apart, run_here, texts, tiny  # noqa: F401  (fixtures of whole runs)
 
 # tiny models on one thread: two threads of two test processes would wait for each other
 torch.set_num_threads(1)

@@ -229,7 +229,6 @@ def chats(monkeypatch):
 
 
 # told to the user by Lightning, although nothing is wrong: no validation within the run
-@pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
 def test_paper_size_trains_a_step_of_a_tiny_gemma2(composed, tiny_gemma2, chats, tmp_path):
     cfg = composed(
         "student=folder",

@@ -59,7 +59,9 @@ def test_micro_batches(scorers, rows, make_balance):
             torch.testing.assert_close(found[name], expected[name], rtol=2e-3, atol=1e-6)
         for name in whole.losses:
             torch.testing.assert_close(parts.losses[name], whole.losses[name], rtol=1e-4, atol=0.0)
-            torch.testing.assert_close(parts.balance[name], whole.balance[name], rtol=1e-3, atol=0.0)
+            torch.testing.assert_close(
+                parts.balance[name], whole.balance[name], rtol=1e-3, atol=0.0
+            )
             assert parts.weights[name] == whole.weights[name]
 
 

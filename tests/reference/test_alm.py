@@ -64,9 +64,7 @@ def loop(signal: Signal, *, temperature: float, threshold: float, debias: bool):
 @pytest.mark.parametrize("debias", [True, False])
 def test_total_and_weight(seed, temperature, threshold, debias):
     signal = random_signal(seed)
-    objective = ALM(
-        temperature=temperature, threshold=threshold, debias=debias, divergence="kl"
-    )
+    objective = ALM(temperature=temperature, threshold=threshold, debias=debias, divergence="kl")
     total, count = loop(signal, temperature=temperature, threshold=threshold, debias=debias)
     assert float(objective(signal)) == pytest.approx(total, rel=1e-9, abs=1e-12)
     assert float(objective.weight(signal)) == count
@@ -139,7 +137,7 @@ def test_padding_changes_nothing():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": 0}, "temperature is 0.0: expected a number above 0"),
+        ({"temperature": 0}, "temperature is 0: expected a number above 0"),
         ({"temperature": -1}, "expected a number above 0"),
         ({"temperature": "nan"}, "expected a number above 0"),
         ({"threshold": 1.0}, r"threshold is 1.0: expected a probability in \[0, 1\)"),

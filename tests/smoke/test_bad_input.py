@@ -8,14 +8,12 @@ from hydra.errors import (
     InstantiationException,
     MissingConfigException,
 )
-from omegaconf.errors import InterpolationToMissingValueError
+from omegaconf.errors import MissingMandatoryValue
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.training.module import DistillModule
 
-# told to the user by Lightning, although nothing is wrong: no validation within the run
-pytestmark = pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
 
 TRAINING_STEP = DistillModule.training_step
 
@@ -48,7 +46,7 @@ def jsonl(path):
 
 
 def test_no_corpus_is_said(run_here):
-    with pytest.raises(InterpolationToMissingValueError, match=r"value: corpus\.source\.path"):
+    with pytest.raises(MissingMandatoryValue, match=r"value: corpus\.source\.path"):
         run_here(without=["corpus.source.path"])
 
 
@@ -206,3 +204,9 @@ def test_a_disk_that_is_full_at_export(run_here, monkeypatch, tmp_path):
     # what was trained is not lost, and no half of a model is left
     assert (tmp_path / "checkpoints/last.ckpt").is_file()
     assert not [path for path in tmp_path.iterdir() if "model" in path.name]
+
+
+def test_an_export_folder_that_exists(run_here, tmp_path):
+    (tmp_path / "model").mkdir()
+    with pytest.raises(FileExistsError, match="model exists"):
+        run_here()

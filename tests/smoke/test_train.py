@@ -1,6 +1,7 @@
 """``python train.py`` as a person calls it: what it prints, what it leaves, what it refuses."""
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
@@ -165,3 +166,32 @@ def test_wandb_without_a_key_is_offline_and_never_asks(run_apart, tmp_path):
     assert list(offline.glob("*.wandb"))
     # the CSV is written all the same
     assert (tmp_path / "run/metrics.csv").is_file()
+
+
+def fingerprint(folder):
+    """Every file of a folder, by its content, and when it was last changed."""
+    return {
+        path.relative_to(folder).as_posix(): (
+            path.stat().st_mtime_ns,
+            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
+        )
+        for path in sorted([folder, *folder.rglob("*")])
+    }
+
+
+def test_no_warning_reaches_the_user(finished):
+    _, process = finished
+    assert "Warning" not in process.stderr
+    assert "site-packages" not in process.stderr
+
+
+def test_an_output_folder_that_exists_is_left_as_it_was(finished, run_apart, tmp_path):
+    _, process = finished
+    folder = Path(process.stdout.splitlines()[-1]).parent
+    before = fingerprint(folder)
+    again = run_apart(f"hydra.run.dir={folder}", cwd=tmp_path)
+    assert again.returncode != 0
+    assert f"the output folder {folder} exists" in again.stderr
+    assert "Give a new hydra.run.dir" in again.stderr
+    assert fingerprint(folder) == before
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel
 
-from alm_lightning.corpus.document import Document
+from alm_lightning.corpus.document import CorpusError, Document
 from alm_lightning.corpus.heldout import split_documents
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.datamodule import DistillDataModule
@@ -57,6 +57,12 @@ def build_corpora(cfg: DictConfig) -> Corpora:
         heldout_share=cfg.corpus_other.heldout_share,
         seed=cfg.corpus_other.split_seed,
     ).heldout
+    trained_on = {document.text for document in split.train}
+    if any(document.text in trained_on for document in other):
+        raise CorpusError(
+            f"corpus_other ({cfg.corpus_other.name}) holds documents that are trained on, so it "
+            "can't tell how the student does elsewhere. Choose another corpus_other."
+        )
     log.info("other domain %s: %d documents, only evaluated on", cfg.corpus_other.name, len(other))
     return Corpora(split.train, split.heldout, other)
 
@@ -199,7 +205,5 @@ def build_trainer(cfg: DictConfig) -> L.Trainer:
         The trainer.
     """
     loggers = [instantiate(node) for node in cfg.logger.values() if node is not None]
-    for logger in loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     return instantiate(cfg.trainer, logger=loggers, callbacks=callbacks)

@@ -1,6 +1,7 @@
 """What happens around Hydra's runs: nothing is written over, and a sweep leaves one table."""
 
 import json
+import os
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,7 +15,7 @@ COLUMNS = {
     "bits_per_byte.student_before": "bpb before",
     "bits_per_byte.student_after": "bpb after",
     "bits_per_byte_other.student_after": "bpb after, other domain",
-    "chunk_difference.after": "|log p_T - log p_S|",
+    "chunk_difference.after": "chunk difference (nats)",
     "seconds.per_step": "s a step",
 }
 
@@ -38,10 +39,13 @@ def refuse_existing(folder: Path) -> None:
         folder: Where a run is to write.
 
     Raises:
-        FileExistsError: If there is anything.
+        SystemExit: If there is anything. Hydra turns any exception of a callback into a warning, and
+            would go on to write into the folder.
     """
-    if folder.exists():
-        raise FileExistsError(
+    # the other processes of a run on several devices find the folder that the first one made
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"
+    if folder.exists() and is_first:
+        raise SystemExit(
             f"the output folder {folder} exists, and a run never writes over another. Give a new "
             "hydra.run.dir (or hydra.sweep.dir), or leave it to its default, which holds the time."
         )
@@ -75,10 +79,15 @@ def sweep_rows(folder: Path) -> list[dict[str, str | float]]:
         Overrides and figures, in the order of the runs.
     """
     paths = sorted(folder.glob("*/summary.json"), key=lambda path: int(path.parent.name))
+    summaries = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    # what all runs share says nothing in a table that compares them
+    shared = set.intersection(
+        *(set(summary["overrides"]) for summary in summaries or [{"overrides": []}])
+    )
     rows = []
-    for path in paths:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        row: dict[str, str | float] = {"overrides": ", ".join(summary["overrides"])}
+    for summary in summaries:
+        own = [override for override in summary["overrides"] if override not in shared]
+        row: dict[str, str | float] = {"overrides": ", ".join(own)}
         for name, title in COLUMNS.items():
             group, _, key = name.partition(".")
             row[title] = summary[group][key]

@@ -4,9 +4,9 @@ import logging
 import netrc
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,34 @@ def wandb_logger(
     )
 
 
+def log_hyperparameters(loggers: Sequence[Logger], config: Mapping) -> None:
+    """Records the resolved configuration with every logger.
+
+    Args:
+        loggers: The run's loggers.
+        config: The configuration, as plain containers.
+    """
+    for logger in loggers:
+        logger.log_hyperparams(dict(config))
+
+
+def log_samples(loggers: Sequence[Logger], samples: Sequence[Mapping[str, str]]) -> None:
+    """Sends the sample continuations to W&B as a table, and ends its runs.
+
+    Ended here, since a sweep would go on to log its next run into the one that is open.
+
+    Args:
+        loggers: The run's loggers.
+        samples: Prompts with their continuations.
+    """
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            if samples:
+                rows = [list(sample.values()) for sample in samples]
+                logger.log_text("val/samples", columns=list(samples[0]), data=rows)
+            logger.experiment.finish()
+
+
 def _has_wandb_key() -> bool:
     """Whether W&B finds a key without asking: in the environment, or in the user's netrc."""
     if os.environ.get("WANDB_API_KEY"):
@@ -64,6 +92,7 @@ def quiet_warnings() -> None:
         ".*does not have many workers.*",  # pairing takes a hundredth of a step
         ".*Experiment logs directory .* exists and is not empty.*",  # Hydra made it a second ago
         ".*Checkpoint directory .* exists and is not empty.*",
+        ".*Total length of `list` across ranks is zero.*",  # no evaluation within a run
         ".*You have overridden `transfer_batch_to_device`.*",  # batches are the module's own
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -82,7 +82,7 @@ def export_student(cfg: DictConfig, student: Scorer, summary: Mapping) -> Path:
         ),
         is_byte_model=is_byte_model,
     )
-    stops = [student.view.special_ids[t] for t in cfg.stop_tokens if t in student.view.special_ids]
+    stops = [student.view.special_ids[content] for content in cfg.student.stop_tokens]
     export_folder(
         student.model,
         student.view.hf,

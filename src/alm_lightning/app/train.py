@@ -18,7 +18,8 @@ from alm_lightning.app.build import (
     build_scorers,
     build_trainer,
 )
-from alm_lightning.app.log import quiet_warnings
+from alm_lightning.app.checks import check_settings, check_teacher
+from alm_lightning.app.log import log_hyperparameters, log_samples, quiet_warnings
 from alm_lightning.app.report import (
     Figures,
     figures_by_set,
@@ -28,6 +29,7 @@ from alm_lightning.app.report import (
     write_summary,
 )
 from alm_lightning.app.results import export_student, sample_continuations
+from alm_lightning.models.pair import Scorer
 from alm_lightning.training.callbacks import SaveWhenStopped
 
 log = logging.getLogger(__name__)
@@ -51,23 +53,26 @@ def train(cfg: DictConfig) -> dict:
     quiet_warnings()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     # configuration that is wrong is told before anything large is read
-    trainer = build_trainer(cfg)
+    check_settings(cfg)
     objective = build_objective(cfg)
     corpora = build_corpora(cfg)
     student, teacher = build_scorers(cfg)
     data = build_data(cfg, corpora, student, teacher)
     module = build_module(cfg, student, teacher, objective)
+    trainer = build_trainer(cfg)
+    log_hyperparameters(trainer.loggers, module.config)
 
     before = _evaluate(trainer, module, data)
+    check_teacher(before, cfg.teacher.name)
     trainer.fit(module, datamodule=data, ckpt_path=cfg.ckpt_path)
     _leave_if_stopped(trainer)
     after = _evaluate(trainer, module, data)
 
     summary = make_summary(cfg, trainer, data, before, after, started)
     if trainer.is_global_zero:
-        samples = sample_continuations(cfg, student, teacher, corpora.heldout)
-        summary["samples"] = samples
-        export_student(cfg, student, summary)
+        summary["samples"] = sample_continuations(cfg, student, teacher, corpora.heldout)
+        log_samples(trainer.loggers, summary["samples"])
+        _export(cfg, student, summary)
         _report(Path(cfg.paths.output_dir), summary, before, after, data.coverage)
     return summary
 
@@ -76,6 +81,17 @@ def _evaluate(trainer: L.Trainer, module: L.LightningModule, data) -> Figures:
     trainer.validate(module, datamodule=data, verbose=False)
     # callback_metrics holds exact values by name; what validate returns is split by loader
     return figures_by_set(trainer.callback_metrics, data.evaluation_names)
+
+
+def _export(cfg: DictConfig, student: Scorer, summary: dict) -> None:
+    try:
+        export_student(cfg, student, summary)
+    except OSError:
+        # a full disk may still take a page: the figures of the run are worth it
+        lost = summary | {"model_path": None}
+        write_summary(Path(cfg.paths.output_dir) / "summary.json", lost)
+        log.error("the export failed; the last checkpoint still holds the trained weights.")
+        raise
 
 
 def _leave_if_stopped(trainer: L.Trainer) -> None:

@@ -50,6 +50,13 @@ class DistillDataModule(L.LightningDataModule):
             num_workers: Processes that pair and collate; 0 does it in this one.
         """
         super().__init__()
+        for name, value in (
+            ("budget.batch_size", batch_size),
+            ("budget.steps", num_steps),
+            ("budget.evaluation_windows", evaluation_windows),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} is {value}: expected at least 1.")
         self.pairing, self.collator = pairing, collator
         self.batch_size, self.num_steps = batch_size, num_steps
         self.seed, self.num_workers = seed, num_workers

@@ -46,9 +46,12 @@ class _LongEnough:
     """Stops the only row of a batch once it spells enough bytes."""
 
     def __init__(self, byte_lengths, prompt_length: int, num_bytes: int):
-        self.byte_lengths, self.prompt_length, self.num_bytes = byte_lengths, prompt_length, num_bytes
+        self.byte_lengths, self.prompt_length = byte_lengths, prompt_length
+        self.num_bytes = num_bytes
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs) -> torch.Tensor:
+    def __call__(
+        self, input_ids: torch.Tensor, scores: torch.Tensor | None, **kwargs
+    ) -> torch.Tensor:
         new_ids = input_ids[0, self.prompt_length :].cpu().numpy()
         done = bool(self.byte_lengths[new_ids].sum() >= self.num_bytes)
         return torch.full((len(input_ids),), done, device=input_ids.device)

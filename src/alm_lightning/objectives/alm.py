@@ -30,8 +30,8 @@ class ALM(Objective):
     def __init__(
         self,
         *,
-        temperature: float | int | str,
-        threshold: float | int,
+        temperature: float | int | str | None,
+        threshold: float | int | str | None,
         debias: bool,
         divergence: str,
     ):
@@ -44,13 +44,13 @@ class ALM(Objective):
             divergence: ``kl``, ``reverse_kl`` or ``tvd``.
         """
         super().__init__()
-        temperature = float(temperature)
-        if math.isnan(temperature) or temperature <= 0:
+        # not ... > 0 rather than <= 0: nan is neither
+        if not _number(temperature) > 0:
             raise ValueError(
                 f"objective.alm.temperature is {temperature}: expected a number above 0, or inf. "
                 "The published default is 100, the best published setting 5."
             )
-        if not 0 <= threshold < 1:
+        if not 0 <= _number(threshold) < 1:
             raise ValueError(
                 f"objective.alm.threshold is {threshold}: expected a probability in [0, 1). 0 "
                 "merges nothing; the published default is 0.1."
@@ -59,7 +59,7 @@ class ALM(Objective):
             raise ValueError(
                 f"objective.alm.divergence is {divergence!r}: expected one of {sorted(KINDS)}."
             )
-        self.temperature, self.threshold = temperature, threshold
+        self.temperature, self.threshold = float(temperature), float(threshold)
         self.debias, self.divergence = debias, divergence
 
     def _passes(self, signal: Signal) -> Bool[Tensor, "batch chunk"]:
@@ -75,8 +75,7 @@ class ALM(Objective):
         Returns:
             The count.
         """
-        ids = merged_ids(self._passes(signal), signal.chunk_mask)
-        return (ids.amax(dim=1) + 1).sum().float()
+        return _is_last(self._passes(signal), signal.chunk_mask).sum().float()
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
         """Sum of the divergences of all merged chunks, nats.
@@ -89,8 +88,7 @@ class ALM(Objective):
         """
         passes = self._passes(signal)
         ids = merged_ids(passes, signal.chunk_mask)
-        is_last = torch.ones_like(passes)
-        is_last[:, :-1] = passes[:, :-1] | ~signal.chunk_mask[:, 1:]
+        is_last = _is_last(passes, signal.chunk_mask)
 
         def merged(side) -> Float[Tensor, "batch chunk"]:
             # of a merged chunk's boundaries only the last one counts
@@ -98,7 +96,7 @@ class ALM(Objective):
             values = side.chunk_logprobs + boundary if self.debias else side.chunk_logprobs
             return sum_into_chunks(values, ids, num_chunks=ids.shape[1])
 
-        kept = torch.arange(ids.shape[1], device=ids.device) <= ids.amax(dim=1, keepdim=True)
+        kept = torch.arange(ids.shape[1], device=ids.device) < is_last.sum(dim=1, keepdim=True)
         divergences = binarised(
             merged(signal.teacher)[kept],
             merged(signal.student)[kept],
@@ -106,3 +104,20 @@ class ALM(Objective):
             kind=self.divergence,
         )
         return divergences.sum()
+
+
+def _is_last(
+    passes: Bool[Tensor, "batch chunk"], chunk_mask: Bool[Tensor, "batch chunk"]
+) -> Bool[Tensor, "batch chunk"]:
+    """Whether each chunk is the last of a merged one: it passes, or it is the last of its row."""
+    ends_row = torch.ones_like(chunk_mask)
+    ends_row[:, :-1] = ~chunk_mask[:, 1:]
+    return chunk_mask & (passes | ends_row)
+
+
+def _number(value: float | int | str | None) -> float:
+    """A setting as a number; nan where it is none, which every range excludes."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

@@ -8,6 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
+VANISHED = 1e-6
+"""A gradient that is smaller than the largest by more than this has only rounding left in it."""
+
+
 class Balance(nn.Module):
     """Weights for named terms of a loss.
 
@@ -56,11 +60,14 @@ class GradMag(Balance):
             norms: Norm of each term's gradient.
 
         Returns:
-            Weights that sum to one; 0 for a term without a gradient, such as ALM without a chunk.
+            Weights that sum to one; 0 for a term without a gradient, such as ALM without a chunk,
+            or with chunks so long that both likelihoods are 0.
         """
         # stacked in a fixed order, so that a rank's dict order can't matter
         stacked = torch.stack([norms[name] for name in losses])
-        inverse = torch.where(stacked > 0, stacked, torch.inf).reciprocal()
+        # the inverse of a gradient that has vanished would silence all other terms
+        alive = stacked > VANISHED * stacked.max()
+        inverse = torch.where(alive, stacked, torch.inf).reciprocal()
         shares = inverse / inverse.sum().clamp_min(torch.finfo(inverse.dtype).tiny)
         return dict(zip(losses, shares, strict=True))
 

@@ -71,7 +71,8 @@ def _decoder_types(decoder: object) -> set[str]:
     parts = [state, *state.get("decoders", [])]
     # a Replace decoder counts only where it is SentencePiece's: U+2581 to a space
     return {
-        f"Replace {part['pattern']}" if part["type"] == "Replace" else part["type"] for part in parts
+        f"Replace {part['pattern']}" if part["type"] == "Replace" else part["type"]
+        for part in parts
     }
 
 

@@ -11,7 +11,12 @@ from transformers import PreTrainedTokenizerFast
 
 from alm_lightning.tokenization.encoding import Encoding, content_bytes
 from alm_lightning.tokenization.rewrite import ends_on_given_text
-from alm_lightning.tokenization.surface import BYTE_FALLBACK, normal_bytes, piece_reader, token_bytes
+from alm_lightning.tokenization.surface import (
+    BYTE_FALLBACK,
+    normal_bytes,
+    piece_reader,
+    token_bytes,
+)
 
 BOUNDARY_BYTES = b" \t\n"
 """Bytes that only ever start a pretoken (method.md, section 1)."""

@@ -51,6 +51,10 @@ class DistillModule(L.LightningModule):
             config: The resolved configuration, as plain containers, stored in checkpoints.
         """
         super().__init__()
+        if gradient_clip is not None and not gradient_clip > 0:
+            raise ValueError(
+                f"gradient_clip is {gradient_clip}: expected a norm above 0, or null for no clipping."
+            )
         self.automatic_optimization = False
         self.student = student.model
         self.objective = nn.ModuleDict(objective)

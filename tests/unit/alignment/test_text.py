@@ -59,9 +59,7 @@ def test_any_text(views, student, teacher, text):
         assert aligned.chunks == brute_force(text, student_view, teacher_view)
     spelled = b"".join(map(aligned.chunk_bytes, range(len(aligned.chunks))))
     assert spelled == text.encode()
-    coarse = align_text(
-        text, student=student_view, teacher=teacher_view, alignment=Whitespace()
-    )
+    coarse = align_text(text, student=student_view, teacher=teacher_view, alignment=Whitespace())
     assert set(coarse.chunk_ends.tolist()) <= set(aligned.chunk_ends.tolist())
     assert coarse.coverage == 1.0
 

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from alm_lightning.app.train import train
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 TEXT = "The quick brown fox number {} jumps over the lazy dog.\nIt cost {}.50 in 1999."
 OTHER = "def add_{}(first, second):\n    return first + second + {}\n"
 

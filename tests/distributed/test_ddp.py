@@ -1,0 +1,47 @@
+"""Two processes (gloo, CPU) make the steps that one process makes."""
+
+import csv
+
+import pytest
+
+pytestmark = pytest.mark.distributed
+
+
+def curve(folder):
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = ["train/alm", "train/next_token", "train/hidden_states", "chunks/weight_alm"]
+    steps = [[float(row[name]) for name in names] for row in rows if row["train/alm"]]
+    figures = [
+        {name: float(value) for name, value in row.items() if name.startswith("val/") and value}
+        for row in rows
+        if row.get("val/heldout/bytes")
+    ]
+    return steps, figures
+
+
+def test_two_processes_equal_one(run_apart, tmp_path):
+    runs = {}
+    for devices in (1, 2):
+        folder = tmp_path / f"on_{devices}"
+        finished = run_apart(
+            "trainer.precision=32-true",
+            f"trainer.devices={devices}",
+            "+trainer.strategy=ddp" if devices > 1 else "+trainer.strategy=auto",
+            "budget.batch_size=4",
+            "budget.micro_batch_size=1",
+            "budget.steps=4",
+            "sample_prompts=0",
+            f"hydra.run.dir={folder}",
+            cwd=tmp_path,
+        )
+        assert finished.returncode == 0, finished.stderr
+        assert (folder / "model" / "config.json").is_file()
+        runs[devices] = curve(folder)
+    (steps_of_one, figures_of_one), (steps_of_two, figures_of_two) = runs.values()
+    assert len(steps_of_one) == 4
+    for one, two in zip(steps_of_one, steps_of_two, strict=True):
+        assert two == pytest.approx(one, rel=1e-4)
+    assert len(figures_of_one) == 2
+    for one, two in zip(figures_of_one, figures_of_two, strict=True):
+        assert two == pytest.approx(one, rel=1e-4)
