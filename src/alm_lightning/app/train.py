@@ -90,7 +90,10 @@ def _export(cfg: DictConfig, student: Scorer, summary: dict) -> None:
         # a full disk may still take a page: the figures of the run are worth it
         lost = summary | {"model_path": None}
         write_summary(Path(cfg.paths.output_dir) / "summary.json", lost)
-        log.error("the export failed; the last checkpoint still holds the trained weights.")
+        log.error(
+            "the export failed; summary.json has the figures. Make room, and continue from the "
+            "newest of the run's checkpoints with ckpt_path=: the export comes at the end of that."
+        )
         raise
 
 

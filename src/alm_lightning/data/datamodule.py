@@ -57,6 +57,8 @@ class DistillDataModule(L.LightningDataModule):
         ):
             if value < 1:
                 raise ValueError(f"{name} is {value}: expected at least 1.")
+        # a small evaluation set may leave a rank without a window: totals of nothing are zeros
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.pairing, self.collator = pairing, collator
         self.batch_size, self.num_steps = batch_size, num_steps
         self.seed, self.num_workers = seed, num_workers
