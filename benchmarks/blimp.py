@@ -3,8 +3,8 @@
     python benchmarks/blimp.py --data blimp.jsonl.gz [--pairs 20] MODEL [MODEL ...]
 
 A model is a folder that transformers loads (an export of this project, or any other). For each of
-the 67 phenomena, the first pairs of the file: a pair counts if the sum of the log-likelihoods of the
-good sentence (BOS before it, EOS after it where the model has one) exceeds that of the bad one.
+the 67 phenomena, the first pairs of the file: a pair counts if the sum of the log-likelihoods of
+the good sentence (with a BOS before it where the tokenizer adds one) exceeds that of the bad one.
 The script goes without this project's code: what it measures is the exported folder.
 """
 

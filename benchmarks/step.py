@@ -2,10 +2,10 @@
 
     python benchmarks/step.py [experiment=...] [group=option] [key=value]
 
-Bare parts: the teacher's forward pass with whole logits, and the student's forward and backward pass
-with a plain cross-entropy on the same batch, by transformers' own means. The ratio
-(bare parts) / (full step) is 1 for a step that costs nothing beyond them. Parts and steps alternate,
-and the medians are compared, since the machine may be shared.
+Bare parts: the teacher's forward pass with whole logits, and the student's forward and backward
+pass with a plain cross-entropy on the same batch, by transformers' own means. The ratio
+(bare parts) / (full step) is 1 for a step that costs nothing beyond them. Parts and steps
+alternate, and the medians are compared, since the machine may be shared.
 """
 
 import statistics

@@ -8,6 +8,7 @@ os.environ["WANDB_MODE"] = "offline"
 
 import pytest
 import torch
+from tests.runs import run_apart, run_here, texts, tiny  # noqa: F401  (fixtures of whole runs)
 from tokenizers import (
     AddedToken,
     Tokenizer,
@@ -28,7 +29,6 @@ from alm_lightning.models.pair import Scorer
 from alm_lightning.models.vocabulary import BytesFromOldTokens
 from alm_lightning.tokenization.byte_view import byte_view
 from alm_lightning.tokenization.view import view_of
-from tests.runs import run_apart, run_here, texts, tiny  # noqa: F401  (fixtures of whole runs)
 
 # tiny models on one thread: two threads of two test processes would wait for each other
 torch.set_num_threads(1)

@@ -15,10 +15,10 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from tests.runs import REPOSITORY
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alm_lightning import align_text, load_tokenizer
-from tests.runs import REPOSITORY
 
 pytestmark = pytest.mark.slow
 DATA = os.environ.get("ALM_LIGHTNING_DATA")
@@ -38,9 +38,10 @@ def texts(name: str) -> list[str]:
     if DATA is None:
         pytest.skip("ALM_LIGHTNING_DATA is not set: no folder with real text")
     path = Path(DATA) / name
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
-        return [json.loads(line)["text"] for line in file]
+    raw = path.read_bytes()
+    content = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+    # not splitlines, which takes U+2028 within a text for the end of one
+    return [json.loads(line)["text"] for line in content.strip().split("\n")]
 
 
 @pytest.mark.parametrize("name", ["multilingual.jsonl", "prose_en.jsonl.gz"])
@@ -74,7 +75,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 folder, out = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, dtype=torch.float32)
-batch = tokenizer(["Compound statements contain", "An expression"], return_tensors="pt", padding=True)
+texts = ["Compound statements contain", "An expression"]
+batch = tokenizer(texts, return_tensors="pt", padding=True)
 with torch.inference_mode():
     logits = model(**batch).logits[batch.attention_mask.bool()]
     prompt = tokenizer("Compound statements contain", return_tensors="pt")
@@ -87,10 +89,17 @@ def test_the_main_job_in_small(gemma, tmp_path):
     """Two steps on real weights; the exported folder equals what was trained."""
     folder = tmp_path / "run"
     done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "train.py"), "budget.steps=2", "sample_bytes=8"]
-        + ["budget.checkpoint_every=1"]
-        + ["budget.evaluation_windows=4", "student.source.sources.hub=null"]
-        + [f"hydra.run.dir={folder}", "trainer=cpu"],
+        [
+            sys.executable,
+            str(REPOSITORY / "train.py"),
+            "budget.steps=2",
+            "sample_bytes=8",
+            "budget.checkpoint_every=1",
+            "budget.evaluation_windows=4",
+            "student.source.sources.hub=null",
+            f"hydra.run.dir={folder}",
+            "trainer=cpu",
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.training.module import DistillModule
 
-
 TRAINING_STEP = DistillModule.training_step
 
 

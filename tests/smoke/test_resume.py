@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from tests.runs import REPOSITORY
 
 pytestmark = pytest.mark.slow

@@ -64,6 +64,6 @@ def check_teacher(figures: Mapping[str, Mapping[str, float]], name: str) -> None
     if not all(map(math.isfinite, bits.values())) or min(bits.values()) > UNIFORM_BITS_PER_BYTE:
         raise ValueError(
             f"the teacher {name} needs {bits} bits per byte, where guessing takes "
-            f"{UNIFORM_BITS_PER_BYTE:.0f}: its weights and its tokenizer do not belong together, or "
-            "its weights are broken. Load both from one revision of one model."
+            f"{UNIFORM_BITS_PER_BYTE:.0f}: its weights and its tokenizer do not belong together, "
+            "or its weights are broken. Load both from one revision of one model."
         )

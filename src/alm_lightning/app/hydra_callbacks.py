@@ -39,8 +39,8 @@ def refuse_existing(folder: Path) -> None:
         folder: Where a run is to write.
 
     Raises:
-        SystemExit: If there is anything. Hydra turns any exception of a callback into a warning, and
-            would go on to write into the folder.
+        SystemExit: If there is anything. Hydra turns any exception of a callback into a warning,
+            and would go on to write into the folder.
     """
     # the other processes of a run on several devices find the folder that the first one made
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-
 VANISHED = 1e-6
 """A gradient that is smaller than the largest by more than this has only rounding left in it."""
 

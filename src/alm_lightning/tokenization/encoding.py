@@ -44,6 +44,6 @@ def content_bytes(text: str, name: str) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"{name}: lone surrogate U+{ord(text[error.start]):04X} at character {error.start}: this "
-            "is no valid Unicode, and no tokenizer can stand for it. Repair or drop the document."
+            f"{name}: lone surrogate U+{ord(text[error.start]):04X} at character {error.start}: "
+            "this is no valid Unicode, and no tokenizer can stand for it. Repair or drop it."
         ) from error

@@ -1,7 +1,7 @@
 """Texts that a tokenizer rewrites: its token ends, brought back onto the axis of the given text.
 
-A normaliser may change the text (NFC, NFKC, U+2581 to a space). What it left alone still aligns: only
-the shortest stretch that differs becomes one indivisible step of the axis.
+A normaliser may change the text (NFC, NFKC, U+2581 to a space). What it left alone still aligns:
+only the shortest stretch that differs becomes one indivisible step of the axis.
 """
 
 import unicodedata

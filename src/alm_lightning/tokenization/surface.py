@@ -51,7 +51,7 @@ def byte_level_piece(piece: str) -> bytes:
 
 
 def sentencepiece_piece(piece: str) -> bytes:
-    """Bytes of a piece of a SentencePiece-style vocabulary.
+    r"""Bytes of a piece of a SentencePiece-style vocabulary.
 
     Args:
         piece: The piece as the vocabulary spells it, such as ``▁the`` or ``<0x0A>``.
@@ -110,8 +110,8 @@ def piece_reader(decoder: object, name: str) -> ReadPiece:
         return sentencepiece_piece
     raise ValueError(
         f"tokenizer {name!r}: its decoder ({', '.join(sorted(types)) or 'none'}) is neither "
-        "byte-level nor SentencePiece style, so the bytes of its tokens are unknown. Byte-level BPE "
-        "and SentencePiece-style tokenizers are supported."
+        "byte-level nor SentencePiece style, so the bytes of its tokens are unknown. Byte-level "
+        "BPE and SentencePiece-style tokenizers are supported."
     )
 
 

@@ -53,7 +53,7 @@ class DistillModule(L.LightningModule):
         super().__init__()
         if gradient_clip is not None and not gradient_clip > 0:
             raise ValueError(
-                f"gradient_clip is {gradient_clip}: expected a norm above 0, or null for no clipping."
+                f"gradient_clip is {gradient_clip}: expected a norm above 0, or null for none."
             )
         self.automatic_optimization = False
         self.student = student.model

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -36,7 +38,7 @@ def brute_force(text, student, teacher):
     student_prefixes, teacher_prefixes = prefixes(student), prefixes(teacher)
     common = sorted(student_prefixes.keys() & teacher_prefixes.keys(), key=len)
     points = [(student_prefixes[p], teacher_prefixes[p]) for p in common]
-    return [(s0, s1, t0, t1) for (s0, t0), (s1, t1) in zip(points, points[1:], strict=False)]
+    return [(s0, s1, t0, t1) for (s0, t0), (s1, t1) in itertools.pairwise(points)]
 
 
 @pytest.mark.parametrize(("student", "teacher"), PAIRS)

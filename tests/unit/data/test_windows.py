@@ -42,7 +42,7 @@ def test_a_length_below_one_chunk(views):
         pairing(views, student_length=3).windows(Document(TEXT, name="doc"))
     with pytest.raises(ValueError, match="leave no room for text"):
         pairing(views, student_length=2)
-    with pytest.raises(ValueError, match="Raise budget.student_length"):
+    with pytest.raises(ValueError, match=r"Raise budget\.student_length"):
         FirstWindow([Document(TEXT, name="doc")], pairing=pairing(views, student_length=3))
 
 

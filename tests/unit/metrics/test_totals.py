@@ -8,6 +8,7 @@ from alm_lightning.data.collator import Collator
 from alm_lightning.metrics.totals import batch_totals, figures
 
 
+@torch.no_grad()
 def test_figures_against_whole_logits(scorers, collator, rows):
     student, teacher = scorers
     totals = sum(

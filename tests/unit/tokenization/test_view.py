@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tokenizers import Tokenizer, normalizers
 from transformers import PreTrainedTokenizerFast
 
