@@ -1,7 +1,7 @@
 """Cross-tokenizer distillation in PyTorch: Approximate Likelihood Matching.
 
 Public surface: `load_tokenizer`, `align_text`. A folder is a station of the journey, in this order:
-corpus, tokenization, alignment, data, models, likelihood, objectives, metrics, training, export,
+corpus, tokenization, alignment, data, likelihood, models, objectives, metrics, training, export,
 evaluation, app.
 """
 

@@ -65,13 +65,10 @@ def test_micro_batches(scorers, rows, make_balance):
             assert parts.weights[name] == whole.weights[name]
 
 
-def test_the_loss_is_the_balanced_sum_of_means(scorers, rows):
-    """The gradient against autograd on the plain formula, over whole logits of one batch."""
+def test_next_token_gradients_are_those_of_plain_cross_entropy(scorers, rows):
+    """Against autograd on transformers' own logits of the whole batch."""
     student, teacher = scorers
-    weights = {"alm": 5.0, "next_token": 1.0, "hidden_states": 0.5}
-    result, found = gradients(scorers, rows, Fixed(weights=weights), len(rows))
     batch = Collator(student=student.view, teacher=teacher.view, micro_batch_size=9).batch(rows)
-    student.model.zero_grad()
     logits = student.model(
         input_ids=batch.student_ids, attention_mask=batch.student_mask.long(), use_cache=False
     ).logits
@@ -79,15 +76,33 @@ def test_the_loss_is_the_balanced_sum_of_means(scorers, rows):
     cross_entropy = torch.nn.functional.cross_entropy(
         logits[:, :-1].reshape(-1, logits.shape[-1]), labels.reshape(-1)
     )
-    torch.testing.assert_close(result.losses["next_token"], cross_entropy, rtol=1e-4, atol=0.0)
+    student.model.zero_grad()
     cross_entropy.backward()
-    only, of_next_token = gradients(
-        scorers, rows, Fixed(weights={"alm": 0.0, "next_token": 1.0, "hidden_states": 0.0}), 2
+    expected = {n: p.grad.clone() for n, p in student.model.named_parameters() if p.requires_grad}
+    only = {"alm": 0.0, "next_token": 1.0, "hidden_states": 0.0}
+    result, found = gradients(scorers, rows, Fixed(weights=only), 2)
+    torch.testing.assert_close(
+        result.losses["next_token"], cross_entropy.detach(), rtol=1e-4, atol=0.0
     )
-    assert only.total == only.losses["next_token"]
-    for name, gradient in of_next_token.items():
-        expected = dict(student.model.named_parameters())[name].grad
-        assert gradient.shape == found[name].shape == expected.shape
+    assert result.total == result.losses["next_token"]
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-7)
+
+
+def test_the_step_is_linear_in_the_weights_of_its_terms(scorers, rows):
+    """ALM and hidden states reach the weights as their own gradients do, each times its weight."""
+    weights = {"alm": 5.0, "next_token": 1.0, "hidden_states": 0.5}
+    _, whole = gradients(scorers, rows, Fixed(weights=weights), len(rows))
+    summed = {name: torch.zeros_like(gradient) for name, gradient in whole.items()}
+    for name, weight in weights.items():
+        alone = {other: float(other == name) for other in weights}
+        _, part = gradients(scorers, rows, Fixed(weights=alone), len(rows))
+        assert any(gradient.any() for gradient in part.values())
+        for parameter, gradient in part.items():
+            summed[parameter] += weight * gradient
+    for parameter, gradient in whole.items():
+        torch.testing.assert_close(gradient, summed[parameter], rtol=1e-3, atol=1e-6)
 
 
 def test_gradmag_makes_all_terms_pull_alike(scorers, rows):

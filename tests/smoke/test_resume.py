@@ -1,6 +1,7 @@
 """A run that was cut off continues as if nothing had happened."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -98,6 +99,24 @@ def resume_and_compare(run_apart, tmp_path, checkpoint, curve) -> None:
     assert 0 < len(remaining) < STEPS
     assert max(remaining) == STEPS - 1
     assert remaining == {step: curve[step] for step in remaining}
+    summary = json.loads((resumed / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["steps"], summary["seconds"]["timed_steps"]) == (STEPS, len(remaining))
+    assert f"{STEPS} steps, {len(remaining)} of them here" in finished.stdout
+
+
+def test_another_seed_is_refused(unbroken, run_apart, tmp_path):
+    folder, _ = unbroken
+    finished = run_apart(
+        *OVERRIDES,
+        f"ckpt_path={folder}/checkpoints/last.ckpt",
+        "seed=1",
+        f"hydra.run.dir={tmp_path}/other",
+        cwd=tmp_path,
+    )
+    assert finished.returncode != 0
+    assert "seed: 0 then, 1 now" in finished.stderr
+    assert "Give the settings of the run that was stopped" in finished.stderr
+    assert not (tmp_path / "other/model").exists()
 
 
 def test_the_checkpoint_holds_what_is_trained_and_nothing_else(unbroken):

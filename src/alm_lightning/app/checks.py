@@ -9,6 +9,9 @@ from omegaconf import DictConfig
 
 UNIFORM_BITS_PER_BYTE = 8.0
 """Bits per byte of a model that knows nothing: each of the 256 bytes alike."""
+UNTRAINED_MARGIN = 1.05
+"""A model as it was initialised lies a little above a uniform guess (0.2 to 0.7 % in tests), and
+may be a teacher there. Weights with the tokenizer of another model lie far above."""
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -18,26 +21,27 @@ def check_settings(cfg: DictConfig) -> None:
         cfg: The whole configuration.
 
     Raises:
-        FileExistsError: If the run's folder holds a summary or an exported model already.
+        FileExistsError: If the run's folder holds files of another run.
         FileNotFoundError: If there is no checkpoint at `ckpt_path`.
-        ValueError: If the learning rate or a stop token makes no sense.
+        ValueError: If the learning rate, the precision or a stop token makes no sense.
     """
-    for name in ("model", "summary.json"):
-        path = Path(cfg.paths.output_dir) / name
-        if path.exists():
-            raise FileExistsError(
-                f"{path} exists, and a run never writes over another. Give another "
-                "paths.output_dir, or leave it to its default, which holds the time."
-            )
+    _check_output_dir(Path(cfg.paths.output_dir))
     if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
         raise FileNotFoundError(
             f"ckpt_path={cfg.ckpt_path}: there is no such checkpoint. Those of a run lie in its "
-            "folder under checkpoints/, the newest as last.ckpt."
+            "folder under checkpoints/, the newest as last.ckpt, or as stopped.ckpt where a "
+            "signal ended the run."
         )
     rate = cfg.budget.learning_rate
     if not isinstance(rate, Real) or not 0 < rate < math.inf:
         raise ValueError(
             f"budget.learning_rate is {rate!r}: expected a number above 0, such as 3.0e-4."
+        )
+    # 16 is Lightning's other name of it
+    if str(cfg.trainer.precision) in ("16-mixed", "16"):
+        raise ValueError(
+            f"trainer.precision is {cfg.trainer.precision}, whose gradients are scaled up, so that "
+            "gradient_clip would cut them at a wrong norm. Take bf16-mixed or 32-true."
         )
     unknown = [t for t in cfg.student.stop_tokens if t not in cfg.student.special_tokens]
     if unknown:
@@ -47,7 +51,20 @@ def check_settings(cfg: DictConfig) -> None:
         )
 
 
-def check_teacher(figures: Mapping[str, Mapping[str, float]], name: str) -> None:
+def _check_output_dir(folder: Path) -> None:
+    # called before this run has loggers or checkpoints: whatever is there is of another one
+    for name in ("model", "summary.json", "metrics.csv", "checkpoints"):
+        path = folder / name
+        # a folder that was emptied, or made beforehand, has nothing to lose
+        if path.exists() and (name != "checkpoints" or any(path.iterdir())):
+            raise FileExistsError(
+                f"{path} exists, and a run never writes over another, not even over the one that "
+                "it continues. Give another paths.output_dir, or leave it to its default, which "
+                "holds the time."
+            )
+
+
+def check_teacher(figures: Mapping[str, Mapping[str, float]], name: str, num_tokens: int) -> None:
     """Refuses a teacher that knows less than nothing of its own text.
 
     Vocabularies of the same size can't tell a tokenizer that is not the model's; its figures can.
@@ -55,15 +72,34 @@ def check_teacher(figures: Mapping[str, Mapping[str, float]], name: str) -> None
     Args:
         figures: Figures before training, by evaluation set.
         name: What the error calls the teacher.
+        num_tokens: Size of the teacher's vocabulary.
 
     Raises:
-        ValueError: If the teacher needs more bits than a uniform guess on every evaluation set, or
-            its likelihoods are not finite.
+        ValueError: If the teacher knows less than a uniform guess at bytes, or clearly less than
+            one at its tokens, on every evaluation set, or its likelihoods are not finite.
     """
     bits = {dataset: values["bits_per_byte_teacher"] for dataset, values in figures.items()}
-    if not all(map(math.isfinite, bits.values())) or min(bits.values()) > UNIFORM_BITS_PER_BYTE:
+    nats = {dataset: _teacher_nats_per_token(values) for dataset, values in figures.items()}
+    uniform = math.log(num_tokens)
+    is_finite = all(map(math.isfinite, bits.values()))
+    if (
+        not is_finite
+        or min(bits.values()) > UNIFORM_BITS_PER_BYTE
+        or min(nats.values()) > UNTRAINED_MARGIN * uniform
+    ):
         raise ValueError(
-            f"the teacher {name} needs {bits} bits per byte, where guessing takes "
-            f"{UNIFORM_BITS_PER_BYTE:.0f}: its weights and its tokenizer do not belong together, "
+            f"the teacher {name} needs {_rounded(bits)} bits per byte and {_rounded(nats)} nats "
+            f"per token, where guessing takes {UNIFORM_BITS_PER_BYTE:.0f} bits per byte or "
+            f"{uniform:.2f} nats per token: its weights and its tokenizer do not belong together, "
             "or its weights are broken. Load both from one revision of one model."
         )
+
+
+def _teacher_nats_per_token(values: Mapping[str, float]) -> float:
+    nats = values["bits_per_byte_teacher"] * math.log(2) * values["bytes"]
+    num_tokens = values["teacher_tokens_per_chunk"] * values["chunks"]
+    return nats / max(num_tokens, 1.0)
+
+
+def _rounded(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{value:.2f} ({dataset})" for dataset, value in values.items())

@@ -69,16 +69,17 @@ class SweepTable(Callback):
         Console().print(table)
 
 
-def sweep_rows(folder: Path) -> list[dict[str, str | float]]:
+def sweep_rows(folder: Path) -> list[dict[str, str | float | None]]:
     """One row for each finished run of a sweep.
 
     Args:
         folder: The sweep's folder, with one folder a run.
 
     Returns:
-        Overrides and figures, in the order of the runs.
+        Overrides and figures, in the order of the runs; by name where `hydra.sweep.subdir` gives
+        folders names instead of numbers.
     """
-    paths = sorted(folder.glob("*/summary.json"), key=lambda path: int(path.parent.name))
+    paths = sorted(folder.glob("*/summary.json"), key=_run_order)
     summaries = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     # what all runs share says nothing in a table that compares them
     shared = set.intersection(
@@ -87,7 +88,7 @@ def sweep_rows(folder: Path) -> list[dict[str, str | float]]:
     rows = []
     for summary in summaries:
         own = [override for override in summary["overrides"] if override not in shared]
-        row: dict[str, str | float] = {"overrides": ", ".join(own)}
+        row: dict[str, str | float | None] = {"overrides": ", ".join(own)}
         for name, title in COLUMNS.items():
             group, _, key = name.partition(".")
             row[title] = summary[group][key]
@@ -95,7 +96,12 @@ def sweep_rows(folder: Path) -> list[dict[str, str | float]]:
     return rows
 
 
-def markdown(rows: list[dict[str, str | float]]) -> str:
+def _run_order(path: Path) -> tuple[int, str]:
+    name = path.parent.name
+    return (int(name) if name.isdecimal() else 0, name)
+
+
+def markdown(rows: list[dict[str, str | float | None]]) -> str:
     """A table in Markdown.
 
     Args:
@@ -110,7 +116,9 @@ def markdown(rows: list[dict[str, str | float]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _cell(value: str | float) -> str:
+def _cell(value: str | float | None) -> str:
+    if value is None:  # a run that timed no step
+        return "-"
     return value if isinstance(value, str) else f"{value:.3f}"
 
 

@@ -114,9 +114,11 @@ def make_summary(
         started: `time.perf_counter` at the start of the run.
 
     Returns:
-        Plain values; bits per byte, nats, bytes and seconds.
+        Plain values; bits per byte, nats, bytes and seconds. ``steps`` counts those before a
+        resume, ``seconds.timed_steps`` those that this process made.
     """
-    speed = next(c for c in trainer.callbacks if isinstance(c, Speed))
+    # callbacks.speed=null times nothing: no reason to lose the run's other figures
+    speed = next((c for c in trainer.callbacks if isinstance(c, Speed)), Speed())
 
     def bits(name: str) -> dict[str, float]:
         return {
@@ -133,7 +135,8 @@ def make_summary(
         "seconds": {
             "total": time.perf_counter() - started,
             "train": speed.train_seconds,
-            "per_step": speed.train_seconds / max(speed.num_steps, 1),
+            "timed_steps": speed.num_steps,
+            "per_step": speed.train_seconds / speed.num_steps if speed.num_steps else None,
         },
         "bits_per_byte": bits("heldout"),
         "bits_per_byte_other": bits("other"),
@@ -154,6 +157,26 @@ def make_summary(
         "model_path": str(Path(cfg.paths.output_dir).absolute() / "model"),
         "versions": versions(),
     }
+
+
+def timing_line(summary: Mapping) -> str:
+    """How long a run took, in words.
+
+    Args:
+        summary: From `make_summary`.
+
+    Returns:
+        A line without its end.
+    """
+    steps, seconds = summary["steps"], summary["seconds"]
+    if not seconds["timed_steps"]:
+        return f"{steps} steps, none timed, {seconds['total']:.0f} s in all"
+    resumed = seconds["timed_steps"] != steps
+    timed = f"{steps} steps, {seconds['timed_steps']} of them here" if resumed else f"{steps} steps"
+    return (
+        f"{timed} in {seconds['train']:.0f} s ({seconds['per_step']:.2f} s each), "
+        f"{seconds['total']:.0f} s in all"
+    )
 
 
 def write_summary(path: Path, summary: Mapping) -> None:

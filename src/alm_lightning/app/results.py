@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from alm_lightning.corpus.document import Document
@@ -12,6 +11,7 @@ from alm_lightning.evaluation.generation import continuation
 from alm_lightning.export.card import model_card
 from alm_lightning.export.folder import export_folder
 from alm_lightning.models.byte_lm import ByteForCausalLM
+from alm_lightning.models.loading import torch_dtype
 from alm_lightning.models.pair import Scorer
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,9 @@ def export_student(cfg: DictConfig, student: Scorer, summary: Mapping) -> Path:
         how_made=(
             f"Made with ALM Lightning by distilling {cfg.teacher.name} into a student with the "
             f"tokenizer {student.view.name}, by the terms {', '.join(cfg.objective)}. The method "
-            "is Approximate Likelihood Matching (Minixhofer, Vulić and Ponti, arXiv:2503.20083)."
+            "is Approximate Likelihood Matching (Minixhofer, Vulić and Ponti, arXiv:2503.20083). "
+            "The figures are those of the student before its weights were rounded to "
+            f"{cfg.export_dtype}."
         ),
         recipe=_recipe(cfg),
         figures=_flat(
@@ -88,7 +90,7 @@ def export_student(cfg: DictConfig, student: Scorer, summary: Mapping) -> Path:
         student.view.hf,
         folder,
         card=card,
-        dtype=torch.bfloat16,
+        dtype=torch_dtype(cfg.export_dtype),
         stop_ids=stops,
     )
     log.info("exported to %s", folder)

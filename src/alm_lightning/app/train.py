@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import lightning as L
@@ -26,9 +26,11 @@ from alm_lightning.app.report import (
     make_summary,
     results_table,
     show_sample,
+    timing_line,
     write_summary,
 )
 from alm_lightning.app.results import export_student, sample_continuations
+from alm_lightning.corpus.document import Document
 from alm_lightning.models.pair import Scorer
 from alm_lightning.training.callbacks import SaveWhenStopped
 
@@ -63,16 +65,17 @@ def train(cfg: DictConfig) -> dict:
     log_hyperparameters(trainer.loggers, module.config)
 
     before = _evaluate(trainer, module, data)
-    check_teacher(before, cfg.teacher.name)
+    check_teacher(before, cfg.teacher.name, teacher.view.num_tokens)
     trainer.fit(module, datamodule=data, ckpt_path=cfg.ckpt_path)
     _leave_if_stopped(trainer)
     after = _evaluate(trainer, module, data)
 
     summary = make_summary(cfg, trainer, data, before, after, started)
     if trainer.is_global_zero:
-        summary["samples"] = sample_continuations(cfg, student, teacher, corpora.heldout)
+        # the model first: nothing that follows may cost it
+        _export(cfg, student, summary | {"samples": []})
+        summary["samples"] = _samples(cfg, student, teacher, corpora.heldout)
         log_samples(trainer.loggers, summary["samples"])
-        _export(cfg, student, summary)
         _report(Path(cfg.paths.output_dir), summary, before, after, data.coverage)
     return summary
 
@@ -97,6 +100,19 @@ def _export(cfg: DictConfig, student: Scorer, summary: dict) -> None:
         raise
 
 
+def _samples(
+    cfg: DictConfig, student: Scorer, teacher: Scorer, documents: Sequence[Document]
+) -> list[dict[str, str]]:
+    try:
+        # Lightning leaves the student, which it owns, on the CPU
+        student.to(teacher.model.device)
+        return sample_continuations(cfg, student, teacher, documents)
+    except Exception:
+        # samples are an extra: the figures are worth their page without them
+        log.exception("no sample continuations, for the error below; the model was exported.")
+        return []
+
+
 def _leave_if_stopped(trainer: L.Trainer) -> None:
     for callback in trainer.callbacks:
         if isinstance(callback, SaveWhenStopped) and callback.stopped_by is not None:
@@ -119,11 +135,8 @@ def _report(
     console.print(results_table(before, after, coverage))
     for sample in summary["samples"]:
         show_sample(console, sample)
-    seconds = summary["seconds"]
     console.print(
-        f"\n{summary['steps']} steps in {seconds['train']:.0f} s "
-        f"({seconds['per_step']:.2f} s each), {seconds['total']:.0f} s in all\n"
-        f"model    {summary['model_path']}\nsummary",
+        f"\n{timing_line(summary)}\nmodel    {summary['model_path']}\nsummary",
         highlight=False,
         soft_wrap=True,
     )

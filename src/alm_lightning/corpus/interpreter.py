@@ -4,7 +4,7 @@ import importlib
 import logging
 import os
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -22,11 +22,22 @@ SKIPPED_FOLDERS = frozenset(
 )
 
 
+SHARED_AT_MOST = 0.05
+"""Share of a topic's long paragraphs that longer topics may have as well."""
+
+LONG_PARAGRAPH = 60
+"""Characters from which on a paragraph is hardly the same in two places by chance."""
+
+
 class PythonManual:
-    """The topics of Python's ``help()``: the language reference in reStructuredText."""
+    """The topics of Python's ``help()``: the language reference in reStructuredText.
+
+    Topics contain each other (``compound`` holds ``while``, ``try`` and others whole), which would
+    put text that is trained on among what is held out. Of such topics only the longest is taken.
+    """
 
     def documents(self) -> Iterator[Document]:
-        """One document a topic, in the order of the module.
+        """One document a topic that does not repeat a longer one, the longest first.
 
         Returns:
             The topics, each named as ``pydoc_data.topics:assert``.
@@ -42,7 +53,19 @@ class PythonManual:
                 "libpython3-stdlib). Install it, or choose another corpus."
             ) from error
         named = (Document.of(text, f"{MANUAL_MODULE}:{topic}") for topic, text in topics.items())
-        return at_least_one(named, MANUAL_MODULE)
+        return at_least_one(_without_repetition(named), MANUAL_MODULE)
+
+
+def _without_repetition(documents: Iterable[Document]) -> Iterator[Document]:
+    """The documents that share hardly a paragraph with a longer one of them."""
+    seen: set[str] = set()
+    for document in sorted(documents, key=lambda document: (-len(document.text), document.name)):
+        # indented differently where one topic stands within another
+        folded = (" ".join(paragraph.split()) for paragraph in document.text.split("\n\n"))
+        long = {paragraph for paragraph in folded if len(paragraph) >= LONG_PARAGRAPH}
+        if len(long & seen) <= SHARED_AT_MOST * len(long):
+            seen |= long
+            yield document
 
 
 class PythonSource:

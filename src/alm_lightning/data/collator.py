@@ -13,18 +13,21 @@ from alm_lightning.data.windows import Window
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.tokenization.view import TokenizerView
 
+NUM_EXTRA = 2
+"""Tokens that a window may need beyond its content: one before it, one after it."""
+
 
 @dataclass(frozen=True)
 class Side:
-    """One tokenizer's structure around content.
+    """One tokenizer's structure around content: a token before it, an EOS after it.
 
     Attributes:
-        prefix: Token ids before the content: a BOS, or nothing.
+        start_id: The token before the content, which the first content token is predicted from.
         eos_id: The token that ends a document.
         pad_id: The token that fills a row up; nothing sees it.
     """
 
-    prefix: tuple[int, ...]
+    start_id: int
     eos_id: int
     pad_id: int
 
@@ -40,13 +43,7 @@ class Side:
             Its side.
         """
         eos_id = view.id_of("eos")
-        prefix = (view.id_of("bos"),) if view.prepends_bos else ()
-        return cls(prefix, eos_id, view.roles.get("pad", eos_id))
-
-    @property
-    def num_extra(self) -> int:
-        """Tokens that a window may need beyond its content."""
-        return len(self.prefix) + 1
+        return cls(view.start_id, eos_id, view.roles.get("pad", eos_id))
 
 
 class Collator:
@@ -110,16 +107,14 @@ def _row(
 ) -> dict[str, np.ndarray]:
     """One side of one row, with its special tokens."""
     suffix = (side.eos_id,) if row.ends_document else ()
-    before, after = len(side.prefix), len(suffix)
+    after = len(suffix)
     return {
-        "ids": np.concatenate([side.prefix, ids, suffix]).astype(np.int64),
-        "mask": np.ones(before + len(ids) + after, dtype=bool),
-        "chunk_ids": np.concatenate(
-            [[NO_CHUNK] * before, chunk_ids, [row.num_chunks] * after]
-        ).astype(np.int64),
-        "content": np.concatenate([[False] * before, [True] * len(ids), [False] * after]).astype(
-            bool
+        "ids": np.concatenate([[side.start_id], ids, suffix]).astype(np.int64),
+        "mask": np.ones(1 + len(ids) + after, dtype=bool),
+        "chunk_ids": np.concatenate([[NO_CHUNK], chunk_ids, [row.num_chunks] * after]).astype(
+            np.int64
         ),
+        "content": np.concatenate([[False], [True] * len(ids), [False] * after]).astype(bool),
     }
 
 

@@ -1,13 +1,13 @@
 """Data sets of windows: documents tokenized twice, and cut to the length of a sequence."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch.utils.data import Dataset
 
 from alm_lightning.alignment.text import ChunkSelection, align_text
 from alm_lightning.corpus.document import Document
-from alm_lightning.data.collator import Side
+from alm_lightning.data.collator import NUM_EXTRA
 from alm_lightning.data.windows import Window, windows
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -36,14 +36,25 @@ class Pairing:
             teacher_length: The same for the teacher.
         """
         self.student, self.teacher, self.alignment = student, teacher, alignment
-        self.student_length = student_length - Side.of(student).num_extra
-        self.teacher_length = teacher_length - Side.of(teacher).num_extra
+        self.student_length = student_length - NUM_EXTRA
+        self.teacher_length = teacher_length - NUM_EXTRA
         if min(self.student_length, self.teacher_length) < 1:
             raise ValueError(
                 f"sequences of {student_length} student and {teacher_length} teacher tokens leave "
                 "no room for text beside BOS and EOS. Raise budget.student_length and "
                 "budget.teacher_length."
             )
+
+    def first_window(self, document: Document) -> Window:
+        """The first window of a document, whatever comes after it.
+
+        Args:
+            document: The document, not empty.
+
+        Returns:
+            Its start.
+        """
+        return next(self._windows(document))
 
     def windows(self, document: Document) -> list[Window]:
         """All windows of a document.
@@ -54,6 +65,9 @@ class Pairing:
         Returns:
             Its windows, in order.
         """
+        return list(self._windows(document))
+
+    def _windows(self, document: Document) -> Iterator[Window]:
         aligned = align_text(
             document.text,
             student=self.student,
@@ -61,13 +75,11 @@ class Pairing:
             alignment=self.alignment,
             name=document.name,
         )
-        return list(
-            windows(
-                aligned,
-                student_length=self.student_length,
-                teacher_length=self.teacher_length,
-                name=document.name,
-            )
+        return windows(
+            aligned,
+            student_length=self.student_length,
+            teacher_length=self.teacher_length,
+            name=document.name,
         )
 
 
@@ -114,7 +126,7 @@ class FirstWindow(Dataset[Window]):
         """
         self.documents, self.pairing = documents, pairing
         # a length that no chunk fits is told now, not by a worker in the middle of a run
-        pairing.windows(documents[0])
+        pairing.first_window(documents[0])
 
     def __len__(self) -> int:
         """Number of documents."""
@@ -122,4 +134,4 @@ class FirstWindow(Dataset[Window]):
 
     def __getitem__(self, index: int) -> Window:
         """The start of one document."""
-        return self.pairing.windows(self.documents[index])[0]
+        return self.pairing.first_window(self.documents[index])

@@ -18,8 +18,7 @@ def continuation(scorer: Scorer, prompt: str, *, num_bytes: int) -> str:
         The text that follows the prompt, cut at `num_bytes`, up to the first special token.
     """
     view, model = scorer.view, scorer.model
-    prefix = [view.roles["bos"]] if view.prepends_bos else []
-    ids = torch.tensor([prefix + view.encode(prompt, name="prompt").ids.tolist()])
+    ids = torch.tensor([[view.start_id, *view.encode(prompt, name="prompt").ids.tolist()]])
     ids = ids.to(model.device)
     was_training = model.training
     model.eval()

@@ -85,6 +85,7 @@ class LogitBlocks:
             both_half
             and hidden.device.type == "cpu"
             and hidden.dtype == torch.bfloat16
+            and torch.backends.mkldnn.is_available()
             and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         )
         keeps_half = self._in_two_products or (both_half and hidden.is_cuda)

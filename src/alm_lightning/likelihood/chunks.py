@@ -103,7 +103,7 @@ def passes_threshold(
 
     Args:
         boundary_logprobs: The teacher's log-mass on boundary tokens after each chunk, nats.
-        threshold: Gamma, in [0, 1); 0 lets every chunk pass.
+        threshold: Gamma, in [0, 1); 0 lets every chunk pass that a boundary can follow at all.
 
     Returns:
         One flag a chunk.

@@ -50,7 +50,8 @@ class ByteLMConfig(PreTrainedConfig):
         body.vocab_size = self.vocab_size
         body.bos_token_id, body.eos_token_id = self.bos_token_id, self.eos_token_id
         # also the padding_idx of the embedding: were it 0, byte 0x00 would never be trained
-        body.pad_token_id = self.pad_token_id
+        is_only_padding = self.pad_token_id not in (self.bos_token_id, self.eos_token_id)
+        body.pad_token_id = self.pad_token_id if is_only_padding else None
         body.tie_word_embeddings = False
 
     def get_text_config(self, decoder=None, encoder=None):

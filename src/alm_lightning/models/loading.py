@@ -5,15 +5,22 @@ import logging
 import torch
 from huggingface_hub.errors import GatedRepoError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
+from alm_lightning.models.byte_config import ByteLMConfig
+from alm_lightning.models.byte_lm import ByteForCausalLM
 from alm_lightning.models.sources import Location, WeightSource
 
 log = logging.getLogger(__name__)
+
+# an exported byte student loads here by the project's own class, not by the copy in its folder
+AutoConfig.register(ByteLMConfig.model_type, ByteLMConfig)
+AutoModelForCausalLM.register(ByteLMConfig, ByteForCausalLM)
 
 
 def load_causal_lm(
@@ -41,6 +48,7 @@ def load_causal_lm(
             dtype=dtype,
             attn_implementation=attn_implementation,
             output_loading_info=True,
+            trust_remote_code=False,
         )
     except OSError as error:
         raise OSError(_explained("the model", source, location, error)) from error
@@ -71,7 +79,10 @@ def load_hf_tokenizer(source: WeightSource) -> PreTrainedTokenizerFast:
     """
     location = source.resolve()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(location.path, revision=location.revision)
+        # without the last word, transformers would ask whether to run a model's own code
+        tokenizer = AutoTokenizer.from_pretrained(
+            location.path, revision=location.revision, trust_remote_code=False
+        )
     except OSError as error:
         raise OSError(_explained("the tokenizer", source, location, error)) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):

@@ -138,7 +138,7 @@ class FirstAvailable:
 
         Args:
             sources: By name, in the order of preference. A None takes a place out, so that a
-                command line can switch one off: ``teacher.source.sources.package=null``.
+                command line can switch one off: ``student.source.sources.package=null``.
 
         Raises:
             ValueError: There is none.

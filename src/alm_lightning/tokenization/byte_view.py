@@ -52,21 +52,23 @@ def byte_view_like(old: TokenizerView, keep: Sequence[str]) -> TokenizerView:
     """The byte tokenizer with special tokens of an old one.
 
     Args:
-        old: The tokenizer to replace: its BOS, EOS and pad tokens are kept.
+        old: The tokenizer to replace: its BOS, EOS and pad tokens are kept. Where it has no BOS or
+            no pad token, its EOS plays that role as well.
         keep: Texts of further special tokens to keep; those that `old` lacks are an error.
 
     Returns:
         The byte view.
 
     Raises:
-        ValueError: If `old` lacks one of `keep`, or one of the three roles.
+        ValueError: If `old` lacks one of `keep`, or has no EOS.
     """
     missing = [content for content in keep if content not in old.special_ids]
     if missing:
         raise ValueError(
             f"tokenizer {old.name!r} has no special tokens {missing}, which "
-            "tokenizer.keep_special_tokens asks for. Leave them out, or check their spelling."
+            "student.special_tokens asks for. Leave them out, or check their spelling."
         )
     texts = {index: content for content, index in old.special_ids.items()}
-    roles = {role: texts[old.id_of(role)] for role in ("bos", "eos", "pad")}
+    eos_id = old.id_of("eos")
+    roles = {role: texts[old.roles.get(role, eos_id)] for role in ("bos", "eos", "pad")}
     return byte_view(roles, keep)

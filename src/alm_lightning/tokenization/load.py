@@ -28,7 +28,7 @@ def load_tokenizer(spec: str | Path) -> TokenizerView:
     else:
         place, options = (str(path) if path.exists() else str(spec)), {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"no tokenizer at {str(spec)!r}: expected 'bytes', a folder with a tokenizer.json, a "

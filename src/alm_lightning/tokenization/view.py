@@ -73,6 +73,14 @@ class TokenizerView:
             )
         return self.roles[role]
 
+    @property
+    def start_id(self) -> int:
+        """The token before a document's first, without which that one would have no likelihood.
+
+        The BOS where the tokenizer prepends one; else the EOS, as after the document before.
+        """
+        return self.id_of("bos" if self.prepends_bos else "eos")
+
     @cached_property
     def byte_lengths(self) -> Int[np.ndarray, " vocab"]:
         """Number of bytes that each id stands for, 0 for structure."""

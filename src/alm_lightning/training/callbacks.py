@@ -18,12 +18,13 @@ log = logging.getLogger(__name__)
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has held: on the GPU if there is one, else resident.
+    """The most memory that this process has held: on the GPU if it used one, else resident.
 
     Returns:
         Bytes.
     """
-    if torch.cuda.is_available():
+    # a GPU of the host that this run does not use would say 0
+    if torch.cuda.is_initialized() and torch.cuda.max_memory_allocated() > 0:
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
@@ -91,6 +92,7 @@ class SaveWhenStopped(L.Callback):
         """
         self.path = Path(path)
         self.stopped_by: str | None = None
+        self._saved = False
         self._handlers: dict[int, object] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -109,6 +111,11 @@ class SaveWhenStopped(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs, batch, batch_idx: int
     ) -> None:
         """Saves and stops, on all ranks at the same step."""
+        self._save_if_stopped(trainer)
+
+    def _save_if_stopped(self, trainer: L.Trainer) -> None:
+        if self._saved:
+            return
         stop = self.stopped_by is not None
         if trainer.world_size > 1:
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
@@ -116,9 +123,22 @@ class SaveWhenStopped(L.Callback):
             self.stopped_by = self.stopped_by or "a signal on another rank"
             trainer.save_checkpoint(self.path)
             trainer.should_stop = True
+            self._saved = True
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Gives the signals back to whom they belonged."""
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Gives the signals back; what came during a validation after the last step is saved."""
+        self._save_if_stopped(trainer)
+        self._give_back()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Gives the signals back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        # before Lightning's own teardown: it gives back what it had replaced, and a handler of
+        # Lightning's that came back after that would swallow SIGTERM for good
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}

@@ -1,5 +1,6 @@
 """The LightningModule: wraps student, teacher and objective. It holds no mathematics."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 import lightning as L
@@ -14,6 +15,21 @@ from alm_lightning.models.structure import last_matrix
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.training.step import DistillStep, StepResult
+
+CONTINUED = (
+    "corpus",
+    "budget.steps",
+    "budget.batch_size",
+    "budget.student_length",
+    "budget.teacher_length",
+    "budget.learning_rate",
+    "seed",
+    "objective",
+    "balance",
+    "student.name",
+    "tokenizer",
+)
+"""Settings that a run which continues another must share with it, or its curve would not go on."""
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -95,7 +111,8 @@ class DistillModule(L.LightningModule):
             teacher=self._teacher_scorer,
             terms=dict(self.objective),
             balance=self.balance,
-            compared_at=last_matrix(self.student),
+            # a student without such a matrix can be trained with a balance that compares nothing
+            compared_at=last_matrix(self.student) if self.balance.needs_norms else None,
             reduce=self._sum_over_ranks,
             backward=self.manual_backward,
             # DDP averages gradients over ranks, and totals are to be added up
@@ -110,12 +127,25 @@ class DistillModule(L.LightningModule):
         optimizer = self.optimizers()
         optimizer.zero_grad()
         self.last_result = self.step(batches)
-        if self.gradient_clip is not None:
-            norm = nn.utils.clip_grad_norm_(self.trained_parameters(), self.gradient_clip)
-            self.log("train/gradient_norm", norm)
+        limit = math.inf if self.gradient_clip is None else self.gradient_clip
+        norm = nn.utils.clip_grad_norm_(self.trained_parameters(), limit, error_if_nonfinite=False)
+        # a GPU is waited for here, once a step: cheap beside weights that are lost unnoticed
+        if not math.isfinite(float(norm)):
+            raise self._diverged(float(norm), self.last_result)
+        self.log("train/gradient_norm", norm)
+        # the schedule goes on to the next step's rate below
+        self.log("train/lr", self.lr_schedulers().get_last_lr()[0])
         optimizer.step()
         self.lr_schedulers().step()
         self._log_step(self.last_result)
+
+    def _diverged(self, norm: float, result: StepResult) -> FloatingPointError:
+        losses = ", ".join(f"{name} {float(value):g}" for name, value in result.losses.items())
+        return FloatingPointError(
+            f"the gradient of step {self.trainer.global_step} (counted from 0) has norm {norm}, "
+            f"with losses {losses}: expected finite numbers. The step was not taken. Lower "
+            "budget.learning_rate, or take trainer.precision=32-true."
+        )
 
     def _log_step(self, result: StepResult) -> None:
         for name, value in result.losses.items():
@@ -123,7 +153,6 @@ class DistillModule(L.LightningModule):
             self.log(f"train/balance_{name}", result.balance[name])
             self.log(f"chunks/weight_{name}", result.weights[name])
         self.log("train/loss", result.total)
-        self.log("train/lr", self.lr_schedulers().get_last_lr()[0])
 
     def on_validation_epoch_start(self) -> None:
         """Starts the totals of each evaluation set."""
@@ -177,8 +206,43 @@ class DistillModule(L.LightningModule):
         checkpoint["config"] = self.config
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Completes the weights with the frozen ones, so that loading can stay strict."""
+        """Refuses another run's settings; completes the weights, so that loading stays strict."""
+        _check_continued(checkpoint["config"], self.config)
         own = self.state_dict()
         missing = own.keys() - checkpoint["state_dict"].keys()
         frozen = {f"student.{n}" for n, p in self.student.named_parameters() if not p.requires_grad}
         checkpoint["state_dict"] |= {name: own[name] for name in missing & frozen}
+
+
+def _check_continued(stopped: Mapping, config: Mapping) -> None:
+    """Refuses to continue a run with settings that its loss curve would not go on with."""
+    before, now = _compared(stopped), _compared(config)
+    lines = [
+        f"  {key}: {before.get(key, 'not set')!r} then, {now.get(key, 'not set')!r} now"
+        for key in sorted(before.keys() | now.keys())
+        if key not in before or key not in now or before[key] != now[key]
+    ]
+    if lines:
+        raise ValueError(
+            "the checkpoint is of a run with other settings, whose loss curve would not go on:\n"
+            + "\n".join(lines)
+            + "\nGive the settings of the run that was stopped, or leave ckpt_path out."
+        )
+
+
+def _compared(config: Mapping) -> dict[str, object]:
+    flat = _flat(config, "")
+    return {
+        key: value
+        for key, value in flat.items()
+        if any(key == name or key.startswith(f"{name}.") for name in CONTINUED)
+    }
+
+
+def _flat(node: Mapping, prefix: str) -> dict[str, object]:
+    """Nested mappings as one with dotted keys; an empty one is a value too."""
+    flat = {}
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        flat |= _flat(value, f"{key}.") if isinstance(value, Mapping) and value else {key: value}
+    return flat

@@ -53,7 +53,7 @@ class DistillStep:
         teacher: Scorer,
         terms: Mapping[str, Objective],
         balance: Balance,
-        compared_at: nn.Parameter,
+        compared_at: nn.Parameter | None,
         reduce: Reduce,
         backward: Callable[[Float[Tensor, ""]], None],
         scale: float,
@@ -65,7 +65,8 @@ class DistillStep:
             teacher: The teacher; not called where no term needs it.
             terms: The objective, by name.
             balance: How the terms are weighed.
-            compared_at: The parameter at which gradients of the terms are compared.
+            compared_at: The parameter at which gradients of the terms are compared; None for a
+                balance that asks for no norms.
             reduce: Sum over ranks.
             backward: How a loss is backpropagated.
             scale: What to multiply losses with so that the gradients of all ranks add up: the
@@ -94,10 +95,14 @@ class DistillStep:
         }
         # the only micro-batch's graph serves twice; those of several would not fit at once
         kept = [self._totals(batches[0], signals[0])] if len(batches) == 1 else None
-        measured = ({}, {})
-        if self.balance.needs_norms:
+        if self.balance.needs_norms and len(self.terms) > 1:
             measured = self._measure(kept or map(self._totals, batches, signals), weights)
-        balance = self.balance(*measured)
+            balance = self.balance(*measured)
+        elif self.balance.needs_norms:
+            # a single term is all there is to weigh
+            balance = {name: torch.ones_like(weight) for name, weight in weights.items()}
+        else:
+            balance = self.balance({}, {})
         losses = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for totals in kept or map(self._totals, batches, signals):
             loss = sum(balance[name] * total / weights[name] for name, total in totals.items())
@@ -159,6 +164,8 @@ class DistillStep:
                     total, self.compared_at, retain_graph=True, materialize_grads=True
                 )
                 gradients[name] = gradients[name] + found / weights[name]
+            # the graph of this micro-batch goes before the next one's is made
+            del total, totals
         return (
             {name: self.reduce(loss) / weights[name] for name, loss in losses.items()},
             {name: self.reduce(gradient).norm() for name, gradient in gradients.items()},

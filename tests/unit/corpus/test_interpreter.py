@@ -6,13 +6,29 @@ import pytest
 
 from alm_lightning.corpus import interpreter
 from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.heldout import split_documents
 from alm_lightning.corpus.interpreter import PythonManual, PythonSource
 
 
 def test_manual_has_its_topics():
     documents = {document.name: document.text for document in PythonManual().documents()}
-    assert "assert" in documents["pydoc_data.topics:assert"]
-    assert len(documents) > 50
+    assert "statement" in documents["pydoc_data.topics:compound"]
+    assert len(documents) > 30
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_held_out_topics_are_not_trained_on_within_others(seed):
+    """Topics contain one another: of all, 30 to 55 % of the held-out text would be trained on."""
+    length = 60
+
+    def runs(document):
+        text = " ".join(document.text.split())
+        return [text[start : start + length] for start in range(len(text) - length + 1)]
+
+    split = split_documents(PythonManual().documents(), heldout_share=0.1, seed=seed)
+    trained_on = {run for document in split.train for run in runs(document)}
+    heldout = [run for document in split.heldout for run in runs(document)]
+    assert sum(run in trained_on for run in heldout) < 0.03 * len(heldout)
 
 
 def test_a_python_without_its_manual_is_explained(monkeypatch):

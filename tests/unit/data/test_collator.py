@@ -1,8 +1,19 @@
 import pytest
 import torch
+from tests.conftest import tiny_gemma3
+from tokenizers import Tokenizer
+from tokenizers.processors import Sequence
+from transformers import PreTrainedTokenizerFast
 
+from alm_lightning.alignment.boundaries import Finest
+from alm_lightning.corpus.document import Document
 from alm_lightning.data.collator import Collator
+from alm_lightning.data.examples import Pairing
+from alm_lightning.models.pair import Scorer
+from alm_lightning.models.vocabulary import BytesFromOldTokens
 from alm_lightning.shapes import NO_CHUNK
+from alm_lightning.tokenization.byte_view import byte_view_like
+from alm_lightning.tokenization.view import view_of
 
 
 def test_structure(scorers, collator, rows):
@@ -39,3 +50,49 @@ def test_micro_batches_hold_all_rows(scorers, rows):
 def test_to_moves_every_tensor(collator, rows):
     moved = collator.batch(rows).to(torch.device("meta"))
     assert all(tensor.is_meta for _, tensor in moved)
+
+
+def without(tokenizer, *roles):
+    """A tokenizer that prepends nothing, and lacks some roles."""
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.post_processor = Sequence([])
+    names = {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>"}
+    kept = {f"{role}_token": name for role, name in names.items() if role not in roles}
+    return view_of(PreTrainedTokenizerFast(tokenizer_object=backend, **kept), name="bare")
+
+
+@pytest.mark.parametrize("roles", [(), ("bos",), ("pad",), ("bos", "pad")])
+def test_a_tokenizer_without_bos_or_pad(byte_level_tokenizer, roles):
+    """Its EOS plays their parts: the first token has a likelihood, and padding is told by masks."""
+    teacher = without(byte_level_tokenizer, *roles)
+    student = byte_view_like(teacher, keep=["<end_of_turn>"])
+    pairing = Pairing(
+        student=student,
+        teacher=teacher,
+        alignment=Finest(),
+        student_length=64,
+        teacher_length=64,
+    )
+    rows = [
+        w for text in ("The dog.", "A longer fox") for w in pairing.windows(Document(text, "d"))
+    ]
+    batch = Collator(student=student, teacher=teacher, micro_batch_size=4).batch(rows)
+    assert (batch.teacher_ids[:, 0] == teacher.id_of("eos")).all()
+    assert (batch.teacher_chunk_ids[:, 0] == NO_CHUNK).all()
+    assert (batch.teacher_chunk_ids[:, 1] == 0).all()
+    for side, view in (("student", student), ("teacher", teacher)):
+        # an EOS that is the pad token as well is trained on all the same
+        lengths = getattr(batch, f"{side}_mask").sum(dim=1)
+        last = getattr(batch, f"{side}_ids")[torch.arange(2), lengths - 1]
+        assert (last == view.id_of("eos")).all()
+        chunk_of_last = getattr(batch, f"{side}_chunk_ids")[torch.arange(2), lengths - 1]
+        assert (chunk_of_last == batch.chunk_mask.sum(dim=1) - 1).all()
+    model = tiny_gemma3(teacher.num_tokens)
+    built = BytesFromOldTokens(expansion=True, train_expansion=False, dtype=torch.float32)(
+        model, old=teacher, new=student
+    )
+    signal = Scorer(built, student, "student")(batch)
+    assert (signal.chunk_logprobs[batch.chunk_mask] < 0).all()
+    if student.id_of("pad") == student.id_of("bos"):
+        signal.token_logprobs.sum().backward()
+        assert built.get_input_embeddings().weight.grad[student.id_of("eos")].any()

@@ -1,0 +1,95 @@
+import math
+
+import pytest
+from hydra import compose, initialize_config_dir
+from tests.runs import REPOSITORY
+
+from alm_lightning.app.checks import check_settings, check_teacher
+
+VOCABULARY = 50_000
+UNIFORM = math.log(VOCABULARY)
+
+
+@pytest.fixture
+def settings(tiny, tmp_path):
+    def settings(*overrides):
+        with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
+            return compose("train", [*tiny, f"paths.output_dir={tmp_path}", *overrides])
+
+    return settings
+
+
+# --- settings
+
+
+def test_good_settings_pass(settings, tmp_path):
+    # a folder that is empty was made for this run, or has nothing to lose
+    (tmp_path / "checkpoints").mkdir()
+    check_settings(settings())
+
+
+@pytest.mark.parametrize(
+    "left", ["model/config.json", "summary.json", "metrics.csv", "checkpoints/last.ckpt"]
+)
+def test_a_folder_with_anything_of_another_run(settings, tmp_path, left):
+    (tmp_path / left).parent.mkdir(exist_ok=True)
+    (tmp_path / left).touch()
+    with pytest.raises(FileExistsError, match=r"exists, and a run never writes over.*Give another"):
+        check_settings(settings())
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", "16"])
+def test_a_precision_with_scaled_gradients(settings, precision):
+    with pytest.raises(ValueError, match=r"precision is 16.*Take bf16-mixed or 32-true"):
+        check_settings(settings(f"trainer.precision={precision}"))
+
+
+def test_no_such_checkpoint(settings, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"newest as last\.ckpt, or as stopped\.ckpt"):
+        check_settings(settings(f"ckpt_path={tmp_path}/nothing.ckpt"))
+
+
+# --- the teacher
+
+
+def figures(nats_per_token, bytes_per_token=4.0):
+    tokens = 600.0
+    return {
+        "bits_per_byte_teacher": nats_per_token / math.log(2) / bytes_per_token,
+        "teacher_tokens_per_chunk": 1.5,
+        "chunks": tokens / 1.5,
+        "bytes": tokens * bytes_per_token,
+    }
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        {"heldout": figures(2.5), "other": figures(3.0)},
+        # one strange text is no strange teacher
+        {"heldout": figures(2.5), "other": figures(2 * UNIFORM)},
+        # as it was initialised
+        {"heldout": figures(1.01 * UNIFORM), "other": figures(1.02 * UNIFORM)},
+    ],
+    ids=["good", "good on one", "untrained"],
+)
+def test_a_teacher_that_knows_something(sets):
+    check_teacher(sets, "tiny", VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        {"heldout": figures(1.2 * UNIFORM), "other": figures(1.1 * UNIFORM)},
+        # tokens of a byte each: more than 8 bits per byte
+        {"heldout": figures(5.9, 1.0), "other": figures(5.9, 1.0)},
+        {"heldout": figures(2.5), "other": figures(math.nan)},
+        {"heldout": figures(math.inf), "other": figures(2.5)},
+    ],
+    ids=["tokens", "bytes", "nan", "inf"],
+)
+def test_a_teacher_that_knows_less_than_nothing(sets):
+    assert sets["heldout"]["bits_per_byte_teacher"] != 8
+    message = r"the teacher tiny needs .*10\.82 nats per token.*Load both from one revision"
+    with pytest.raises(ValueError, match=message):
+        check_teacher(sets, "tiny", VOCABULARY)
