@@ -92,6 +92,8 @@ def quiet_warnings() -> None:
         ".*does not have many workers.*",  # pairing takes a hundredth of a step
         ".*Experiment logs directory .* exists and is not empty.*",  # Hydra made it a second ago
         ".*Checkpoint directory .* exists and is not empty.*",
+        # the state after a step is what a resumed run continues from
+        ".*ModelCheckpoint with manual optimization and every_n_train_steps.*",
         ".*Total length of `list` across ranks is zero.*",  # no evaluation within a run
         ".*You have overridden `transfer_batch_to_device`.*",  # batches are the module's own
     ):
