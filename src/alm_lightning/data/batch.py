@@ -54,11 +54,3 @@ class DistillBatch:
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         """Names and tensors, in the order of the attributes."""
         return ((field.name, getattr(self, field.name)) for field in fields(self))
-
-    def pin_memory(self) -> "DistillBatch":
-        """The same batch in page-locked memory, from which copies to a GPU don't wait.
-
-        Returns:
-            A new batch.
-        """
-        return DistillBatch(**{name: tensor.pin_memory() for name, tensor in self})
