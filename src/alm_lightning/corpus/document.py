@@ -7,6 +7,20 @@ class CorpusError(ValueError):
     """A corpus that cannot be read, or a text in it that cannot be used."""
 
 
+class BadDocument(CorpusError):
+    """One text or chat of a corpus that cannot be used: `on_bad_document: skip` leaves it out."""
+
+    def __init__(self, message: str, *, kind: str = "other"):
+        """Sets up the error.
+
+        Args:
+            message: Which document it is, what is wrong with it, and what to do.
+            kind: What such documents are counted as: one of `bad_documents.KINDS`.
+        """
+        super().__init__(message)
+        self.kind = kind
+
+
 @dataclass(frozen=True)
 class Document:
     r"""One text of a corpus, valid as UTF-8.
@@ -24,7 +38,7 @@ class Document:
         >>> Document("half: \ud83d", name="notes.jsonl:3")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        alm_lightning.corpus.document.CorpusError: notes.jsonl:3: the text has a lone surrogate ...
+        alm_lightning.corpus.document.BadDocument: notes.jsonl:3: the text has a lone surrogate ...
     """
 
     text: str
@@ -34,16 +48,17 @@ class Document:
         """Refuse what has no bytes.
 
         Raises:
-            CorpusError: The text holds a lone surrogate.
+            BadDocument: The text holds a lone surrogate.
         """
         try:
             self.text.encode("utf-8")
         except UnicodeEncodeError as error:
             code_point = ord(self.text[error.start])
-            raise CorpusError(
+            raise BadDocument(
                 f"{self.name}: the text has a lone surrogate (U+{code_point:04X}) at character "
                 f"{error.start}, which no UTF-8 can spell. Repair it where it comes from, or drop "
-                "the document."
+                "the document.",
+                kind="lone surrogate",
             ) from error
 
     @classmethod
@@ -58,12 +73,13 @@ class Document:
             The document, checked.
 
         Raises:
-            CorpusError: The value is not a string.
+            BadDocument: The value is not a string.
         """
         if not isinstance(value, str):
-            raise CorpusError(
+            raise BadDocument(
                 f"{name}: expected text (str), found {type(value).__name__}: {shortened(value)}. "
-                "Choose a column that holds text, or drop the row."
+                "Choose a column that holds text, or drop the row.",
+                kind="not text",
             )
         return cls(value, name)
 
@@ -84,15 +100,16 @@ def decode(raw: bytes, name: str) -> str:
         The text; line ends stay as they are.
 
     Raises:
-        CorpusError: The bytes are not UTF-8.
+        BadDocument: The bytes are not UTF-8.
     """
     try:
         # the mark says how a file is encoded and is no part of its text
         return raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise CorpusError(
+        raise BadDocument(
             f"{name}: not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start} "
-            f"({error.reason}). Convert it first, for one with `iconv -f LATIN1 -t UTF-8`."
+            f"({error.reason}). Convert it first, for one with `iconv -f LATIN1 -t UTF-8`.",
+            kind="not UTF-8",
         ) from error
 
 

@@ -18,12 +18,16 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoModelForCausalLM, GgufConfig
+
+from alm_lightning.tokenization.gguf_tokenizer import read_gguf
 
 log = logging.getLogger(__name__)
 
 RECORD_FILE = "converted.json"
 HASH_DIGITS_IN_NAME = 12
+FORMAT = 2
+"""Of converted folders. 2: byte-level tokenizers with their own cut of texts and normaliser."""
 
 
 def cache_root() -> Path:
@@ -44,7 +48,7 @@ def converted_folder(name: str, sha256: str) -> Path:
     Returns:
         The folder, whether or not it is there.
     """
-    return cache_root() / "models" / f"{name}-{sha256[:HASH_DIGITS_IN_NAME]}"
+    return cache_root() / "models" / f"{name}-{sha256[:HASH_DIGITS_IN_NAME]}-f{FORMAT}"
 
 
 def convert_once(parts: Sequence[Path], *, name: str, sha256: str) -> Path:
@@ -126,7 +130,7 @@ def _join(parts: Sequence[Path], target: Path, sha256: str) -> None:
 
 
 def _convert(gguf_file: Path, target: Path, sha256: str) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
+    tokenizer = read_gguf(gguf_file)
     model = AutoModelForCausalLM.from_pretrained(
         gguf_file.parent,
         gguf_file=gguf_file.name,

@@ -7,7 +7,6 @@ from huggingface_hub.errors import GatedRepoError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -15,6 +14,7 @@ from transformers import (
 from alm_lightning.models.byte_config import ByteLMConfig
 from alm_lightning.models.byte_lm import ByteForCausalLM
 from alm_lightning.models.sources import Location, WeightSource
+from alm_lightning.tokenization.pretrained import load_fast
 
 log = logging.getLogger(__name__)
 
@@ -79,19 +79,13 @@ def load_hf_tokenizer(source: WeightSource) -> PreTrainedTokenizerFast:
     """
     location = source.resolve()
     try:
-        # without the last word, transformers would ask whether to run a model's own code
-        tokenizer = AutoTokenizer.from_pretrained(
-            location.path, revision=location.revision, trust_remote_code=False
-        )
-    except OSError as error:
-        raise OSError(_explained("the tokenizer", source, location, error)) from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ValueError(
-            f"The tokenizer of {source.describe()} is a {type(tokenizer).__name__}, expected one "
-            "with a fast form (tokenizer.json), since only that tells which bytes a token stands "
-            "for. Convert it, or name another tokenizer."
-        )
-    return tokenizer
+        return load_fast(location.path, revision=location.revision)
+    except ValueError as error:
+        if isinstance(error.__cause__, OSError):
+            raise OSError(
+                _explained("the tokenizer", source, location, error.__cause__)
+            ) from error.__cause__
+        raise ValueError(f"The tokenizer of {source.describe()}: {error}") from error
 
 
 def check_pair(model: PreTrainedModel, tokenizer_size: int, name: str) -> None:

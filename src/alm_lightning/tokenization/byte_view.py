@@ -1,25 +1,34 @@
 """The byte tokenizer: 256 bytes, and special tokens after them."""
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
 from alm_lightning.tokenization.byte_fast import byte_tokenizer
+from alm_lightning.tokenization.chat_formats import BYTES, fitting
+from alm_lightning.tokenization.rewrite import byte_positions
 from alm_lightning.tokenization.view import TokenizerView
+
+log = logging.getLogger(__name__)
 
 NUM_BYTES = 256
 DEFAULT_ROLES = {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>"}
 
 
 def byte_view(
-    roles: Mapping[str, str] = DEFAULT_ROLES, other_specials: Sequence[str] = ()
+    roles: Mapping[str, str] = DEFAULT_ROLES,
+    other_specials: Sequence[str] = (),
+    chat_template: str | dict[str, str] | None = BYTES,
 ) -> TokenizerView:
     """The byte tokenizer: id b stands for the byte b, special tokens follow from 256 on.
 
     Args:
         roles: The texts of the ``bos``, ``eos`` and ``pad`` tokens.
         other_specials: Texts of further special tokens, such as the marks of a chat's turns.
+        chat_template: How chats are written, in Jinja: role, newline, content and EOS if not told
+            otherwise.
 
     Returns:
         Its view.
@@ -27,10 +36,12 @@ def byte_view(
     Example:
         >>> view = byte_view(other_specials=["<end_of_turn>"])
         >>> view.encode("é").ids, view.num_tokens, view.special_ids["<end_of_turn>"]
-        (array([195, 169]), 260, 259)
+        (array([195, 169], dtype=int32), 260, 259)
     """
     specials = [*dict.fromkeys([roles["bos"], roles["eos"], roles["pad"], *other_specials])]
     special_ids = {content: NUM_BYTES + rank for rank, content in enumerate(specials)}
+    hf = byte_tokenizer(specials, bos=roles["bos"], eos=roles["eos"], pad=roles["pad"])
+    hf.chat_template = chat_template
     return TokenizerView(
         name="bytes",
         token_bytes=[bytes([byte]) for byte in range(NUM_BYTES)] + [None] * len(specials),
@@ -38,18 +49,44 @@ def byte_view(
         roles={role: special_ids[content] for role, content in roles.items()},
         fallback_ids=frozenset(),
         prepends_bos=True,
-        encode_ids=_byte_ids,
-        spell=str.encode,
-        hf=byte_tokenizer(specials, bos=roles["bos"], eos=roles["eos"], pad=roles["pad"]),
+        encoder=ByteEncoder(),
+        hf=hf,
     )
 
 
-def _byte_ids(text: str) -> Int[np.ndarray, " pos"]:
-    return np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64)
+class ByteEncoder:
+    """Bytes as ids: nothing to normalise, nothing to look up."""
+
+    def ids(self, text: str, *, continued: bool) -> Int[np.ndarray, " pos"]:
+        """The bytes of a text."""
+        del continued
+        return np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32)
+
+    def spans(self, text: str, *, continued: bool) -> Int[np.ndarray, "pos 2"]:
+        """The character that each byte is of."""
+        del continued
+        lengths = np.diff(byte_positions(text))
+        characters = np.repeat(np.arange(len(text)), lengths)
+        return np.stack([characters, characters + 1], axis=1)
+
+    def spell(self, text: str) -> bytes:
+        """The text as it is."""
+        return text.encode("utf-8")
+
+    def decode(self, ids: Int[np.ndarray, " pos"]) -> str:
+        """The text of the bytes."""
+        return bytes(ids.tolist()).decode("utf-8", errors="replace")
+
+    def state(self) -> bytes:
+        """There is only one way to take bytes for ids."""
+        return b"bytes"
 
 
 def byte_view_like(old: TokenizerView, keep: Sequence[str]) -> TokenizerView:
-    """The byte tokenizer with special tokens of an old one.
+    """The byte tokenizer with special tokens of an old one, and its chat template.
+
+    Where the old one has no template, the format that the kept special tokens give away is taken,
+    or else the byte tokenizer's own.
 
     Args:
         old: The tokenizer to replace: its BOS, EOS and pad tokens are kept. Where it has no BOS or
@@ -71,4 +108,17 @@ def byte_view_like(old: TokenizerView, keep: Sequence[str]) -> TokenizerView:
     texts = {index: content for content, index in old.special_ids.items()}
     eos_id = old.id_of("eos")
     roles = {role: texts[old.roles.get(role, eos_id)] for role in ("bos", "eos", "pad")}
-    return byte_view(roles, keep)
+    template = old.hf.chat_template
+    if template is None and len(fitting({*roles.values(), *keep})) != 1:
+        template = BYTES
+    view = byte_view(roles, keep, template)
+    lost = [t for t in old.special_ids if t in str(template) and t not in view.special_ids]
+    if lost:
+        log.warning(
+            "the chat template of tokenizer %s writes the special tokens %s, which the byte "
+            "tokenizer does not keep: in a chat they are bytes like any other. Add them to "
+            "student.special_tokens to train on chats",
+            old.name,
+            ", ".join(lost),
+        )
+    return view

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
+
+from alm_lightning.corpus.document import BadDocument
 
 INSIDE_REWRITE = -1
 """Byte end of a token that ends inside a stretch which the tokenizer rewrote: it bounds nothing."""
@@ -16,12 +18,15 @@ class Encoding:
     Attributes:
         ids: Token ids, content only: no BOS, no EOS.
         ends: For each token, how many bytes of the text lie before its end, or `INSIDE_REWRITE`.
-        rewritten_bytes: Bytes of the text that the tokenizer's normaliser changed.
+        rewritten_bytes: Bytes of the text that no token spells as they are: the tokenizer's
+            normaliser changed or dropped them.
+        unknown: True for a token that stands for no text (``[UNK]``); None where none is.
     """
 
     ids: Int[np.ndarray, " pos"]
     ends: Int[np.ndarray, " pos"]
     rewritten_bytes: int = 0
+    unknown: Bool[np.ndarray, " pos"] | None = None
 
 
 def content_bytes(text: str, name: str) -> bytes:
@@ -36,14 +41,14 @@ def content_bytes(text: str, name: str) -> bytes:
 
     Raises:
         TypeError: If the text is no string.
-        ValueError: If the text holds a lone surrogate, which no valid UTF-8 stands for.
+        BadDocument: If the text holds a lone surrogate, which no valid UTF-8 stands for.
     """
     if not isinstance(text, str):
         raise TypeError(f"{name}: expected a text (str), got {type(text).__name__}.")
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError(
+        raise BadDocument(
             f"{name}: lone surrogate U+{ord(text[error.start]):04X} at character {error.start}: "
             "this is no valid Unicode, and no tokenizer can stand for it. Repair or drop it."
         ) from error

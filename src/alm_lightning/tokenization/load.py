@@ -1,42 +1,144 @@
-"""Tokenizers by name: a folder, a hub id, a GGUF file, or ``bytes``."""
+"""Tokenizers by name: a folder, a hub id, a tokenizer file of one of five kinds, or ``bytes``."""
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from alm_lightning.tokenization.byte_view import byte_view
-from alm_lightning.tokenization.view import TokenizerView, view_of
+from alm_lightning.tokenization.dress import Dress, fast_tokenizer, put_on
+from alm_lightning.tokenization.fast import view_of
+from alm_lightning.tokenization.gguf_tokenizer import read_gguf
+from alm_lightning.tokenization.pretrained import KINDS, load_fast
+from alm_lightning.tokenization.sentencepiece_model import read_sentencepiece
+from alm_lightning.tokenization.tiktoken_ranks import (
+    RANK_LINE,
+    RankOptions,
+    read_tekken,
+    read_tiktoken,
+)
+from alm_lightning.tokenization.view import TokenizerView
 
 
-def load_tokenizer(spec: str | Path) -> TokenizerView:
+def load_tokenizer(
+    spec: str | Path,
+    *,
+    pattern: str | None = None,
+    special_tokens: Sequence[str] | Mapping[str, int] = (),
+    normalizer: str | None = None,
+    bos: str | None = None,
+    eos: str | None = None,
+    pad: str | None = None,
+    prepend_bos: bool | None = None,
+    chat_template: str | None = None,
+) -> TokenizerView:
     """The project's view of a tokenizer.
 
+    What kind a file is of, its content tells, whatever it is called.
+
     Args:
-        spec: ``bytes``, a folder that `save_pretrained` wrote, a ``.gguf`` file, or a hub id.
+        spec: ``bytes``, a folder that `save_pretrained` wrote, a hub id, or a file: a
+            tokenizer.json, a tiktoken rank file, a tekken.json, a SentencePiece model, a GGUF.
+        pattern: Of a rank file: how it cuts texts, as a regular expression or as a name in
+            `patterns.PATTERNS`, such as ``qwen2``. It is needed there.
+        special_tokens: Of a rank file: the names of its special tokens, in the order of their ids
+            after the ranks, or names with ids.
+        normalizer: Of a rank file: ``NFC``, ``NFKC`` or None.
+        bos: The special token that begins a text. None for this and the following: as the
+            tokenizer itself says.
+        eos: The special token that ends a text.
+        pad: The special token that fills rows up.
+        prepend_bos: Whether its sequences start with a BOS.
+        chat_template: A chat template in Jinja.
 
     Returns:
         The view.
 
     Raises:
-        ValueError: If there is no fast tokenizer by that name, or its family is not supported.
+        ValueError: There is no tokenizer at `spec`, it is damaged, slow-only or of a family that
+            is not supported, an option is missing or does not go with its kind.
+
+    Example:
+        >>> load_tokenizer("bytes").encode("é").ids
+        array([195, 169], dtype=int32)
     """
+    options = RankOptions(pattern, special_tokens, normalizer)
+    dress = Dress(bos, eos, pad, prepend_bos, chat_template)
     if str(spec) == "bytes":
-        return byte_view()
+        return _bytes(options, dress)
     path = Path(spec).expanduser()
-    if path.suffix == ".gguf" and path.is_file():
-        place, options = str(path.parent), {"gguf_file": path.name}
+    if path.is_file():
+        tokenizer, own_dress = _from_file(path, options)
+        dress = dress.over(own_dress)
     else:
-        place, options = (str(path) if path.exists() else str(spec)), {}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
+        _refuse(options, spec)
+        tokenizer = load_fast(str(path) if path.exists() else str(spec))
+    return view_of(put_on(tokenizer, dress, str(spec)), name=str(spec))
+
+
+def _bytes(options: RankOptions, dress: Dress) -> TokenizerView:
+    _refuse(options, "bytes")
+    if dress != Dress():
         raise ValueError(
-            f"no tokenizer at {str(spec)!r}: expected 'bytes', a folder with a tokenizer.json, a "
-            f".gguf file, or a hub id that can be reached from here ({error})."
-        ) from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ValueError(
-            f"tokenizer {str(spec)!r} is a {type(tokenizer).__name__}, which has no fast version: "
-            "its tokenization can't be followed byte by byte. Convert it to a tokenizer.json first."
+            "the tokenizer 'bytes' has roles and a start token of its own; make another one with "
+            "tokenization.byte_view.byte_view, which takes the names of its special tokens."
         )
-    return view_of(tokenizer, name=str(spec))
+    return byte_view()
+
+
+def _from_file(path: Path, options: RankOptions) -> tuple[PreTrainedTokenizerFast, Dress]:
+    """The tokenizer of a file, and what the file says of its roles."""
+    with path.open("rb") as opened:
+        head = opened.read(4096)
+    if head.startswith(b"GGUF"):
+        _refuse(options, path)
+        return read_gguf(path), Dress()
+    if RANK_LINE.fullmatch(head.lstrip().partition(b"\n")[0].strip()):
+        return fast_tokenizer(read_tiktoken(path, options)), Dress()
+    if head.lstrip().startswith(b"{"):
+        return _from_json(path, options)
+    if head.startswith(b"\n"):  # the tag of a protobuf's first field
+        _refuse(options, path)
+        backend, dress = read_sentencepiece(path)
+        return fast_tokenizer(backend), dress
+    raise ValueError(
+        f"{path} is no tokenizer that is known here: it starts with {head[:16]!r}. "
+        f"Expected {KINDS}."
+    )
+
+
+def _from_json(path: Path, options: RankOptions) -> tuple[PreTrainedTokenizerFast, Dress]:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} starts like JSON and can't be read: {error}. The file is damaged: fetch it "
+            "again."
+        ) from error
+    if "vocab" in content and "config" in content:
+        backend = read_tekken(path, content, options)
+        return fast_tokenizer(backend), Dress(bos="<s>", eos="</s>", pad="<pad>", prepend_bos=True)
+    if "model" not in content:
+        raise ValueError(
+            f"{path} is JSON, but neither a tokenizer.json (with model) nor a tekken.json (with "
+            f"config and vocab): it has {', '.join(sorted(content)[:8])}. Expected {KINDS}."
+        )
+    _refuse(options, path)
+    try:
+        backend = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(
+            f"{path} is a tokenizer.json that the tokenizers library can't read: {error}. Fetch it "
+            "again, or update tokenizers if it was written by a newer one."
+        ) from error
+    return fast_tokenizer(backend), Dress()
+
+
+def _refuse(options: RankOptions, spec: str | Path) -> None:
+    if options.given:
+        raise ValueError(
+            f"{' and '.join(options.given)} can't be set for {str(spec)!r}, which holds that "
+            "itself: they are for rank files. Leave them out."
+        )

@@ -4,7 +4,10 @@ Character offsets of fast tokenizers are not used: they overlap where a token cu
 bytes of a token follow from the family of its tokenizer, which the decoder gives away:
 
 * byte-level BPE: each character of the piece is a letter of GPT-2's byte alphabet;
-* SentencePiece style: U+2581 stands for a space, ``<0xNN>`` for one byte.
+* SentencePiece style: U+2581 stands for a space, ``<0xNN>`` for one byte;
+* WordPiece: ``##`` goes on a word; BPE with an end of word: ``</w>`` ends one. Both drop the
+  whitespace of a text, and no token stands for it;
+* no decoder: the piece itself.
 """
 
 import json
@@ -45,9 +48,13 @@ def byte_level_piece(piece: str) -> bytes:
         piece: The piece as the vocabulary spells it, such as ``Ġthe``.
 
     Returns:
-        The bytes that the piece stands for, such as ``b" the"``.
+        The bytes that the piece stands for, such as ``b" the"``. A piece with a letter outside the
+        alphabet can't come out of a byte-level tokenizer: it is text, as an added token's is.
     """
-    return bytes(_ALPHABET[letter] for letter in piece)
+    try:
+        return bytes([_ALPHABET[letter] for letter in piece])
+    except KeyError:
+        return piece.encode("utf-8")
 
 
 def sentencepiece_piece(piece: str) -> bytes:
@@ -65,15 +72,49 @@ def sentencepiece_piece(piece: str) -> bytes:
     return piece.replace(METASPACE, " ").encode("utf-8")
 
 
-def _decoder_types(decoder: object) -> set[str]:
-    """Types of a decoder and of all decoders within it."""
-    state = json.loads(decoder.__getstate__())
-    parts = [state, *state.get("decoders", [])]
+def piece_reader(decoder: object | None, name: str) -> ReadPiece:
+    """The function that turns a piece into bytes, chosen by the tokenizer's decoder.
+
+    Args:
+        decoder: The decoder of a `tokenizers.Tokenizer`, or None.
+        name: What an error calls the tokenizer.
+
+    Returns:
+        `byte_level_piece`, `sentencepiece_piece`, or a function that takes a word's marks off.
+
+    Raises:
+        ValueError: If the decoder is of no family that is known here.
+    """
+    parts = _decoder_parts(decoder)
+    types = [part["type"] for part in parts]
+    if "ByteLevel" in types:
+        return byte_level_piece
     # a Replace decoder counts only where it is SentencePiece's: U+2581 to a space
-    return {
-        f"Replace {part['pattern']}" if part["type"] == "Replace" else part["type"]
-        for part in parts
-    }
+    replaces = [part["pattern"] for part in parts if part["type"] == "Replace"]
+    if "Metaspace" in types or {"String": METASPACE} in replaces:
+        return sentencepiece_piece
+    if types == ["WordPiece"]:
+        prefix = parts[0]["prefix"]
+        return lambda piece: piece.removeprefix(prefix).encode("utf-8")
+    if types == ["BPEDecoder"]:
+        suffix = parts[0]["suffix"]
+        return lambda piece: piece.removesuffix(suffix).encode("utf-8")
+    if types in ([], ["Fuse"]):
+        return str.encode
+    raise ValueError(
+        f"tokenizer {name!r}: its decoder ({', '.join(sorted(types))}) is of no family that is "
+        "known here, so the bytes of its tokens are unknown. Byte-level BPE, SentencePiece style, "
+        "WordPiece, BPE with an end of word, and tokenizers without a decoder are supported; "
+        "docs/tokenizers.md says how to add one."
+    )
+
+
+def _decoder_parts(decoder: object | None) -> list[dict]:
+    """States of a decoder and of all decoders within it, without the frame of a sequence."""
+    if decoder is None:
+        return []
+    state = json.loads(decoder.__getstate__())
+    return state["decoders"] if state["type"] == "Sequence" else [state]
 
 
 def normal_bytes(text: str, read_piece: ReadPiece) -> bytes:
@@ -86,39 +127,14 @@ def normal_bytes(text: str, read_piece: ReadPiece) -> bytes:
     Returns:
         Its bytes; SentencePiece's normaliser has turned spaces into U+2581 by then.
     """
-    plain = text if read_piece is byte_level_piece else text.replace(METASPACE, " ")
+    plain = text.replace(METASPACE, " ") if read_piece is sentencepiece_piece else text
     return plain.encode("utf-8")
-
-
-def piece_reader(decoder: object, name: str) -> ReadPiece:
-    """The function that turns a piece into bytes, chosen by the tokenizer's decoder.
-
-    Args:
-        decoder: The decoder of a `tokenizers.Tokenizer`, or None.
-        name: What an error calls the tokenizer.
-
-    Returns:
-        `byte_level_piece` or `sentencepiece_piece`.
-
-    Raises:
-        ValueError: If the decoder is of neither family.
-    """
-    types = _decoder_types(decoder) if decoder is not None else set()
-    if "ByteLevel" in types:
-        return byte_level_piece
-    if "Metaspace" in types or f"Replace { {'String': METASPACE} }" in types:
-        return sentencepiece_piece
-    raise ValueError(
-        f"tokenizer {name!r}: its decoder ({', '.join(sorted(types)) or 'none'}) is neither "
-        "byte-level nor SentencePiece style, so the bytes of its tokens are unknown. Byte-level "
-        "BPE and SentencePiece-style tokenizers are supported."
-    )
 
 
 def token_bytes(
     vocabulary: Mapping[str, int],
     added_ids: Collection[int],
-    special_ids: Collection[int],
+    structure_ids: Collection[int],
     read_piece: ReadPiece,
 ) -> list[bytes | None]:
     """The bytes of every token id of a vocabulary.
@@ -126,19 +142,17 @@ def token_bytes(
     Args:
         vocabulary: From piece to id, added tokens included.
         added_ids: Ids of added tokens, whose pieces are plain text, not spelled in an alphabet.
-        special_ids: Ids that stand for structure: they have no bytes.
+        structure_ids: Ids that stand for no text: special tokens, the unknown token.
         read_piece: From `piece_reader`.
 
     Returns:
-        One entry an id up to the highest: its bytes, or None for a special token and for an id
-        that no token has.
+        One entry an id up to the highest: its bytes, or None for structure and for an id that no
+        token has.
     """
-    surfaces: list[bytes | None] = [None] * (max(vocabulary.values()) + 1)
+    surfaces: list[bytes | None] = [None] * (max(vocabulary.values(), default=-1) + 1)
     for piece, index in vocabulary.items():
-        if index in special_ids:
+        if index in structure_ids:
             continue
-        if index in added_ids and read_piece is byte_level_piece:
-            surfaces[index] = piece.encode("utf-8")
-        else:
-            surfaces[index] = read_piece(piece)
+        is_text = index in added_ids and read_piece is not sentencepiece_piece
+        surfaces[index] = piece.encode("utf-8") if is_text else read_piece(piece)
     return surfaces

@@ -1,28 +1,50 @@
 """The project's view of a tokenizer: ids, and the bytes that they stand for."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
 from transformers import PreTrainedTokenizerFast
 
+from alm_lightning.tokenization.byte_table import ByteTable
 from alm_lightning.tokenization.encoding import Encoding, content_bytes
-from alm_lightning.tokenization.rewrite import ends_on_given_text
-from alm_lightning.tokenization.surface import (
-    BYTE_FALLBACK,
-    normal_bytes,
-    piece_reader,
-    token_bytes,
-)
+from alm_lightning.tokenization.rewrite import byte_positions, ends_from_pieces, ends_from_spans
 
 BOUNDARY_BYTES = b" \t\n"
 """Bytes that only ever start a pretoken (method.md, section 1)."""
 
 
-@dataclass(frozen=True)
+@runtime_checkable
+class Encoder(Protocol):
+    """What cuts texts into tokens: `FastEncoder`, `ByteEncoder`."""
+
+    def ids(self, text: str, *, continued: bool) -> Int[np.ndarray, " pos"]:
+        """Content ids of a text, nothing added and nothing parsed as special."""
+        ...
+
+    def spans(self, text: str, *, continued: bool) -> Int[np.ndarray, "pos 2"]:
+        """First character, and one past the last, of each of these tokens."""
+        ...
+
+    def spell(self, text: str) -> bytes:
+        """What the normaliser makes of a piece of text, in bytes."""
+        ...
+
+    def decode(self, ids: Int[np.ndarray, " pos"]) -> str:
+        """The tokenizer's own word on what ids stand for."""
+        ...
+
+    def state(self) -> bytes:
+        """Everything that changes a tokenization."""
+        ...
+
+
+# compared by identity: it is the key of caches, and its tables are large
+@dataclass(frozen=True, eq=False)
 class TokenizerView:
     """A tokenizer, reduced to what alignment and likelihoods need.
 
@@ -30,24 +52,25 @@ class TokenizerView:
         name: What errors and logs call it.
         token_bytes: For each id the bytes that it stands for; None for a special token and for an
             id that no token has.
-        special_ids: Structure: from the text of a special token to its id.
+        special_ids: Structure: from the text of a special token to its id. The unknown token is
+            one of them.
         roles: The ids of ``bos``, ``eos`` and ``pad``, those that it has.
         fallback_ids: Ids of byte-fallback tokens, which spell what has no token of its own.
         prepends_bos: Whether its sequences start with a BOS.
-        encode_ids: From text to content ids, nothing added and nothing parsed as special.
-        spell: What the tokenizer's normaliser makes of a text, in bytes.
-        hf: The tokenizer itself, for export and generation.
+        encoder: Cuts texts into tokens.
+        hf: The tokenizer itself, for export, chat templates and generation.
+        losses: Where the tokenizer does not give texts back as they were, in words.
     """
 
     name: str
-    token_bytes: Sequence[bytes | None]
-    special_ids: Mapping[str, int]
+    token_bytes: Sequence[bytes | None] = field(repr=False)
+    special_ids: Mapping[str, int] = field(repr=False)
     roles: Mapping[str, int]
-    fallback_ids: frozenset[int]
+    fallback_ids: frozenset[int] = field(repr=False)
     prepends_bos: bool
-    encode_ids: Callable[[str], Int[np.ndarray, " pos"]] = field(repr=False)
-    spell: Callable[[str], bytes] = field(repr=False)
+    encoder: Encoder = field(repr=False)
     hf: PreTrainedTokenizerFast = field(repr=False)
+    losses: tuple[str, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -82,9 +105,14 @@ class TokenizerView:
         return self.id_of("bos" if self.prepends_bos else "eos")
 
     @cached_property
+    def table(self) -> ByteTable:
+        """The bytes of all ids, in arrays."""
+        return ByteTable(self.token_bytes)
+
+    @property
     def byte_lengths(self) -> Int[np.ndarray, " vocab"]:
         """Number of bytes that each id stands for, 0 for structure."""
-        return np.array([len(surface or b"") for surface in self.token_bytes], dtype=np.int64)
+        return self.table.lengths
 
     @cached_property
     def boundary_ids(self) -> Int[np.ndarray, " subset"]:
@@ -98,91 +126,59 @@ class TokenizerView:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that changes a tokenization: which id stands for which bytes."""
-        digest = hashlib.blake2b(digest_size=16)
+        """Hash of everything that changes a tokenization or what its tokens stand for."""
+        digest = hashlib.blake2b(self.encoder.state(), digest_size=16)
         for surface in self.token_bytes:
             digest.update(b"-" if surface is None else b"%d:%b" % (len(surface), surface))
         digest.update(repr(sorted(self.special_ids.items())).encode())
         return digest.hexdigest()
 
-    def encode(self, text: str, *, name: str = "text") -> Encoding:
+    def encode(self, text: str, *, name: str = "text", continued: bool = False) -> Encoding:
         """Content tokens of a text, and where each ends on the text's own byte axis.
 
         Args:
             text: The text; what looks like a special token in it is content like any other.
             name: What an error calls the text.
+            continued: Whether the text goes on after a special token, where some tokenizers add no
+                dummy space.
 
         Returns:
             Ids and byte ends.
-
-        Raises:
-            ValueError: If the text holds a lone surrogate, or the tokenizer has no token for a
-                part of it and drops that part as structure.
         """
-        given = content_bytes(text, name)
-        ids = self.encode_ids(text)
-        ends = np.cumsum(self.byte_lengths[ids])
-        surfaces = [self.token_bytes[index] for index in ids]
-        if None in surfaces:
-            index = int(ids[surfaces.index(None)])
-            raise ValueError(
-                f"{name}: tokenizer {self.name!r} has no token for a part of the text and gave the "
-                f"special token {index} instead. Its vocabulary lacks a byte fallback: use another "
-                "tokenizer, or drop the document."
-            )
-        spelled = b"".join(surfaces)
-        if spelled == given:
+        content = content_bytes(text, name)
+        ids = self.encoder.ids(text, continued=continued)
+        ends, is_exact = self.table.ends(ids, content)
+        if is_exact:
             return Encoding(ids, ends)
-        ends, rewritten_bytes = ends_on_given_text(text, spelled, ends, self.spell)
-        return Encoding(ids, ends, rewritten_bytes)
+        return self._rewritten(text, content, ids, ends, continued)
 
-
-def view_of(tokenizer: PreTrainedTokenizerFast, *, name: str) -> TokenizerView:
-    """The project's view of a fast tokenizer of transformers.
-
-    Args:
-        tokenizer: The tokenizer. The view owns it from here on: its backend is told to leave
-            special tokens in a text alone.
-        name: What errors and logs call it.
-
-    Returns:
-        The view.
-
-    Raises:
-        ValueError: If it is neither byte-level nor SentencePiece style.
-    """
-    backend = tokenizer.backend_tokenizer
-    # content is content: '<bos>' in a document is five characters, not the start of one
-    backend.encode_special_tokens = True
-    added = backend.get_added_tokens_decoder()
-    special = {index: token.content for index, token in added.items() if token.special}
-    vocabulary = backend.get_vocab(with_added_tokens=True)
-    read_piece = piece_reader(backend.decoder, name)
-    surfaces = token_bytes(vocabulary, added.keys(), special.keys(), read_piece)
-    normalise = backend.normalizer.normalize_str if backend.normalizer else str
-
-    def spell(text: str) -> bytes:
-        # a SentencePiece normaliser answers in the alphabet of its pieces
-        return normal_bytes(normalise(text), read_piece)
-
-    roles = {
-        "bos": tokenizer.bos_token_id,
-        "eos": tokenizer.eos_token_id,
-        "pad": tokenizer.pad_token_id,
-    }
-    template_ids = backend.encode("a", add_special_tokens=True).ids
-    return TokenizerView(
-        name=name,
-        token_bytes=surfaces,
-        special_ids={content: index for index, content in sorted(special.items())},
-        roles={role: index for role, index in roles.items() if index is not None},
-        fallback_ids=frozenset(
-            index for piece, index in vocabulary.items() if BYTE_FALLBACK.fullmatch(piece)
-        ),
-        prepends_bos=bool(template_ids) and template_ids[0] == tokenizer.bos_token_id,
-        encode_ids=lambda text: np.array(
-            backend.encode(text, add_special_tokens=False).ids, dtype=np.int64
-        ),
-        spell=spell,
-        hf=tokenizer,
-    )
+    def _rewritten(
+        self,
+        text: str,
+        content: bytes,
+        ids: Int[np.ndarray, " pos"],
+        ends: Int[np.ndarray, " pos"],
+        continued: bool,
+    ) -> Encoding:
+        """The encoding of a text that the tokens do not spell as it is."""
+        unknown = ~self.table.is_content[ids]
+        spelled = self.table.spelled(ids)
+        if not unknown.any():
+            found = ends_from_pieces(text, spelled.tobytes(), ends, self.encoder.spell)
+            if found is not None:
+                return Encoding(ids, *found)
+        spans = self.encoder.spans(text, continued=continued)
+        lengths = self.byte_lengths[ids]
+        own_ends, same_length = ends_from_spans(text, spans, lengths)
+        # bytes that stand where they stood, of tokens as long as the text they stand for
+        comparable = np.repeat(same_length & (own_ends >= 0), lengths)
+        places = np.arange(len(spelled)) + np.repeat(own_ends - ends, lengths)
+        given = np.frombuffer(content, np.uint8)
+        kept = int((spelled[comparable] == given[places[comparable]]).sum())
+        missing = int(np.diff(byte_positions(text)[spans[unknown]]).sum())
+        return Encoding(
+            ids,
+            own_ends,
+            rewritten_bytes=len(given) - kept - missing,
+            unknown=unknown if unknown.any() else None,
+        )

@@ -13,9 +13,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from alm_lightning.models import loading
 from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer
 from alm_lightning.models.sources import Folder, Hub, Location
+from alm_lightning.tokenization import pretrained
 
 
 @pytest.fixture
@@ -109,8 +109,10 @@ def test_tokenizer_is_fast(folder):
 
 
 def test_a_slow_tokenizer_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", lambda *_, **__: object())
-    with pytest.raises(ValueError, match=r"is a object, expected one with a fast form"):
+    # a folder of older files, of which AutoTokenizer makes what it can
+    (folder / "tokenizer.json").rename(folder / "vocab.json")
+    monkeypatch.setattr(pretrained.AutoTokenizer, "from_pretrained", lambda *_, **__: object())
+    with pytest.raises(ValueError, match=r"is a object, which has no fast version"):
         load_hf_tokenizer(Folder(path=str(folder)))
 
 

@@ -44,6 +44,7 @@ def write_tiny_llama(path, *, width=16, heads=2, layers=1, inner=32, seed=0):
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(len(vocabulary))
     writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(vocabulary)
     writer.add_token_merges(["t h"])
     kinds = [gguf_format.TokenType.NORMAL] * (len(vocabulary) - 1) + [gguf_format.TokenType.CONTROL]
@@ -95,7 +96,7 @@ def test_is_converted_once_without_importing_the_packages(packaged, cache, caplo
     caplog.set_level(logging.INFO)
     assert packaged.available() is None
     location = packaged.resolve()
-    assert location.path == str(cache / f"tiny-{packaged.sha256[:12]}")
+    assert location.path == str(cache / f"tiny-{packaged.sha256[:12]}-f{gguf.FORMAT}")
     record = json.loads((cache / location.path / "converted.json").read_text(encoding="utf-8"))
     assert record["source_sha256"] == packaged.sha256
     assert set(record["versions"]) == {"transformers", "gguf"}

@@ -8,9 +8,9 @@ from transformers import PreTrainedTokenizerFast
 from alm_lightning import align_text
 from alm_lightning.tokenization.byte_view import byte_view
 from alm_lightning.tokenization.encoding import content_bytes
+from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.load import load_tokenizer
-from alm_lightning.tokenization.rewrite import ends_on_given_text
-from alm_lightning.tokenization.view import view_of
+from alm_lightning.tokenization.rewrite import ends_from_pieces
 
 TEXTS = [
     "Hello, world: it's 12345!",
@@ -48,7 +48,7 @@ def test_a_literal_metaspace_is_one_step(metaspace_view):
 def test_ends_after_a_rewrite_still_correspond(text):
     # whatever the tokenizer spells, equal bytes before an end mean the same place
     given_bytes, spelled = text.encode(), text.replace("\u2581", " ").encode()
-    ends, rewritten = ends_on_given_text(
+    ends, rewritten = ends_from_pieces(
         text,
         spelled,
         np.arange(1, len(spelled) + 1),
@@ -112,3 +112,18 @@ def test_roles(metaspace_view, bytes_view):
     assert bytes_view.id_of("bos") == 256
     with pytest.raises(ValueError, match="has no sep token"):
         bytes_view.id_of("sep")
+
+
+def test_content_stays_content_after_the_tokenizer_was_used_otherwise(metaspace_tokenizer):
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=metaspace_tokenizer.backend_tokenizer, bos_token="<bos>"
+    )
+    view = view_of(tokenizer, name="shared")
+    text = "one<bos>two" + " and more" * 9
+    before = view.encode(text)
+    # transformers parses special tokens, cuts and pads, and leaves the backend like that
+    tokenizer([text], truncation=True, max_length=3)
+    after = view.encode(text)
+    assert after.ids.tolist() == before.ids.tolist()
+    assert not set(after.ids.tolist()) & set(view.special_ids.values())
+    assert after.ends[-1] == len(text.encode())

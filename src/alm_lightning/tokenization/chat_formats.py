@@ -1,0 +1,136 @@
+"""Chat formats by name, for tokenizers that have no template of their own.
+
+Written here from the formats' published descriptions. A tokenizer's own template always comes
+first: families vary theirs from release to release.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """A way to write a conversation down.
+
+    Attributes:
+        jinja: The template, in the dialect of transformers.
+        special_tokens: The special tokens that it needs.
+    """
+
+    jinja: str
+    special_tokens: tuple[str, ...]
+
+
+_ALTERNATING = """\
+{%- for message in messages -%}
+{%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
+{{- raise_exception('user and assistant must take turns, beginning with user') -}}
+{%- endif -%}
+"""
+
+# a system message stands at the head of the first user turn
+_SYSTEM_IN_USER = """\
+{%- set head = '' -%}
+{%- if messages[0]['role'] == 'system' -%}
+{%- set head = messages[0]['content'] + '\\n\\n' -%}
+{%- set messages = messages[1:] -%}
+{%- endif -%}
+"""
+
+_CHATML = """\
+{%- for message in messages -%}
+{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
+"""
+
+_QWEN = (
+    """\
+{%- if messages[0]['role'] != 'system' -%}
+{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
+{%- endif -%}
+"""
+    + _CHATML
+)
+
+_GEMMA = (
+    _SYSTEM_IN_USER
+    + "{{- bos_token -}}\n"
+    + _ALTERNATING
+    + """\
+{%- set role = 'model' if message['role'] == 'assistant' else message['role'] -%}
+{{- '<start_of_turn>' + role + '\\n' + (head if loop.first else '') -}}
+{{- message['content'] | trim -}}
+{{- '<end_of_turn>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<start_of_turn>model\\n' -}}{%- endif -%}
+"""
+)
+
+_LLAMA3 = """\
+{{- bos_token -}}
+{%- for message in messages -%}
+{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' -}}
+{{- message['content'] | trim -}}
+{{- '<|eot_id|>' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}
+{%- endif -%}
+"""
+
+_MISTRAL = (
+    _SYSTEM_IN_USER
+    + "{{- bos_token -}}\n"
+    + _ALTERNATING
+    + """\
+{%- if message['role'] == 'user' -%}
+{{- '[INST] ' + (head if loop.first else '') + message['content'] + '[/INST]' -}}
+{%- else -%}
+{{- ' ' + message['content'] + eos_token -}}
+{%- endif -%}
+{%- endfor -%}
+"""
+)
+
+FORMATS: Mapping[str, ChatFormat] = MappingProxyType(
+    {
+        "chatml": ChatFormat(_CHATML, ("<|im_start|>", "<|im_end|>")),
+        "gemma": ChatFormat(_GEMMA, ("<start_of_turn>", "<end_of_turn>")),
+        "llama3": ChatFormat(_LLAMA3, ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")),
+        "mistral": ChatFormat(_MISTRAL, ("[INST]", "[/INST]")),
+        # ChatML that never goes without a system message
+        "qwen": ChatFormat(_QWEN, ("<|im_start|>", "<|im_end|>")),
+    }
+)
+"""Chat formats by name."""
+
+_GUESSED = ("chatml", "gemma", "llama3", "mistral")
+
+
+def fitting(special_tokens: Collection[str]) -> list[str]:
+    """The formats that a tokenizer's special tokens give away.
+
+    Args:
+        special_tokens: Their texts.
+
+    Returns:
+        Names of `FORMATS`, without ``qwen``, which has the tokens of ``chatml``.
+
+    Example:
+        >>> fitting(["<|im_start|>", "<|im_end|>"])
+        ['chatml']
+    """
+    given = set(special_tokens)
+    return [name for name in _GUESSED if given.issuperset(FORMATS[name].special_tokens)]
+
+
+BYTES = """\
+{{- bos_token -}}
+{%- for message in messages -%}
+{{- message['role'] + '\\n' + message['content'] + eos_token -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- 'assistant\\n' -}}{%- endif -%}
+"""
+"""The byte tokenizer's own: it has no marks of turns, and ends each with its EOS."""

@@ -1,0 +1,218 @@
+"""A chat in a tokenizer's template: which parts of the rendering are content, and which structure.
+
+A template is a program, and what it writes around contents is learnt by running it: once with
+placeholders for contents, which tells the structure, and once with the contents themselves, which
+must give the same structure around them. What a template strips off contents is noticed; one that
+edits, drops or reorders them is refused.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from jinja2 import TemplateError, TemplateSyntaxError
+
+from alm_lightning.corpus.chat import BadChat, Chat, Message
+from alm_lightning.corpus.document import shortened
+from alm_lightning.tokenization.chat_formats import FORMATS, fitting
+from alm_lightning.tokenization.view import TokenizerView
+
+log = logging.getLogger(__name__)
+
+PLACEHOLDER = "\ue000{}\ue001"
+"""Stands for a content: private characters, which no template looks for or strips."""
+FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a template ends with that does not know what to do with a chat: it is a program."""
+CONTEXT = 30
+"""Characters of a rendering that a message shows."""
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A chat as a template writes it.
+
+    Attributes:
+        gaps: The structure before, between and after contents: one more than there are messages.
+        contents: The contents as they stand in it.
+    """
+
+    gaps: tuple[str, ...]
+    contents: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ChatTemplate:
+    """A template, and the tokenizer that it writes for.
+
+    Attributes:
+        view: The tokenizer.
+        jinja: The template's text.
+        name: What errors call it.
+    """
+
+    view: TokenizerView
+    jinja: str = field(repr=False)
+    name: str
+
+    def render(self, chat: Chat) -> Rendering:
+        """A chat, told apart into structure and content.
+
+        Args:
+            chat: The chat.
+
+        Returns:
+            Its parts, in order.
+
+        Raises:
+            BadChat: The template refuses the chat, or does not write its contents as they are.
+            ValueError: It is no template.
+        """
+        roles = tuple(message.role for message in chat.messages)
+        try:
+            gaps = _gaps(self, roles)
+            written = self.write(chat.messages)
+            if not written.startswith(gaps[0]):
+                # a template that writes today's date has another text than yesterday
+                gaps = _learnt_gaps(self, roles)
+        except TemplateSyntaxError as error:
+            raise ValueError(
+                f"the chat template {self.name} is not valid Jinja: {error}. Correct it."
+            ) from error
+        except FAILURES as error:
+            raise BadChat(
+                f"{chat.name}: the chat template {self.name} refuses it: {error}. Its roles are "
+                f"{', '.join(roles)}. Choose another template, system=merge or system=drop for a "
+                "system message, or drop the chat."
+            ) from error
+        except _Unexplained as error:
+            raise BadChat(f"{chat.name}: the chat template {self.name} {error}") from error
+        return Rendering(gaps, self._contents(chat, gaps, written))
+
+    def write(self, messages: tuple[Message, ...]) -> str:
+        """What the template makes of messages, by transformers' own means."""
+        conversation = [{"role": m.role, "content": m.content} for m in messages]
+        return self.view.hf.apply_chat_template(
+            conversation, chat_template=self.jinja, tokenize=False, add_generation_prompt=False
+        )
+
+    def _contents(self, chat: Chat, gaps: tuple[str, ...], written: str) -> tuple[str, ...]:
+        """The contents as they stand between the gaps."""
+        contents = []
+        place = len(gaps[0]) if written.startswith(gaps[0]) else -1
+        for number, message in enumerate(chat.messages):
+            raw = message.content
+            variants = (raw, raw.rstrip(), raw.lstrip(), raw.strip())
+            is_last = number == len(chat.messages) - 1
+            found = [
+                variant
+                for variant in variants
+                if place >= 0 and _follows(written, place, variant + gaps[number + 1], is_last)
+            ]
+            if not found:
+                near = written[max(place - CONTEXT, 0) : max(place, 0) + CONTEXT]
+                raise BadChat(
+                    f"{chat.name}, message {number} ({message.role}): the chat template "
+                    f"{self.name} does not write the content as it is, at character "
+                    f"{max(place, 0)} of what it writes: expected "
+                    f"{shortened(raw + gaps[number + 1])} there, found {near!r}. A template that "
+                    "edits or drops content can't be aligned: give another one, or drop the chat."
+                )
+            contents.append(found[0])
+            place += len(found[0]) + len(gaps[number + 1])
+        return tuple(contents)
+
+
+def _follows(written: str, place: int, part: str, is_last: bool) -> bool:
+    return written.startswith(part, place) and (not is_last or place + len(part) == len(written))
+
+
+class _Unexplained(Exception):
+    """What a template does with placeholders, in words that go on a sentence."""
+
+
+@lru_cache(maxsize=4096)
+def _gaps(template: ChatTemplate, roles: tuple[str, ...]) -> tuple[str, ...]:
+    return _learnt_gaps(template, roles)
+
+
+def _learnt_gaps(template: ChatTemplate, roles: tuple[str, ...]) -> tuple[str, ...]:
+    """The structure around contents, which depends on the roles alone."""
+    marks = [PLACEHOLDER.format(number) for number in range(len(roles))]
+    pairs = zip(roles, marks, strict=True)
+    whole = rest = template.write(tuple(Message(role, mark) for role, mark in pairs))
+    gaps = []
+    for number, mark in enumerate(marks):
+        if rest.count(mark) != 1:
+            what = "repeats or reorders" if mark in whole else "leaves out"
+            raise _Unexplained(
+                f"{what} message {number} ({roles[number]}) of roles {', '.join(roles)}, so its "
+                "content has no place of its own. Choose another template, system=merge or "
+                "system=drop for a system message, or drop the chat."
+            )
+        gap, _, rest = rest.partition(mark)
+        gaps.append(gap)
+    return (*gaps, rest)
+
+
+@lru_cache(maxsize=64)
+def template_of(view: TokenizerView, choice: str | None) -> ChatTemplate:
+    """The template to write chats for a tokenizer with.
+
+    Args:
+        view: The tokenizer.
+        choice: A name of `FORMATS`, a template in Jinja, or None for the tokenizer's own. A
+            tokenizer that has none, and has the special tokens of one format, gets that one, and
+            the log says so.
+
+    Returns:
+        The template.
+
+    Raises:
+        ValueError: There is no such format, the tokenizer lacks special tokens that it needs, or
+            there is nothing to choose by.
+    """
+    if choice is None:
+        return _own(view)
+    if choice in FORMATS:
+        missing = [t for t in FORMATS[choice].special_tokens if t not in view.special_ids]
+        missing += [f"{role}_token" for role in _roles_of(choice) if role not in view.roles]
+        if missing:
+            raise ValueError(
+                f"the chat format '{choice}' needs the special tokens {', '.join(missing)}, which "
+                f"tokenizer {view.name!r} does not have. Take another format, leave the template "
+                "to the tokenizer, or add the tokens to it."
+            )
+        return ChatTemplate(view, FORMATS[choice].jinja, f"'{choice}'")
+    if "{{" not in choice and "{%" not in choice:
+        raise ValueError(
+            f"there is no chat format {choice!r}. Take one of {', '.join(FORMATS)}, a template in "
+            "Jinja, or none, for the tokenizer's own."
+        )
+    return ChatTemplate(view, choice, "that was given")
+
+
+def _roles_of(choice: str) -> list[str]:
+    return [role for role in ("bos", "eos") if f"{role}_token" in FORMATS[choice].jinja]
+
+
+def _own(view: TokenizerView) -> ChatTemplate:
+    own = view.hf.chat_template
+    if isinstance(own, dict):
+        # several templates of one tokenizer: for tools, for retrieval
+        own = own.get("default")
+    if own is not None:
+        return ChatTemplate(view, own, f"of tokenizer {view.name!r}")
+    names = fitting(view.special_ids)
+    if len(names) != 1:
+        raise ValueError(
+            f"tokenizer {view.name!r} has no chat template, and its special tokens fit "
+            f"{' and '.join(names) or 'no format that is known here'}. Choose one for its side "
+            f"(student_template, teacher_template): {', '.join(FORMATS)}, or a template in Jinja."
+        )
+    log.warning(
+        "tokenizer %s has no chat template of its own: taking the format '%s', whose special "
+        "tokens it has",
+        view.name,
+        names[0],
+    )
+    return template_of(view, names[0])
