@@ -1,6 +1,6 @@
 """The names of the axes: the only words that stand in a jaxtyping annotation of this project.
 
-================  =================================================================================
+================= ================================================================================
 ``batch``         documents of a batch, or pieces of them; one row each
 ``student_pos``   token positions of the student's sequence, padding included
 ``teacher_pos``   token positions of the teacher's sequence, padding included
@@ -11,7 +11,17 @@
 ``subset``        a selection of ``vocab``, the boundary tokens above all
 ``hidden``        channels of a hidden state
 ``byte``          bytes of a document
-================  =================================================================================
+``boundary``      common boundaries of a document
+``position``      positions of a chat's axis: content bytes, and structural pairs
+``step``          steps of a chat: headers, contents, ends of turns
+``fragment``      pieces of a rendered chat, each of one step
+``marked``        a selection of ``chunk``
+``reason``        why bytes lie in no chunk
+``document``      documents of a corpus
+``pair``          pairs of a student's and a teacher's token that end together
+``teacher_vocab`` ids of the teacher, where ``vocab`` are the student's
+``unused``        output rows that no token has
+================= ================================================================================
 """
 
 NO_CHUNK = -1

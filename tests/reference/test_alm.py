@@ -1,6 +1,7 @@
 """ALM against a loop over chunks, written from the formulas of method.md, section 2 and 3."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,6 +30,9 @@ def random_signal(seed: int, *, batch: int = 3, chunks: int = 7) -> Signal:
         student=side(),
         teacher=side(),
         chunk_mask=torch.arange(chunks) < lengths,
+        # the last chunk of a row is the last of a run as well
+        chunk_ends_run=(torch.rand(batch, chunks, generator=generator) < 0.2)
+        | (torch.arange(chunks) == lengths - 1),
         target_mask=torch.ones(batch, 5, dtype=torch.bool),
         teacher_mean_square=torch.rand(4, generator=generator, dtype=torch.float64) + 0.5,
     )
@@ -45,7 +49,7 @@ def loop(signal: Signal, *, temperature: float, threshold: float, debias: bool):
             student += float(signal.student.chunk_logprobs[row, chunk])
             open_run = True
             boundary = float(signal.teacher.boundary_logprobs[row, chunk])
-            if math.exp(boundary) > threshold or chunk == last:
+            if math.exp(boundary) > threshold or signal.chunk_ends_run[row, chunk]:
                 if debias:
                     teacher += boundary
                     student += float(signal.student.boundary_logprobs[row, chunk])
@@ -74,7 +78,12 @@ def test_a_row_that_never_passes_is_one_chunk():
     signal = random_signal(1)
     objective = ALM(temperature=5, threshold=0.999999, debias=True, divergence="kl")
     rows_with_chunks = int(signal.chunk_mask.any(dim=1).sum())
-    assert float(objective.weight(signal)) == rows_with_chunks
+    ends_row = torch.arange(7) == signal.chunk_mask.sum(dim=1, keepdim=True) - 1
+    whole = replace(signal, chunk_ends_run=ends_row)
+    assert float(objective.weight(whole)) == rows_with_chunks
+    # a run that ends within the row is not merged with the next one
+    runs = int((signal.chunk_ends_run & signal.chunk_mask).sum())
+    assert float(objective.weight(signal)) == runs > rows_with_chunks
 
 
 def test_no_chunk_at_all_costs_nothing():
@@ -87,6 +96,7 @@ def test_no_chunk_at_all_costs_nothing():
         ),
         teacher=signal.teacher,
         chunk_mask=torch.zeros_like(signal.chunk_mask),
+        chunk_ends_run=signal.chunk_ends_run,
         target_mask=signal.target_mask,
     )
     objective = ALM(temperature=5, threshold=0.1, debias=True, divergence="kl")
@@ -108,6 +118,7 @@ def test_the_same_student_as_teacher_has_no_loss_and_no_gradient(divergence, tem
         ),
         teacher=signal.teacher,
         chunk_mask=signal.chunk_mask,
+        chunk_ends_run=signal.chunk_ends_run,
         target_mask=signal.target_mask,
     )
     objective = ALM(temperature=temperature, threshold=0.1, debias=True, divergence=divergence)
@@ -126,9 +137,7 @@ def test_padding_changes_nothing():
             side.token_logprobs, side.chunk_logprobs + garbage, side.boundary_logprobs + garbage
         )
 
-    other = Signal(
-        spoiled(signal.student), spoiled(signal.teacher), signal.chunk_mask, signal.target_mask
-    )
+    other = replace(signal, student=spoiled(signal.student), teacher=spoiled(signal.teacher))
     objective = ALM(temperature=5, threshold=0.3, debias=True, divergence="kl")
     assert torch.equal(objective(signal), objective(other))
     assert torch.equal(objective.weight(signal), objective.weight(other))

@@ -4,10 +4,16 @@ Both sides lie on one byte axis. Marking the ends of each side in a byte mask, a
 that both have, gives every common boundary in linear time, with no search.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 from jaxtyping import Bool, Int
 
+from alm_lightning.corpus.document import Document
 from alm_lightning.shapes import NO_CHUNK
+from alm_lightning.tokenization.view import TokenizerView
 
 
 def common_boundaries(
@@ -29,54 +35,114 @@ def common_boundaries(
         >>> np.flatnonzero(common_boundaries(np.array([1, 2, 3, 4]), np.array([2, 4]), 4))
         array([2, 4])
     """
-    return _end_mask(student_ends, num_bytes) & _end_mask(teacher_ends, num_bytes)
+    # a negative end marks one more position, behind the text, which is cut off
+    mask, teacher_mask = np.zeros((2, num_bytes + 2), dtype=bool)
+    mask[student_ends] = True
+    teacher_mask[teacher_ends] = True
+    mask &= teacher_mask
+    mask[0] = False
+    return mask[:-1]
 
 
-def _end_mask(ends: Int[np.ndarray, " pos"], num_bytes: int) -> Bool[np.ndarray, " byte"]:
-    mask = np.zeros(num_bytes + 1, dtype=bool)
-    mask[ends[ends > 0]] = True
-    return mask
-
-
-def chunk_ids(
-    ends: Int[np.ndarray, " pos"], boundaries: Bool[np.ndarray, " byte"]
-) -> Int[np.ndarray, " pos"]:
+def chunk_ids(closes: Bool[np.ndarray, " pos"]) -> Int[np.ndarray, " pos"]:
     """For each token the chunk that it belongs to, counted from 0.
 
     Args:
-        ends: Byte ends of one side's tokens.
-        boundaries: From `common_boundaries`, or a selection of them.
+        closes: From `closing_tokens`.
 
     Returns:
         Chunk ids, ascending; `NO_CHUNK` for the tokens after the last boundary.
 
     Example:
         >>> boundaries = common_boundaries(np.array([1, 2, 3, 4]), np.array([2, 4]), 4)
-        >>> chunk_ids(np.array([1, 2, 3, 4]), boundaries)
-        array([0, 0, 1, 1])
+        >>> chunk_ids(closing_tokens(np.array([1, 2, 3, 4]), boundaries))
+        array([0, 0, 1, 1], dtype=int32)
     """
-    closes = (ends > 0) & boundaries[np.maximum(ends, 0)]
+    ids = closes.cumsum(dtype=np.int32)
+    ids -= closes
+    # open at the end: what lies behind the last token that closes, which is among the last few
+    num_open = int(closes[::-1].argmax()) if len(closes) else 0
+    is_closed = len(closes) > 0 and closes[len(closes) - 1 - num_open]
+    ids[len(ids) - num_open if is_closed else 0 :] = NO_CHUNK
+    return ids
+
+
+def closing_tokens(
+    ends: Int[np.ndarray, " pos"], boundaries: Bool[np.ndarray, " byte"]
+) -> Bool[np.ndarray, " pos"]:
+    """Whether each token is the one that ends a chunk.
+
+    Args:
+        ends: Byte ends of one side's tokens.
+        boundaries: A mask of boundaries.
+
+    Returns:
+        One flag a token: as many as there are boundaries.
+    """
+    # a negative end looks at the last position, which is a boundary: it bounds nothing all the same
+    closes = boundaries.take(ends, mode="wrap")
+    closes &= ends > 0
     # several tokens may end at one byte (a dummy space spells nothing): the last of them closes
     closes[:-1] &= ends[:-1] != ends[1:]
-    ids = np.cumsum(closes) - closes
-    ids[ids == int(closes.sum())] = NO_CHUNK
-    return ids
+    return closes
+
+
+@dataclass(frozen=True)
+class CommonEnds:
+    """The common boundaries of a document, and all that a selection of them may look at.
+
+    Attributes:
+        positions: Content bytes before each boundary, ascending.
+        content: The document's content bytes.
+        student: The student's tokenizer.
+        teacher: The teacher's tokenizer.
+        student_ids: The student's token that ends at each boundary.
+        teacher_ids: The teacher's token that ends at each boundary.
+    """
+
+    positions: Int[np.ndarray, " boundary"]
+    content: bytes
+    student: TokenizerView
+    teacher: TokenizerView
+    student_ids: Int[np.ndarray, " boundary"]
+    teacher_ids: Int[np.ndarray, " boundary"]
+
+
+@runtime_checkable
+class ChunkSelection(Protocol):
+    """Which common boundaries bound chunks: `Finest`, `Whitespace`, `BiasThreshold`."""
+
+    def fitted(
+        self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[Document]
+    ) -> "ChunkSelection":
+        """The selection for a pair of tokenizers, after a look at documents if it needs one."""
+        ...
+
+    def select(self, ends: CommonEnds) -> Bool[np.ndarray, " boundary"]:
+        """Whether each common boundary bounds a chunk.
+
+        The last one, and those next to structure, always do, whatever is said here.
+        """
+        ...
 
 
 class Finest:
     """Every common boundary bounds a chunk: the finest alignment, the one that ALM starts from."""
 
-    def select(
-        self, boundaries: Bool[np.ndarray, " byte"], content: bytes
-    ) -> Bool[np.ndarray, " byte"]:
-        """The boundaries that bound chunks.
+    def fitted(
+        self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[Document]
+    ) -> "Finest":
+        """The same for every pair."""
+        del student, teacher, documents
+        return self
+
+    def select(self, ends: CommonEnds) -> Bool[np.ndarray, " boundary"]:
+        """All of them.
 
         Args:
-            boundaries: From `common_boundaries`.
-            content: The text's bytes.
+            ends: The common boundaries.
 
         Returns:
-            The same mask.
+            One flag a boundary.
         """
-        del content
-        return boundaries
+        return np.ones(len(ends.positions), dtype=bool)

@@ -1,9 +1,15 @@
 """Whitespace chunks: the coarser alignment that ends chunks only where whitespace follows."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import Bool
 
-WHITESPACE = b" \t\n\r"
+from alm_lightning.alignment.boundaries import CommonEnds
+from alm_lightning.corpus.document import Document
+from alm_lightning.tokenization.view import TokenizerView
+
+WHITESPACE = np.frombuffer(b" \t\n\r", np.uint8)
 
 
 class Whitespace:
@@ -13,24 +19,21 @@ class Whitespace:
     device of method.md, section 2, that people compare outcome debiasing and the threshold with.
     """
 
-    def select(
-        self, boundaries: Bool[np.ndarray, " byte"], content: bytes
-    ) -> Bool[np.ndarray, " byte"]:
-        """The boundaries that bound chunks.
+    def fitted(
+        self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[Document]
+    ) -> "Whitespace":
+        """The same for every pair."""
+        del student, teacher, documents
+        return self
+
+    def select(self, ends: CommonEnds) -> Bool[np.ndarray, " boundary"]:
+        """The boundaries before whitespace.
 
         Args:
-            boundaries: From `common_boundaries`.
-            content: The text's bytes.
+            ends: The common boundaries.
 
         Returns:
-            The common boundaries at which the next byte is whitespace, and the last position.
-
-        Example:
-            >>> from alm_lightning.alignment.boundaries import common_boundaries
-            >>> boundaries = common_boundaries(np.array([1, 3, 4, 5]), np.array([1, 3, 5]), 5)
-            >>> np.flatnonzero(Whitespace().select(boundaries, b"abc d"))
-            array([3, 5])
+            Whether the byte after each is whitespace; the last position counts as such.
         """
-        next_bytes = np.frombuffer(content, np.uint8)
-        opens = np.append(np.isin(next_bytes, np.frombuffer(WHITESPACE, np.uint8)), True)
-        return boundaries & opens
+        is_white = np.isin(np.frombuffer(ends.content, np.uint8), WHITESPACE)
+        return np.append(is_white, True)[ends.positions]

@@ -1,33 +1,26 @@
 import pytest
 
-from alm_lightning.corpus.columns import MessagesAsText, PlainText, check_column
-from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.chat import Chat, Message
+from alm_lightning.corpus.columns import Messages, PlainText, check_column
+from alm_lightning.corpus.document import BadDocument, CorpusError
 
 
 def test_plain_text():
-    assert PlainText()("text", "rows:1").text == "text"
+    document = PlainText()("text", "rows:1")
+    assert (document.text, document.name) == ("text", "rows:1")
+    with pytest.raises(BadDocument, match=r"rows:2: expected text \(str\), found list"):
+        PlainText()([], "rows:2")
 
 
-def test_messages_are_joined_by_blank_lines():
-    chat = [{"role": "system", "content": "S"}, {"role": "user", "content": "U\n"}]
-    document = MessagesAsText()(chat, "rows:1")
-    assert document.text == "S\n\nU\n"
-    assert document.name == "rows:1"
+def test_messages_are_a_chat():
+    rows = [{"role": "system", "content": "S"}, {"role": "user", "content": "U\n"}]
+    chat = Messages()(rows, "rows:1")
+    assert chat == Chat((Message("system", "S"), Message("user", "U\n")), "rows:1")
 
 
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("a string", "expected a list of messages, found str"),
-        (None, "expected a list of messages, found NoneType"),
-        ([{"role": "user"}], "message 0 has no content"),
-        (["hello"], "message 0 has no content"),
-        ([{"content": "x"}, {"content": None}], "message 1: expected text"),
-    ],
-)
-def test_what_is_no_chat_is_refused(value, message):
-    with pytest.raises(CorpusError, match=f"rows:1.*{message}"):
-        MessagesAsText()(value, "rows:1")
+def test_a_column_that_holds_no_chat_is_refused():
+    with pytest.raises(BadDocument, match="rows:1: expected a list of messages, found str"):
+        Messages()("a string", "rows:1")
 
 
 def test_an_unknown_column_names_those_that_exist():

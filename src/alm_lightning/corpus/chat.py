@@ -1,0 +1,184 @@
+"""A conversation: messages with a role and a content each, checked when it is made."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+from alm_lightning.corpus.document import BadDocument, Document, shortened
+
+ROLES = ("system", "user", "assistant")
+
+
+class BadChat(BadDocument):
+    """A chat that cannot be used: one of its messages, or what a template makes of it."""
+
+    def __init__(self, message: str):
+        """Sets up the error.
+
+        Args:
+            message: Which chat and message it is, what is wrong with it, and what to do.
+        """
+        super().__init__(message, kind="bad chat")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation.
+
+    Attributes:
+        role: ``system``, ``user`` or ``assistant``.
+        content: Its text, unchanged.
+    """
+
+    role: str
+    content: str
+
+    @classmethod
+    def of(cls, value: object, name: str) -> "Message":
+        """The message of a value that somebody else's file claims to be one.
+
+        Args:
+            value: A mapping with ``role`` and ``content``.
+            name: Where it stood: document and number of the message.
+
+        Returns:
+            The message, checked.
+
+        Raises:
+            BadChat: There is no role or no content, or one that is not supported.
+        """
+        if not isinstance(value, Mapping):
+            raise BadChat(
+                f"{name}: expected a mapping with role and content, found {type(value).__name__}: "
+                f"{shortened(value)}."
+            )
+        missing = [key for key in ("role", "content") if key not in value]
+        if missing:
+            raise BadChat(
+                f"{name}: there is no {' and no '.join(missing)} in {shortened(dict(value))}. "
+                "Expected {role, content}."
+            )
+        role, content = value["role"], value["content"]
+        # an empty list of calls is what data sets with one column for all roles have everywhere
+        if role == "tool" or value.get("tool_calls"):
+            raise BadChat(
+                f"{name}: tool calls and their results are not supported yet, found role {role!r} "
+                f"with tool_calls={shortened(value.get('tool_calls'))}. Drop such chats, with "
+                "on_bad_document=skip for one."
+            )
+        if role not in ROLES:
+            raise BadChat(
+                f"{name}: the role is {shortened(role)}; expected one of {', '.join(ROLES)}. "
+                "Rename the roles of the data."
+            )
+        if not isinstance(content, str):
+            raise BadChat(
+                f"{name}: the content is a {type(content).__name__}, {shortened(content)}; "
+                "expected text. Messages of several parts (images, lists of texts) are not "
+                "supported yet: join their texts, or drop such chats with on_bad_document=skip."
+            )
+        Document(content, name)  # refuses what has no bytes
+        return cls(role, content)
+
+
+@dataclass(frozen=True)
+class Chat:
+    r"""A conversation.
+
+    Attributes:
+        messages: The turns, in order.
+        name: Where it came from, for messages: ``"chats.jsonl:12"``.
+
+    Example:
+        >>> chat = Chat.of([{"role": "user", "content": "Hi"}], name="chats.jsonl:1")
+        >>> chat.messages
+        (Message(role='user', content='Hi'),)
+    """
+
+    messages: tuple[Message, ...]
+    name: str
+
+    @classmethod
+    def of(cls, value: object, name: str) -> "Chat":
+        """The chat of a value that somebody else's file claims to be one.
+
+        Args:
+            value: A list of mappings with ``role`` and ``content``.
+            name: Where it stood.
+
+        Returns:
+            The chat, checked.
+
+        Raises:
+            BadChat: The value is no list of messages, or one of them can't be used.
+        """
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise BadChat(
+                f"{name}: expected a list of messages, found {type(value).__name__}: "
+                f"{shortened(value)}. Choose the column that holds the chat, or read this one as "
+                "plain text."
+            )
+        messages = tuple(
+            entry if isinstance(entry, Message) else Message.of(entry, f"{name}, message {number}")
+            for number, entry in enumerate(value)
+        )
+        if not messages:
+            raise BadChat(f"{name}: the chat has no messages. Expected at least one.")
+        late = [number for number, message in enumerate(messages) if message.role == "system"]
+        if late and late != [0]:
+            raise BadChat(
+                f"{name}: message {late[-1]} is a system message; expected one at most, and that "
+                "first. Drop the chat, or move what it says."
+            )
+        return cls(messages, name)
+
+    @cached_property
+    def text(self) -> str:
+        """The contents, with a blank line between messages: what a chat is told apart by."""
+        return "\n\n".join(message.content for message in self.messages)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing but whitespace to learn from."""
+        return not self.text.strip()
+
+
+def _own(chat: Chat) -> Chat:
+    return chat
+
+
+def _merge(chat: Chat) -> Chat:
+    first, *others = chat.messages
+    if first.role != "system":
+        return chat
+    if not others or others[0].role != "user":
+        raise BadChat(
+            f"{chat.name}: the system message is not followed by the user's, which system=merge "
+            "would join it to. Take system=own or system=drop."
+        )
+    joined = Message("user", f"{first.content}\n\n{others[0].content}")
+    return Chat((joined, *others[1:]), chat.name)
+
+
+def _drop(chat: Chat) -> Chat:
+    others = tuple(message for message in chat.messages if message.role != "system")
+    if not others:
+        raise BadChat(f"{chat.name}: there is nothing but a system message, which is dropped.")
+    return Chat(others, chat.name)
+
+
+def _error(chat: Chat) -> Chat:
+    if chat.messages[0].role == "system":
+        raise BadChat(
+            f"{chat.name}: there is a system message, and system=error allows none. Take "
+            "system=own, merge or drop."
+        )
+    return chat
+
+
+SYSTEM_POLICIES: Mapping[str, Callable[[Chat], Chat]] = MappingProxyType(
+    {"own": _own, "merge": _merge, "drop": _drop, "error": _error}
+)
+"""What becomes of a system message: ``own``, a turn as each side's template has it; ``merge``, part
+of the first user turn, with a blank line between, on both sides alike; ``drop``; ``error``."""
