@@ -1,0 +1,98 @@
+"""Files of bias statistics: what they are called, and that they are whole or not there at all."""
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from alm_lightning.corpus.document import Document
+from alm_lightning.tokenization.view import TokenizerView
+
+VERSION = 1
+"""Of the algorithm: counted up when the same corpus would give other numbers."""
+
+DIGEST = "digest"
+HASH_BYTES = 16
+
+
+def bias_key(
+    documents: Iterable[Document], *, student: TokenizerView, teacher: TokenizerView
+) -> str:
+    """A name for the statistics that depends on everything that changes them.
+
+    Args:
+        documents: The corpus; its texts count, in their order, and not their names.
+        student: The student's tokenizer.
+        teacher: The teacher's tokenizer.
+
+    Returns:
+        A hexadecimal hash.
+    """
+    origin = f"{VERSION} {student.fingerprint} {teacher.fingerprint}"
+    digest = blake2b(origin.encode(), digest_size=HASH_BYTES)
+    for document in documents:
+        content = document.text.encode("utf-8")
+        # the length first: two documents are not the same as one of both their texts
+        digest.update(b"%d:" % len(content))
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def save_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a file that is there whole, or not at all.
+
+    Args:
+        file: Where to; its folder exists.
+        arrays: What to write, by name.
+    """
+    digest = np.array(_digest(arrays))
+    # beside the target, for a rename is atomic within a file system only
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
+        try:
+            np.savez_compressed(part, allow_pickle=False, **arrays, **{DIGEST: digest})
+            part.flush()
+            os.fsync(part.fileno())
+            os.replace(part.name, file)
+        except BaseException:
+            Path(part.name).unlink()
+            raise
+
+
+def load_arrays(file: Path) -> dict[str, np.ndarray]:
+    """Reads such a file, and verifies it.
+
+    Args:
+        file: What `save_arrays` wrote.
+
+    Returns:
+        The arrays, by name.
+
+    Raises:
+        ValueError: They are not those that were written.
+    """
+    advice = f"Remove {file} and run again: it will be computed anew."
+    try:
+        # opened here: where the content is no archive, np.load would leave the file open
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        raise ValueError(f"bias statistics: {file} can't be read ({error}). {advice}") from error
+    expected = str(arrays.pop(DIGEST, ""))
+    if _digest(arrays) != expected:
+        raise ValueError(
+            f"bias statistics: {file} was changed after it was written: its content has the hash "
+            f"{_digest(arrays)}, expected {expected or 'none'}. {advice}"
+        )
+    return arrays
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = blake2b(digest_size=HASH_BYTES)
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
