@@ -26,6 +26,7 @@ groups, and the terms that objectives are put together from."""
 REQUIRED = {
     "corpus/text": ["corpus.source.path=x.txt"],
     "corpus/jsonl": ["corpus.source.path=x.jsonl"],
+    "corpus/messages": ["corpus.source.path=x.jsonl"],
     "corpus/parquet": ["corpus.source.path=x.parquet"],
     "corpus/hub": ["corpus.source.name=owner/data"],
     "student/folder": ["student.source.path=x"],
@@ -58,7 +59,8 @@ def composed(tmp_path):
 
     def compose_it(*overrides):
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            return compose("train", [f"paths.output_dir={tmp_path}", *overrides])
+            own = [f"paths.output_dir={tmp_path}", f"cache_dir={tmp_path}/cache"]
+            return compose("train", [*own, *overrides])
 
     return compose_it
 
@@ -133,6 +135,39 @@ def test_an_unknown_option_is_hydras_own_error_and_lists_those_that_exist(compos
     assert "gemma_to_bytes" in str(caught.value)
     with pytest.raises(MissingConfigException, match="laptop"):
         composed("budget=huge")
+
+
+def test_a_budget_picks_how_windows_are_made_and_another_may_be_picked(composed):
+    def dataset(*overrides):
+        return composed(*overrides).windows.dataset._target_.rpartition(".")[2]
+
+    assert dataset() == dataset("budget=laptop") == "AllWindows"
+    assert dataset("budget=paper") == "FirstWindow"
+    assert dataset("budget=paper", "windows=cached") == "CachedWindows"
+    assert dataset("windows=stream") == "StreamedWindows"
+
+
+def test_a_student_picks_how_chats_are_written(composed):
+    chat = composed(*PAPER_SIZE).chat
+    assert (chat.trained, chat.system) == ("all", "merge")
+    assert chat.student_template == chat.teacher_template == "gemma"
+    assert composed("student=hub", "student.source.hub_id=x").chat.student_template is None
+    assert composed("chat=assistant").chat.trained == "assistant"
+    assert composed("chat.trained=assistant").chat.teacher_template == "gemma"
+
+
+def test_where_documents_and_windows_are_kept(monkeypatch):
+    def cache_dir():
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            return compose("train", ["windows=cached"]).windows.dataset.folder
+
+    for name in ("ALM_LIGHTNING_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert cache_dir() == "~/.cache/alm_lightning/windows"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert cache_dir() == "/x/alm_lightning/windows"
+    monkeypatch.setenv("ALM_LIGHTNING_CACHE", "/y")
+    assert cache_dir() == "/y/windows"
 
 
 def test_paper_size_is_the_published_recipe(composed):
@@ -237,6 +272,9 @@ def test_paper_size_trains_a_step_of_a_tiny_gemma2(composed, tiny_gemma2, chats,
         "student.special_tokens=['<start_of_turn>','<end_of_turn>']",
         "corpus=tulu3",
         "corpus@corpus_other=tulu3",
+        # a tiny tokenizer has no template of its own
+        "chat.student_template=gemma",
+        "chat.teacher_template=gemma",
         "budget=paper",
         "budget.steps=1",
         "budget.validate_every=null",

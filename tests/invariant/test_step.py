@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from alm_lightning.data.collator import Collator
+from alm_lightning.data.packing import FirstFit
 from alm_lightning.models.structure import last_matrix
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.combine import Fixed, GradMag, GradNorm
@@ -20,22 +21,31 @@ def terms():
     }
 
 
-def gradients(scorers, rows, balance, micro_batch_size, steps=1):
+def make_step(scorers, balance, **changes):
+    student, teacher = scorers
+    balance.setup(list(terms()))
+    settings = {
+        "student": student,
+        "teacher": teacher,
+        "terms": terms(),
+        "balance": balance,
+        "compared_at": last_matrix(student.model),
+        "reduce": lambda value: value,
+        "backward": torch.Tensor.backward,
+        "scale": 1.0,
+    }
+    return DistillStep(**(settings | changes))
+
+
+def gradients(scorers, rows, balance, micro_batch_size, steps=1, packing=None):
     student, teacher = scorers
     collator = Collator(
-        student=student.view, teacher=teacher.view, micro_batch_size=micro_batch_size
+        student=student.view,
+        teacher=teacher.view,
+        micro_batch_size=micro_batch_size,
+        packing=packing,
     )
-    balance.setup(list(terms()))
-    step = DistillStep(
-        student=student,
-        teacher=teacher,
-        terms=terms(),
-        balance=balance,
-        compared_at=last_matrix(student.model),
-        reduce=lambda value: value,
-        backward=torch.Tensor.backward,
-        scale=1.0,
-    )
+    step = make_step(scorers, balance)
     for _ in range(steps):
         student.model.zero_grad()
         result = step(collator(rows))
@@ -63,6 +73,102 @@ def test_micro_batches(scorers, rows, make_balance):
                 parts.balance[name], whole.balance[name], rtol=1e-3, atol=0.0
             )
             assert parts.weights[name] == whole.weights[name]
+
+
+def test_packing_changes_nothing(scorers, rows):
+    """Sums, weights and gradients of a step: several documents in a row, or each in its own."""
+    whole, expected = gradients(scorers, rows, GradMag(), len(rows), steps=2)
+    packing = FirstFit(student_length=120, teacher_length=110)
+    for size in (1, 2, 9):
+        parts, found = gradients(scorers, rows, GradMag(), size, steps=2, packing=packing)
+        for name in expected:
+            torch.testing.assert_close(found[name], expected[name], rtol=2e-3, atol=1e-6)
+        for name in whole.losses:
+            torch.testing.assert_close(parts.losses[name], whole.losses[name], rtol=1e-4, atol=0.0)
+            torch.testing.assert_close(
+                parts.balance[name], whole.balance[name], rtol=1e-3, atol=0.0
+            )
+            assert parts.weights[name] == whole.weights[name]
+
+
+def test_the_order_of_the_windows_changes_nothing(scorers, rows):
+    """Rows are sorted by length before they are cut into micro-batches."""
+    whole, expected = gradients(scorers, rows, GradMag(), 3)
+    parts, found = gradients(scorers, rows[::-1], GradMag(), 3)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=2e-3, atol=1e-6)
+    assert parts.weights == whole.weights
+
+
+class Rank:
+    """What one rank says in each collective call, and hears of the others."""
+
+    def __init__(self, heard):
+        self.heard, self.said, self.num_backward = heard, [], 0
+
+    def reduce(self, value):
+        place = len(self.said)
+        self.said.append(value.detach().clone())
+        return value.detach() + sum(other[place] for other in self.heard if place < len(other))
+
+    def backward(self, loss):
+        self.num_backward += 1
+        loss.backward()
+
+
+def on_ranks(scorers, shares, balance):
+    """A step on ranks with these micro-batches, one after another in this process.
+
+    A rank hears what the others said in the round before. A call needs what was said in those
+    before it, so that after as many rounds as there are stages everybody has heard everything.
+    """
+    student, _ = scorers
+    ranks = [Rank([]) for _ in shares]
+    for _ in range(4):
+        said = [rank.said for rank in ranks]
+        ranks = [Rank([s for j, s in enumerate(said) if j != i]) for i in range(len(shares))]
+        results, grads = [], []
+        for rank, batches in zip(ranks, shares, strict=True):
+            student.model.zero_grad()
+            step = make_step(scorers, balance(), reduce=rank.reduce, backward=rank.backward)
+            results.append(step(batches))
+            parameters = student.model.named_parameters()
+            grads.append({n: p.grad.clone() for n, p in parameters if p.requires_grad})
+    # the same collective calls on every rank, with the same shapes
+    assert len({tuple(value.shape for value in rank.said) for rank in ranks}) == 1
+    assert len({rank.num_backward for rank in ranks}) == 1
+    return results, grads
+
+
+@pytest.mark.parametrize("balance", [GradMag, lambda: Fixed(weights=dict.fromkeys(terms(), 1.0))])
+@pytest.mark.parametrize("shares", [(3, 0), (2, 1), (0, 0)])
+def test_ranks_with_different_numbers_of_micro_batches(scorers, rows, balance, shares):
+    """Also with none: its gradients are zeros, and it makes every collective call."""
+    student, teacher = scorers
+    collator = Collator(student=student.view, teacher=teacher.view, micro_batch_size=2)
+    batches = collator(rows[:6])[: sum(shares)]
+    split = [batches[: shares[0]], batches[shares[0] :]]
+    results, grads = on_ranks(scorers, split, balance)
+    student.model.zero_grad()
+    whole = make_step(scorers, balance())(batches)
+    for name in terms():
+        for result in results:
+            torch.testing.assert_close(result.losses[name], whole.losses[name], rtol=1e-4, atol=0)
+            assert result.weights[name] == whole.weights[name]
+    assert sum(shares) == 0 or whole.losses["alm"] > 0
+    for name, parameter in student.model.named_parameters():
+        if parameter.requires_grad and sum(shares):
+            summed = grads[0][name] + grads[1][name]
+            torch.testing.assert_close(summed, parameter.grad, rtol=2e-3, atol=1e-6)
+    if shares[1] == 0:
+        assert not any(gradient.any() for gradient in grads[1].values())
+
+
+def test_more_micro_batches_than_a_step_can_tell(scorers, rows):
+    student, teacher = scorers
+    batch = Collator(student=student.view, teacher=teacher.view, micro_batch_size=9).batch(rows)
+    with pytest.raises(ValueError, match=r"5,000 micro-batches.*Raise budget\.micro_batch_size"):
+        make_step(scorers, GradMag())([batch] * 5000)
 
 
 def test_next_token_gradients_are_those_of_plain_cross_entropy(scorers, rows):

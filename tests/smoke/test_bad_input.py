@@ -1,6 +1,7 @@
 """What is wrong with the input is told in one clear error, before the first step."""
 
 import errno
+import logging
 
 import pytest
 from hydra.errors import (
@@ -11,7 +12,7 @@ from hydra.errors import (
 from omegaconf.errors import MissingMandatoryValue
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.document import BadDocument, CorpusError
 from alm_lightning.training.module import DistillModule
 
 TRAINING_STEP = DistillModule.training_step
@@ -83,7 +84,7 @@ def test_documents_that_are_not_text(run_here, text_file):
 
 def test_a_file_that_is_not_text(run_here, text_file):
     path = text_file(b"caf\xe9\n\nand more", "latin.txt")
-    with pytest.raises(CorpusError, match=r"latin\.txt: not UTF-8: byte 0xe9 at position 3"):
+    with pytest.raises(CorpusError, match=r"latin\.txt:1: not UTF-8: byte 0xe9 at position 3"):
         run_here(f"corpus.source.path={path}")
 
 
@@ -92,6 +93,47 @@ def test_a_lone_surrogate(run_here, text_file):
     message = r"half\.jsonl:2: the text has a lone surrogate \(U\+D83D\) at character 6"
     with pytest.raises(CorpusError, match=message):
         run_here(*jsonl(path))
+
+
+BAD_ROWS = [
+    b'{"text": 2}',
+    b'{"text": "half: \\ud83d"}',
+    b'{"text": "caf\xe9"}',
+    b'{"text": ',
+    b'{"body": "One."}',
+]
+
+
+@pytest.mark.parametrize("windows", ["all", "first", "cached", "stream"])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_bad_documents_are_skipped_and_counted(
+    run_here, text_file, tmp_path, monkeypatch, caplog, windows, num_workers
+):
+    monkeypatch.setattr(DistillModule, "training_step", TRAINING_STEP)
+    good = [b'{"text": "The quick brown fox number %d."}' % number for number in range(40)]
+    path = text_file(b"\n".join([*good[:20], *BAD_ROWS, *good[20:]]), "mixed.jsonl")
+    with caplog.at_level(logging.WARNING):
+        summary = run_here(
+            *jsonl(path),
+            "on_bad_document=skip",
+            "budget.steps=2",
+            f"windows={windows}",
+            f"num_workers={num_workers}",
+            f"cache_dir={tmp_path}/cache",
+        )
+    assert summary["steps"] == 2
+    counts = {"not text": 1, "lone surrogate": 1, "not UTF-8": 1, "not JSON": 1, "no column": 1}
+    assert summary["bad_documents"] == counts
+    messages = [record.getMessage() for record in caplog.records]
+    assert any("mixed.jsonl:21: expected text (str), found int: 2" in m for m in messages)
+    assert any(m.startswith("documents left out as bad: 5 (not text 1, ") for m in messages)
+
+
+@pytest.mark.parametrize("windows", ["all", "first", "cached", "stream"])
+def test_a_bad_document_ends_the_run_unless_it_is_skipped(run_here, text_file, tmp_path, windows):
+    path = text_file(b'{"text": "One."}\n' * 9 + b'{"text": 2}\n', "numbers.jsonl")
+    with pytest.raises(BadDocument, match=r"numbers\.jsonl:10: expected text"):
+        run_here(*jsonl(path), f"windows={windows}", f"cache_dir={tmp_path}/cache")
 
 
 # --- the configuration
@@ -125,13 +167,27 @@ def test_a_length_without_room_for_text(run_here, side):
         run_here(f"budget.{side}_length=2")
 
 
-@pytest.mark.parametrize("dataset", ["AllWindows", "FirstWindow"])
-def test_a_length_below_one_chunk(run_here, dataset):
-    with pytest.raises(ValueError, match=r"takes \d+ student .* has room for 1 .*Raise budget"):
+@pytest.mark.parametrize("windows", ["all", "first", "cached", "stream"])
+def test_a_length_below_every_chunk(run_here, tmp_path, windows):
+    with pytest.raises(ValueError, match=r"gave no window.*Raise budget\.student_length"):
         run_here(
             "budget.student_length=3",
-            f"budget.dataset._target_=alm_lightning.data.examples.{dataset}",
+            "alignment=whitespace",
+            f"windows={windows}",
+            f"cache_dir={tmp_path}/cache",
         )
+
+
+def test_an_unknown_policy_for_bad_documents(run_here):
+    with pytest.raises(
+        ValueError, match="on_bad_document is 'ignore': expected one of error, skip"
+    ):
+        run_here("on_bad_document=ignore")
+
+
+def test_a_stream_without_anything_held_out(run_here):
+    with pytest.raises(CorpusError, match=r"0 are held out by.*Change corpus\.heldout_share"):
+        run_here("windows=stream", "corpus.heldout_share=1e-9")
 
 
 def test_fixed_weights_that_a_term_lacks(run_here):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from alm_lightning.app.build_data import ON_BAD_DOCUMENT
+
 UNIFORM_BITS_PER_BYTE = 8.0
 """Bits per byte of a model that knows nothing: each of the 256 bytes alike."""
 UNTRAINED_MARGIN = 1.05
@@ -23,7 +25,8 @@ def check_settings(cfg: DictConfig) -> None:
     Raises:
         FileExistsError: If the run's folder holds files of another run.
         FileNotFoundError: If there is no checkpoint at `ckpt_path`.
-        ValueError: If the learning rate, the precision or a stop token makes no sense.
+        ValueError: If on_bad_document, the learning rate, the precision or a stop token makes no
+            sense.
     """
     _check_output_dir(Path(cfg.paths.output_dir))
     if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
@@ -31,6 +34,11 @@ def check_settings(cfg: DictConfig) -> None:
             f"ckpt_path={cfg.ckpt_path}: there is no such checkpoint. Those of a run lie in its "
             "folder under checkpoints/, the newest as last.ckpt, or as stopped.ckpt where a "
             "signal ended the run."
+        )
+    if cfg.on_bad_document not in ON_BAD_DOCUMENT:
+        raise ValueError(
+            f"on_bad_document is {cfg.on_bad_document!r}: expected one of "
+            f"{', '.join(ON_BAD_DOCUMENT)}."
         )
     rate = cfg.budget.learning_rate
     if not isinstance(rate, Real) or not 0 < rate < math.inf:

@@ -94,6 +94,8 @@ def quiet_warnings() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         # the state after a step is what a resumed run continues from
         ".*ModelCheckpoint with manual optimization and every_n_train_steps.*",
+        # the loader of a resumed run starts at the step that the checkpoint ended with
+        ".*resuming from a checkpoint that ended before.*",
         ".*Total length of `list` across ranks is zero.*",  # no evaluation within a run
         ".*You have overridden `transfer_batch_to_device`.*",  # batches are the module's own
     ):

@@ -153,6 +153,8 @@ def make_summary(
             "student_tokens_per_chunk": after["heldout"]["student_tokens_per_chunk"],
             "teacher_tokens_per_chunk": after["heldout"]["teacher_tokens_per_chunk"],
         },
+        # documents left out by on_bad_document=skip, by kind
+        "bad_documents": data.bad_documents,
         "peak_memory_bytes": peak_memory_bytes(),
         "model_path": str(Path(cfg.paths.output_dir).absolute() / "model"),
         "versions": versions(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from alm_lightning.corpus.document import Document
+from alm_lightning.corpus.sources import AnyDocument
 from alm_lightning.evaluation.generation import continuation
 from alm_lightning.export.card import model_card
 from alm_lightning.export.folder import export_folder
@@ -20,7 +20,7 @@ PROMPT_CHARACTERS = 200
 
 
 def sample_continuations(
-    cfg: DictConfig, student: Scorer, teacher: Scorer, documents: Sequence[Document]
+    cfg: DictConfig, student: Scorer, teacher: Scorer, documents: Sequence[AnyDocument]
 ) -> list[dict[str, str]]:
     """Continuations of held-out prompts by both models.
 
@@ -28,7 +28,8 @@ def sample_continuations(
         cfg: The whole configuration.
         student: The trained student.
         teacher: The teacher.
-        documents: Held-out documents; the longest ones are continued from near their start.
+        documents: Held-out documents; the longest ones are continued from near their start, a chat
+            as plain text.
 
     Returns:
         Prompt, what the document says, and what teacher and student say.

@@ -11,13 +11,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from alm_lightning.app.build import (
-    build_corpora,
-    build_data,
     build_module,
     build_objective,
     build_scorers,
     build_trainer,
 )
+from alm_lightning.app.build_data import build_corpora, build_data
 from alm_lightning.app.checks import check_settings, check_teacher
 from alm_lightning.app.log import log_hyperparameters, log_samples, quiet_warnings
 from alm_lightning.app.report import (
@@ -30,7 +29,7 @@ from alm_lightning.app.report import (
     write_summary,
 )
 from alm_lightning.app.results import export_student, sample_continuations
-from alm_lightning.corpus.document import Document
+from alm_lightning.corpus.sources import AnyDocument
 from alm_lightning.models.pair import Scorer
 from alm_lightning.training.callbacks import SaveWhenStopped
 
@@ -101,7 +100,7 @@ def _export(cfg: DictConfig, student: Scorer, summary: dict) -> None:
 
 
 def _samples(
-    cfg: DictConfig, student: Scorer, teacher: Scorer, documents: Sequence[Document]
+    cfg: DictConfig, student: Scorer, teacher: Scorer, documents: Sequence[AnyDocument]
 ) -> list[dict[str, str]]:
     try:
         # Lightning leaves the student, which it owns, on the CPU

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import mmap
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
+from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
 from alm_lightning.corpus.columns import ColumnReader, check_column
-from alm_lightning.corpus.document import CorpusError, Document, decode, shortened
-from alm_lightning.corpus.sources import at_least_one, existing_file
+from alm_lightning.corpus.document import BadDocument, CorpusError, Document, decode, shortened
+from alm_lightning.corpus.sources import AnyDocument, at_least_one, existing_file
 
 PARQUET_BATCH_ROWS = 256
 """Rows in memory at once: enough to be quick, few enough for rows of book length."""
@@ -38,18 +40,39 @@ class TextFile:
         self.path = path
         self.separator = separator
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
         """The documents, each named by the line that it starts in; blank ones are left out."""
-        return at_least_one(self._read(existing_file(self.path)), self.path)
+        on_bad = on_bad or Refuse()
+        return at_least_one(self._read(existing_file(self.path), on_bad), self.path, on_bad)
 
-    def _read(self, file: Path) -> Iterator[Document]:
-        text = decode(file.read_bytes(), self.path)
+    def _read(self, file: Path, on_bad: BadDocuments) -> Iterator[Document]:
         line = 1
-        for piece in [text] if self.separator is None else text.split(self.separator):
+        for piece in _pieces(file, self.separator):
             # a separator at the end of the file, or two in a row, do not make a document
             if piece.strip():
-                yield Document(piece, f"{file.name}:{line}")
-            line += (piece + (self.separator or "")).count("\n")
+                name = f"{file.name}:{line}"
+                document = attempt(on_bad, _document, piece, name)
+                if document is not None and not document.is_blank:
+                    yield document
+            line += piece.count(b"\n") + (self.separator or "").count("\n")
+
+
+def _document(raw: bytes, name: str) -> Document:
+    return Document(decode(raw, name), name)
+
+
+def _pieces(file: Path, separator: str | None) -> Iterator[bytes]:
+    """What lies between separators, a piece in memory at a time."""
+    if not file.stat().st_size:
+        return  # nothing can't be mapped
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        start, end = 0, -1
+        if separator is not None:
+            between = separator.encode("utf-8")
+            while (end := raw.find(between, start)) >= 0:
+                yield raw[start:end]
+                start = end + len(between)
+        yield raw[start:]
 
 
 class JsonLines:
@@ -67,17 +90,28 @@ class JsonLines:
         self.column = column
         self.reader = reader
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
         """One document a line, named by its number; empty lines are left out."""
-        return at_least_one(self._read(existing_file(self.path)), self.path)
+        on_bad = on_bad or Refuse()
+        return at_least_one(self._read(existing_file(self.path), on_bad), self.path, on_bad)
 
-    def _read(self, file: Path) -> Iterator[Document]:
+    def _read(self, file: Path, on_bad: BadDocuments) -> Iterator[AnyDocument]:
         for number, line in enumerate(_lines(file), start=1):
-            name = f"{file.name}:{number}"
             if line.strip():
-                row = _json_object(decode(line, name), name)
-                check_column(self.column, row, name)
-                yield self.reader(row[self.column], name)
+                document = attempt(on_bad, self._document, line, f"{file.name}:{number}")
+                if document is not None:
+                    yield document
+
+    def _document(self, line: bytes, name: str) -> AnyDocument:
+        row = _json_object(decode(line, name), name)
+        if self.column not in row:
+            # another line may have it: a fault of this one
+            raise BadDocument(
+                f"{name}: there is no column '{self.column}'. Choose one of those that exist: "
+                f"{', '.join(sorted(row)) or '(none)'}.",
+                kind="no column",
+            )
+        return self.reader(row[self.column], name)
 
 
 class Parquet:
@@ -95,8 +129,11 @@ class Parquet:
         self.column = column
         self.reader = reader
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
         """One document a row.
+
+        Args:
+            on_bad: What becomes of a row that makes no document; None ends with it.
 
         Returns:
             The rows, each named by its number, counted from 0.
@@ -110,24 +147,30 @@ class Parquet:
         except pyarrow.ArrowInvalid as error:
             raise CorpusError(f"{self.path}: not a Parquet file ({error}).") from error
         check_column(self.column, columns, self.path)
-        return at_least_one(self._read(file), self.path)
+        on_bad = on_bad or Refuse()
+        return at_least_one(self._read(file, on_bad), self.path, on_bad)
 
-    def _read(self, file: Path) -> Iterator[Document]:
+    def _read(self, file: Path, on_bad: BadDocuments) -> Iterator[AnyDocument]:
         number = 0
         with pyarrow.parquet.ParquetFile(file) as table:
             for batch in table.iter_batches(PARQUET_BATCH_ROWS, columns=[self.column]):
                 for scalar in batch.column(self.column):
-                    name = f"{file.name}:{number}"
-                    try:
-                        value = scalar.as_py()
-                    except UnicodeDecodeError as error:
-                        # Parquet does not check what it is told to be text
-                        raise CorpusError(
-                            f"{name}: not UTF-8 at byte {error.start} ({error.reason}). Write the "
-                            "file anew from decoded text, or drop the row."
-                        ) from error
-                    yield self.reader(value, name)
+                    document = attempt(on_bad, self._document, scalar, f"{file.name}:{number}")
+                    if document is not None:
+                        yield document
                     number += 1
+
+    def _document(self, scalar: pyarrow.Scalar, name: str) -> AnyDocument:
+        try:
+            value = scalar.as_py()
+        except UnicodeDecodeError as error:
+            # Parquet does not check what it is told to be text
+            raise BadDocument(
+                f"{name}: not UTF-8 at byte {error.start} ({error.reason}). Write the "
+                "file anew from decoded text, or drop the row.",
+                kind="not UTF-8",
+            ) from error
+        return self.reader(value, name)
 
 
 def _lines(file: Path) -> Iterator[bytes]:
@@ -146,12 +189,19 @@ def _json_object(line: str, name: str) -> dict[str, object]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise CorpusError(
+        raise BadDocument(
             f"{name}: not JSON: {error.msg} at character {error.pos}, in {shortened(line)}. "
-            "Expected one whole JSON object a line."
+            "Expected one whole JSON object a line.",
+            kind="not JSON",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        # a number of thousands of digits, or lists in lists by the thousand
+        raise BadDocument(
+            f"{name}: JSON that Python does not read: {error}. Drop the line.", kind="not JSON"
         ) from error
     if not isinstance(row, dict):
-        raise CorpusError(
-            f"{name}: expected a JSON object, found {type(row).__name__}: {shortened(row)}."
+        raise BadDocument(
+            f"{name}: expected a JSON object, found {type(row).__name__}: {shortened(row)}.",
+            kind="not JSON",
         )
     return row

@@ -1,10 +1,16 @@
 """Which documents are trained on, and which are kept apart to measure with."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from alm_lightning.corpus.document import CorpusError, Document
+import numpy as np
+from jaxtyping import Float, Int
+
+from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.shelf import InMemory, Shelf
+from alm_lightning.corpus.sources import AnyDocument
 
 HASH_BYTES = 8
 
@@ -14,22 +20,93 @@ class Split:
     """Documents to train on, and documents that no training step sees.
 
     Attributes:
-        train: In an order that depends on seed and texts alone, as if shuffled.
+        train: In an order that depends on seed and texts alone, as if shuffled; a stream in its
+            own order.
         heldout: Likewise; the first few are therefore a fair sample.
         num_blank: Documents left out because they hold nothing but whitespace.
+        sizes: Both sides in words.
+        seed: Seed of the split.
+        train_fractions: Place of each text that is trained on, ascending; see `fraction`.
     """
 
-    train: list[Document]
-    heldout: list[Document]
+    train: Iterable[AnyDocument]
+    heldout: Sequence[AnyDocument]
     num_blank: int
+    sizes: tuple[str, str]
+    seed: int
+    train_fractions: Float[np.ndarray, " document"] = field(compare=False, repr=False)
 
     def summary(self) -> str:
         """How much text lies on each side, as a line for the log."""
-        line = f"train: {_size(self.train)}; held out: {_size(self.heldout)}"
+        line = f"train: {self.sizes[0]}; held out: {self.sizes[1]}"
         return f"{line}; left out {self.num_blank} blank" if self.num_blank else line
 
+    def trains_on(self, document: AnyDocument) -> bool:
+        """Whether a text is among those trained on; of a stream, among those read so far."""
+        place = fraction(document.text, self.seed)
+        index = int(np.searchsorted(self.train_fractions, place))
+        return index < len(self.train_fractions) and float(self.train_fractions[index]) == place
 
-def split_documents(documents: Iterable[Document], *, heldout_share: float, seed: int) -> Split:
+
+class Reading:
+    """What is learnt of documents while they go by: their places, sizes, and the blank ones."""
+
+    def __init__(self, seed: int):
+        """Starts with nothing read.
+
+        Args:
+            seed: Seed of the split.
+        """
+        self.seed = seed
+        self.num_read = 0
+        # arrays, not lists: 8 bytes a document, whatever its size
+        self.fractions, self.lengths = array("d"), array("q")
+
+    def __call__(self, documents: Iterable[AnyDocument]) -> Iterator[AnyDocument]:
+        """The documents that are not blank.
+
+        Args:
+            documents: Any.
+
+        Yields:
+            Document: Each of them that has something to learn from.
+        """
+        for document in documents:
+            self.num_read += 1
+            if not document.is_blank:
+                text = document.text
+                self.fractions.append(fraction(text, self.seed))
+                self.lengths.append(len(text))
+                yield document
+
+    @property
+    def num_blank(self) -> int:
+        """How many were left out."""
+        return self.num_read - len(self.fractions)
+
+
+def check_share(heldout_share: float) -> None:
+    """Refuse a share that leaves a side empty.
+
+    Args:
+        heldout_share: Expected share of the texts that are held out.
+
+    Raises:
+        ValueError: The share is not between 0 and 1.
+    """
+    if not 0.0 < heldout_share < 1.0:
+        raise ValueError(
+            f"heldout_share is {heldout_share}; expected more than 0 and less than 1, as 0.05."
+        )
+
+
+def split_documents(
+    documents: Iterable[AnyDocument],
+    *,
+    heldout_share: float,
+    seed: int,
+    shelf: Shelf | None = None,
+) -> Split:
     """A split by document that depends on the seed and on each text, and on nothing else.
 
     Each text has a number in [0, 1) from its hash; those below `heldout_share` are held out. So a
@@ -38,18 +115,19 @@ def split_documents(documents: Iterable[Document], *, heldout_share: float, seed
     is nearest to the other side goes over: both sides hold at least one.
 
     Args:
-        documents: Read to the end, and kept in memory.
+        documents: Read to the end, once.
         heldout_share: Expected share of the texts that are held out, between 0 and 1.
         seed: Another seed, another split.
+        shelf: Where the documents are kept; in memory if None.
 
     Returns:
         Both sides, and how many documents were left out for being blank.
 
     Raises:
-        ValueError: The share is not between 0 and 1.
         CorpusError: There are fewer than two different texts.
 
     Example:
+        >>> from alm_lightning.corpus.document import Document
         >>> corpus = [Document(f"text {n}", name=str(n)) for n in range(100)]
         >>> split = split_documents(corpus, heldout_share=0.1, seed=1)
         >>> len(split.train) + len(split.heldout)
@@ -57,39 +135,62 @@ def split_documents(documents: Iterable[Document], *, heldout_share: float, seed
         >>> split == split_documents(reversed(corpus), heldout_share=0.1, seed=1)
         True
     """
-    if not 0.0 < heldout_share < 1.0:
-        raise ValueError(
-            f"heldout_share is {heldout_share}; expected more than 0 and less than 1, as 0.05."
-        )
-    num_read, placed = 0, []
-    for document in documents:
-        num_read += 1
-        if not document.is_blank:
-            # the name settles the order among copies
-            placed.append((_fraction(document.text, seed), document.name, document))
-    placed.sort(key=lambda entry: entry[:2])
-
-    fractions = sorted({fraction for fraction, _, _ in placed})
-    if len(fractions) < 2:
+    check_share(heldout_share)
+    shelf = InMemory() if shelf is None else shelf
+    reading = Reading(seed)
+    kept = shelf.keep(reading(documents))
+    fractions = np.array(reading.fractions)
+    lengths = np.array(reading.lengths, dtype=np.int64)
+    different = np.unique(fractions)
+    if len(different) < 2:
         raise CorpusError(
-            f"The corpus has {num_read} documents, {len(placed)} of them not blank, with "
-            f"{len(fractions)} different texts. Expected at least 2, to train on one and measure "
+            f"The corpus has {reading.num_read} documents, {len(kept)} of them not blank, with "
+            f"{len(different)} different texts. Expected at least 2, to train on one and measure "
             "on another. Add text, or cut it into more documents (TextFile's separator)."
         )
-    num_below = sum(fraction < heldout_share for fraction in fractions)
-    first_train = fractions[min(max(num_below, 1), len(fractions) - 1)]
+    num_below = int(np.searchsorted(different, heldout_share))
+    first_train = different[min(max(num_below, 1), len(different) - 1)]
+    order = _order(fractions, kept)
+    is_train = fractions[order] >= first_train
+    sides = (order[is_train], order[~is_train])
     return Split(
-        train=[document for fraction, _, document in placed if fraction >= first_train],
-        heldout=[document for fraction, _, document in placed if fraction < first_train],
-        num_blank=num_read - len(placed),
+        train=shelf.choose(kept, sides[0]),
+        heldout=shelf.choose(kept, sides[1]),
+        num_blank=reading.num_blank,
+        sizes=(_size(lengths[sides[0]]), _size(lengths[sides[1]])),
+        seed=seed,
+        train_fractions=fractions[sides[0]],
     )
 
 
-def _fraction(text: str, seed: int) -> float:
+def fraction(text: str, seed: int) -> float:
+    """The place of a text in [0, 1), from its hash.
+
+    Args:
+        text: The text.
+        seed: Another seed, other places.
+
+    Returns:
+        The place; even over all texts.
+    """
     digest = blake2b(text.encode("utf-8"), digest_size=HASH_BYTES, key=str(seed).encode())
     return int.from_bytes(digest.digest()) / 2 ** (8 * HASH_BYTES)
 
 
-def _size(documents: list[Document]) -> str:
-    num_characters = sum(len(document.text) for document in documents)
-    return f"{len(documents):,} documents ({num_characters:,} characters)"
+def _order(
+    fractions: Float[np.ndarray, " document"], kept: Sequence[AnyDocument]
+) -> Int[np.ndarray, " document"]:
+    """Indices by place; names settle the order among copies."""
+    order = np.argsort(fractions, kind="stable")
+    ordered = fractions[order]
+    # runs of one place: copies of one text
+    firsts = np.flatnonzero(np.diff(ordered, prepend=-1.0))
+    for start, count in zip(firsts, np.diff(firsts, append=len(order)), strict=True):
+        if count > 1:
+            run = slice(int(start), int(start + count))
+            order[run] = sorted(order[run].tolist(), key=lambda index: kept[index].name)
+    return order
+
+
+def _size(lengths: Int[np.ndarray, " document"]) -> str:
+    return f"{len(lengths):,} documents ({int(lengths.sum()):,} characters)"

@@ -5,9 +5,10 @@ from itertools import islice
 
 import datasets
 
+from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
 from alm_lightning.corpus.columns import ColumnReader, check_column
-from alm_lightning.corpus.document import CorpusError, Document
-from alm_lightning.corpus.sources import at_least_one, check_limit
+from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.sources import AnyDocument, at_least_one, check_limit
 
 
 class HubDataset:
@@ -47,13 +48,16 @@ class HubDataset:
         self.streaming = streaming
         self.max_documents = max_documents
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
         """One document a row, named by its number, counted from 0."""
         rows = self._load()
         # a stream may not know its columns before it has fetched a row
         if rows.column_names is not None:
             check_column(self.column, rows.column_names, self.name)
-        return at_least_one(self._read(rows), self.name)
+            # the other columns are neither read nor decoded
+            rows = rows.select_columns([self.column])
+        on_bad = on_bad or Refuse()
+        return at_least_one(self._read(rows, on_bad), self.name, on_bad)
 
     def _load(self) -> datasets.Dataset | datasets.IterableDataset:
         try:
@@ -74,8 +78,13 @@ class HubDataset:
                 "owner asks for that; without a network, choose a corpus that is at hand."
             ) from error
 
-    def _read(self, rows: datasets.Dataset | datasets.IterableDataset) -> Iterator[Document]:
+    def _read(
+        self, rows: datasets.Dataset | datasets.IterableDataset, on_bad: BadDocuments
+    ) -> Iterator[AnyDocument]:
         for number, row in enumerate(islice(rows, self.max_documents)):
             name = f"{self.name}/{self.split}:{number}"
+            # all rows of a data set have the same columns: no fault of this one
             check_column(self.column, row, name)
-            yield self.reader(row[self.column], name)
+            document = attempt(on_bad, self.reader, row[self.column], name)
+            if document is not None:
+                yield document

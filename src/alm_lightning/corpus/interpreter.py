@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from alm_lightning.corpus.bad_documents import BadDocuments
 from alm_lightning.corpus.document import CorpusError, Document
 from alm_lightning.corpus.sources import at_least_one, check_limit
 
@@ -36,8 +37,11 @@ class PythonManual:
     put text that is trained on among what is held out. Of such topics only the longest is taken.
     """
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self, on_bad: BadDocuments | None = None) -> Iterator[Document]:
         """One document a topic that does not repeat a longer one, the longest first.
+
+        Args:
+            on_bad: Never needed: the manual is sound.
 
         Returns:
             The topics, each named as ``pydoc_data.topics:assert``.
@@ -45,6 +49,7 @@ class PythonManual:
         Raises:
             CorpusError: This Python was installed without its manual.
         """
+        del on_bad
         try:
             topics = importlib.import_module(MANUAL_MODULE).topics
         except ImportError as error:
@@ -81,8 +86,9 @@ class PythonSource:
         check_limit(max_documents)
         self.max_documents = max_documents
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self, on_bad: BadDocuments | None = None) -> Iterator[Document]:
         """One document a file, in the order of the paths."""
+        del on_bad  # files in other encodings are no part of this corpus
         library = Path(sysconfig.get_path("stdlib"))
         readable = islice(_readable_modules(library), self.max_documents)
         return at_least_one(readable, str(library))

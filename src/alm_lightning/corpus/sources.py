@@ -4,7 +4,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from alm_lightning.corpus.bad_documents import BadDocuments, told
+from alm_lightning.corpus.chat import Chat
 from alm_lightning.corpus.document import CorpusError, Document
+
+AnyDocument = Document | Chat
+"""A text or a chat: either has a name, a text, and can be blank."""
 
 
 @runtime_checkable
@@ -15,11 +20,12 @@ class Source(Protocol):
     OmegaConf would take a dataclass inside a mapping for a configuration, and swallow it.
     """
 
-    def documents(self) -> Iterator[Document]:
-        """The documents in their order, read while they are asked for.
+    def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
+        """The documents in their order, read while they are asked for; again with each call.
 
-        A path or a column that does not exist is refused by the call itself, before the first
-        document is asked for, wherever that can be known.
+        A row that makes no document is handed to `on_bad`, or raises if that is None; what comes
+        after it is read all the same. A path or a column that does not exist is refused by the call
+        itself, before the first document is asked for, wherever that can be known.
         """
         ...
 
@@ -46,25 +52,30 @@ def existing_file(path: str) -> Path:
     return file
 
 
-def at_least_one(documents: Iterable[Document], name: str) -> Iterator[Document]:
+def at_least_one(
+    documents: Iterable[AnyDocument], name: str, on_bad: BadDocuments | None = None
+) -> Iterator[AnyDocument]:
     """The same documents, or an error after the last if there was none.
 
     Args:
         documents: Any.
         name: Where they come from.
+        on_bad: What counted those that were left out.
 
     Yields:
         Document: Each of them, unchanged.
 
     Raises:
-        CorpusError: The corpus is empty.
+        CorpusError: The corpus is empty, or nothing in it could be used.
     """
     empty = True
     for document in documents:
         empty = False
         yield document
     if empty:
-        raise CorpusError(f"{name}: the corpus is empty. Expected at least one document.")
+        counts = on_bad.counts() if on_bad is not None else {}
+        left_out = f" Left out as bad: {told(counts)}." if counts else ""
+        raise CorpusError(f"{name}: the corpus is empty. Expected at least one document.{left_out}")
 
 
 def check_limit(max_documents: int | None) -> None:

@@ -1,19 +1,58 @@
 """The LightningDataModule: emits paired tokenizations with aligned chunk boundaries."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
-from alm_lightning.corpus.document import Document
+from alm_lightning.corpus.bad_documents import told
+from alm_lightning.corpus.sources import AnyDocument
+from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.collator import Collator
-from alm_lightning.data.examples import AllWindows, Pairing
-from alm_lightning.data.sampler import StepSampler
+from alm_lightning.data.examples import AllWindows
+from alm_lightning.data.pairing import Pairing
+from alm_lightning.data.sampler import Steps
+from alm_lightning.data.windows import Window
 
 log = logging.getLogger(__name__)
-DatasetFactory = Callable[..., Dataset]
+
+
+@runtime_checkable
+class TrainingWindows(Protocol):
+    """What is trained on: `AllWindows`, `FirstWindow`, `CachedWindows`, `StreamedWindows`."""
+
+    def loader_arguments(self, steps: Steps) -> dict[str, object]:
+        """What a `DataLoader` needs to give the windows of each step, in an order of its own."""
+        ...
+
+
+DatasetFactory = Callable[..., TrainingWindows]
+
+
+class CollateUsable:
+    """Batches of the windows that there are: None stands for a document that was left out."""
+
+    def __init__(self, collator: Collator):
+        """Sets up the function.
+
+        Args:
+            collator: Makes batches.
+        """
+        self.collator = collator
+
+    def __call__(self, rows: Sequence[Window | None]) -> list[DistillBatch]:
+        """The micro-batches of a step, which has a row less for each None.
+
+        Args:
+            rows: The windows of the step.
+
+        Returns:
+            Batches; none if nothing of the step is left.
+        """
+        return self.collator([window for window in rows if window is not None])
 
 
 class DistillDataModule(L.LightningDataModule):
@@ -22,8 +61,8 @@ class DistillDataModule(L.LightningDataModule):
     def __init__(
         self,
         *,
-        train: Sequence[Document],
-        evaluation: Mapping[str, Sequence[Document]],
+        train: Iterable[AnyDocument],
+        evaluation: Mapping[str, Sequence[AnyDocument]],
         pairing: Pairing,
         dataset: DatasetFactory,
         collator: Collator,
@@ -60,11 +99,19 @@ class DistillDataModule(L.LightningDataModule):
         # a small evaluation set may leave a rank without a window: totals of nothing are zeros
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.pairing, self.collator = pairing, collator
+        self._collate = CollateUsable(collator)
         self.batch_size, self.num_steps = batch_size, num_steps
         self.seed, self.num_workers = seed, num_workers
         self.validate_during_fit = validate_during_fit
         self.train = dataset(train, pairing=pairing)
-        whole = {name: AllWindows(docs, pairing=pairing) for name, docs in evaluation.items()}
+        # a document gives a window at least: more of them than windows would be paired for nothing
+        whole = {
+            name: AllWindows(
+                [documents[index] for index in _spread(len(documents), evaluation_windows)],
+                pairing=pairing,
+            )
+            for name, documents in evaluation.items()
+        }
         self.coverage = {name: windows.coverage for name, windows in whole.items()}
         self.evaluation = {
             name: Subset(windows, _spread(len(windows), evaluation_windows))
@@ -78,8 +125,7 @@ class DistillDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Batches of the steps that are still to be done."""
-        sampler = StepSampler(
-            num_items=len(self.train),
+        steps = Steps(
             batch_size=self.batch_size,
             first_step=self.trainer.global_step,
             num_steps=self.num_steps,
@@ -87,7 +133,7 @@ class DistillDataModule(L.LightningDataModule):
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
         )
-        return self._loader(self.train, sampler)
+        return self._loader(**self.train.loader_arguments(steps))
 
     def val_dataloader(self) -> list[DataLoader]:
         """Batches of each evaluation set; each rank has its own share, none twice."""
@@ -99,17 +145,26 @@ class DistillDataModule(L.LightningDataModule):
         for windows in self.evaluation.values():
             own = list(range(rank, len(windows), world_size))
             batches = [own[start : start + size] for start in range(0, len(own), size)]
-            loaders.append(self._loader(windows, batches))
+            loaders.append(self._loader(dataset=windows, batch_sampler=batches))
         return loaders
 
-    def _loader(self, dataset: Dataset, batch_sampler) -> DataLoader:
+    def _loader(self, **arguments: object) -> DataLoader:
         return DataLoader(
-            dataset,
-            batch_sampler=batch_sampler,
-            collate_fn=self.collator,
+            **arguments,
+            collate_fn=self._collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
+
+    @property
+    def bad_documents(self) -> dict[str, int]:
+        """Documents that were left out so far, by kind, in reading and in pairing."""
+        return self.pairing.on_bad.counts()
+
+    def teardown(self, stage: str) -> None:
+        """Says how many documents were left out."""
+        if stage == TrainerFn.FITTING and self.bad_documents:
+            log.warning("documents left out as bad: %s", told(self.bad_documents))
 
 
 def _spread(num_items: int, at_most: int) -> list[int]:

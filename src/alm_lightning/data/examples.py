@@ -1,106 +1,54 @@
 """Data sets of windows: documents tokenized twice, and cut to the length of a sequence."""
 
-import logging
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from torch.utils.data import Dataset
 
-from alm_lightning.alignment.text import ChunkSelection, align_text
-from alm_lightning.corpus.document import Document
-from alm_lightning.data.collator import NUM_EXTRA
-from alm_lightning.data.windows import Window, windows
-from alm_lightning.tokenization.view import TokenizerView
+from alm_lightning.corpus.sources import AnyDocument
+from alm_lightning.data.pairing import Pairing
+from alm_lightning.data.sampler import Steps, StepSampler
+from alm_lightning.data.windows import Window
 
-log = logging.getLogger(__name__)
+TRIED = 100
+"""Documents that are tried for a window before a run starts; a short one may hold no chunk."""
 
 
-class Pairing:
-    """How a document becomes windows: tokenizers, chunk selection, lengths."""
+class InSteps(Dataset[Window | None]):
+    """A data set with numbered items, in an order that is a function of the step."""
 
-    def __init__(
-        self,
-        *,
-        student: TokenizerView,
-        teacher: TokenizerView,
-        alignment: ChunkSelection,
-        student_length: int,
-        teacher_length: int,
-    ):
-        """Sets up the pairing.
+    def loader_arguments(self, steps: Steps) -> dict[str, object]:
+        """What a `DataLoader` needs to give the items of each step.
 
         Args:
-            student: The student's tokenizer.
-            teacher: The teacher's tokenizer.
-            alignment: Which common boundaries bound chunks.
-            student_length: The most tokens of a student sequence, BOS and EOS included.
-            teacher_length: The same for the teacher.
-        """
-        self.student, self.teacher, self.alignment = student, teacher, alignment
-        self.student_length = student_length - NUM_EXTRA
-        self.teacher_length = teacher_length - NUM_EXTRA
-        if min(self.student_length, self.teacher_length) < 1:
-            raise ValueError(
-                f"sequences of {student_length} student and {teacher_length} teacher tokens leave "
-                "no room for text beside BOS and EOS. Raise budget.student_length and "
-                "budget.teacher_length."
-            )
-
-    def first_window(self, document: Document) -> Window:
-        """The first window of a document, whatever comes after it.
-
-        Args:
-            document: The document, not empty.
+            steps: Which steps, and which rank's share of them.
 
         Returns:
-            Its start.
+            Keyword arguments.
         """
-        return next(self._windows(document))
-
-    def windows(self, document: Document) -> list[Window]:
-        """All windows of a document.
-
-        Args:
-            document: The document.
-
-        Returns:
-            Its windows, in order.
-        """
-        return list(self._windows(document))
-
-    def _windows(self, document: Document) -> Iterator[Window]:
-        aligned = align_text(
-            document.text,
-            student=self.student,
-            teacher=self.teacher,
-            alignment=self.alignment,
-            name=document.name,
-        )
-        return windows(
-            aligned,
-            student_length=self.student_length,
-            teacher_length=self.teacher_length,
-            name=document.name,
-        )
+        return {"dataset": self, "batch_sampler": StepSampler(num_items=len(self), **vars(steps))}
 
 
-class AllWindows(Dataset[Window]):
+class AllWindows(InSteps):
     """Every window of every document, paired beforehand: for a corpus that fits into memory."""
 
-    def __init__(self, documents: Sequence[Document], *, pairing: Pairing):
+    def __init__(self, documents: Sequence[AnyDocument], *, pairing: Pairing):
         """Pairs the documents.
 
         Args:
             documents: The documents.
             pairing: How a document becomes windows.
         """
-        self.items = [window for document in documents for window in pairing.windows(document)]
-        num_bytes = sum(len(document.text.encode("utf-8")) for document in documents)
+        self.items: list[Window] = []
+        num_bytes = 0
+        for document in documents:
+            found = pairing.windows(document)
+            self.items += found
+            num_bytes += sum(window.num_bytes + int(window.outside_bytes.sum()) for window in found)
         self.coverage = sum(window.num_bytes for window in self.items) / max(num_bytes, 1)
-        """Bytes in chunks, as a share of the documents' bytes."""
+        """Bytes in trained chunks, as a share of the documents' bytes."""
         if not self.items:
-            raise ValueError(
-                f"{len(documents)} documents gave no window: they hold no text. Check corpus.train."
-            )
+            raise no_window(len(documents))
 
     def __len__(self) -> int:
         """Number of windows."""
@@ -111,13 +59,13 @@ class AllWindows(Dataset[Window]):
         return self.items[index]
 
 
-class FirstWindow(Dataset[Window]):
+class FirstWindow(InSteps):
     """The first window of each document, paired when it is asked for, in the loader's workers.
 
     This is the truncation of the published recipes, and starts at once on a corpus of any size.
     """
 
-    def __init__(self, documents: Sequence[Document], *, pairing: Pairing):
+    def __init__(self, documents: Sequence[AnyDocument], *, pairing: Pairing):
         """Keeps the documents.
 
         Args:
@@ -126,12 +74,45 @@ class FirstWindow(Dataset[Window]):
         """
         self.documents, self.pairing = documents, pairing
         # a length that no chunk fits is told now, not by a worker in the middle of a run
-        pairing.first_window(documents[0])
+        check_some_window(islice(iter(documents), TRIED), pairing)
 
     def __len__(self) -> int:
         """Number of documents."""
         return len(self.documents)
 
-    def __getitem__(self, index: int) -> Window:
-        """The start of one document."""
+    def __getitem__(self, index: int) -> Window | None:
+        """The start of one document; None if it has to be left out."""
         return self.pairing.first_window(self.documents[index])
+
+
+def check_some_window(documents: Iterator[AnyDocument], pairing: Pairing) -> None:
+    """Refuses documents of which none gives a window.
+
+    Args:
+        documents: A few of those to train on.
+        pairing: How a document becomes windows.
+
+    Raises:
+        ValueError: None does.
+    """
+    number = 0
+    for number, document in enumerate(documents, start=1):  # noqa: B007 (the last one counts)
+        if pairing.first_window(document) is not None:
+            return
+    raise no_window(number)
+
+
+def no_window(num_documents: int) -> ValueError:
+    """The error for documents that leave nothing to train on.
+
+    Args:
+        num_documents: How many there were.
+
+    Returns:
+        The error.
+    """
+    return ValueError(
+        f"{num_documents} documents gave no window: they hold no text that is trained on, or no "
+        "chunk of it fits a sequence. Raise budget.student_length and budget.teacher_length, or "
+        "check corpus.source and chat.trained."
+    )

@@ -1,10 +1,49 @@
 """The order of a run: the windows of each optimizer step, from the seed and the step alone."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
 from torch.utils.data import Sampler
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The optimizer steps that are to be done, and which share of them is this rank's.
+
+    Attributes:
+        batch_size: Sequences of an optimizer step, over all ranks.
+        first_step: The step to start with: the number of steps already done.
+        num_steps: The step to stop before.
+        seed: Seed of the order.
+        rank: Which process this is.
+        world_size: How many processes there are.
+    """
+
+    batch_size: int
+    first_step: int
+    num_steps: int
+    seed: int
+    rank: int
+    world_size: int
+
+    def __post_init__(self) -> None:
+        """Refuses a step that ranks can't share.
+
+        Raises:
+            ValueError: The ranks would have shares of different sizes.
+        """
+        if self.batch_size % self.world_size:
+            raise ValueError(
+                f"budget.batch_size={self.batch_size} sequences can't be shared by "
+                f"{self.world_size} processes evenly. Take a multiple of {self.world_size}."
+            )
+
+    @property
+    def num_items(self) -> int:
+        """Sequences of a step on this rank."""
+        return self.batch_size // self.world_size
 
 
 class StepSampler(Sampler[list[int]]):
@@ -37,20 +76,15 @@ class StepSampler(Sampler[list[int]]):
             rank: Which process this is.
             world_size: How many processes there are.
         """
-        if batch_size % world_size:
-            raise ValueError(
-                f"budget.batch_size={batch_size} sequences can't be shared by {world_size} "
-                f"processes evenly. Take a multiple of {world_size}."
-            )
-        self.num_items, self.batch_size, self.seed = num_items, batch_size, seed
-        self.first_step, self.num_steps = first_step, num_steps
-        self.rank, self.world_size = rank, world_size
+        self.num_items = num_items
+        self.steps = Steps(batch_size, first_step, num_steps, seed, rank, world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Indices of each step, for this rank."""
         permutations: dict[int, Int[np.ndarray, " item"]] = {}
-        for step in range(self.first_step, self.num_steps):
-            positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        steps = self.steps
+        for step in range(steps.first_step, steps.num_steps):
+            positions = np.arange(step * steps.batch_size, (step + 1) * steps.batch_size)
             passes, places = np.divmod(positions, self.num_items)
             # a pass that is over is never needed again
             permutations = {
@@ -61,8 +95,8 @@ class StepSampler(Sampler[list[int]]):
                 int(permutations[number][place])
                 for number, place in zip(passes.tolist(), places.tolist(), strict=True)
             ]
-            yield indices[self.rank :: self.world_size]
+            yield indices[steps.rank :: steps.world_size]
 
     def _order(self, pass_number: int) -> Int[np.ndarray, " item"]:
         """The permutation of one pass over the data."""
-        return np.random.default_rng([self.seed, pass_number]).permutation(self.num_items)
+        return np.random.default_rng([self.steps.seed, pass_number]).permutation(self.num_items)

@@ -1,36 +1,69 @@
 """Windows of aligned documents: what fits one sequence, cut on both sides at the same byte."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
-from alm_lightning.alignment.text import AlignedText
+from alm_lightning.alignment.text import REASONS, AlignedText
+from alm_lightning.data.spans import Span, accounts, spans
 from alm_lightning.shapes import NO_CHUNK
+
+log = logging.getLogger(__name__)
+
+DATA_REASONS = (*REASONS, "untrained", "too_long")
+"""Why bytes of a document lie in no chunk of a window, in the order of `Window.outside_bytes`."""
+
+_TOLD: set[tuple[int, int]] = set()
+"""Lengths of windows for which this process has said that a chunk was too long."""
 
 
 @dataclass(frozen=True)
 class Window:
     """A run of whole chunks of one document, on both sides.
 
+    Only trained chunks have ids here. What else lies between them is there to be read.
+
     Attributes:
-        student_ids: The student's tokens, content only.
-        teacher_ids: The teacher's tokens, content only.
-        student_chunk_ids: For each student token its chunk, counted from 0 in the window.
+        student_ids: The student's tokens; structure among them where the document is a chat.
+        teacher_ids: The teacher's tokens.
+        student_chunk_ids: For each student token its trained chunk, counted from 0 in the window,
+            or `NO_CHUNK`.
         teacher_chunk_ids: The same for the teacher.
-        num_chunks: Number of chunks.
-        num_bytes: Length of the window in bytes; all of them lie in chunks.
-        ends_document: Whether the document ends here, so that an EOS follows.
+        student_content: True for a student token of a trained chunk that is content.
+        teacher_content: The same for the teacher.
+        student_targets: True for a student token that the next-token loss predicts.
+        chunk_is_structure: True for a chunk that is structure on both sides.
+        chunk_ends_run: True for a chunk that no trained chunk follows at once: what comes next is
+            untrained, in no chunk, or in another window.
+        num_bytes: Bytes in the trained chunks.
+        outside_bytes: Bytes in none of them, by reason: `DATA_REASONS`.
+        rewritten_bytes: Bytes that a normaliser changed: the document's, shared by length.
+        opens: Whether a start token belongs before it; False where it has its own.
+        ends_document: Whether a document ends here, so that an EOS follows.
     """
 
     student_ids: Int[np.ndarray, " student_pos"]
     teacher_ids: Int[np.ndarray, " teacher_pos"]
     student_chunk_ids: Int[np.ndarray, " student_pos"]
     teacher_chunk_ids: Int[np.ndarray, " teacher_pos"]
-    num_chunks: int
+    student_content: Bool[np.ndarray, " student_pos"]
+    teacher_content: Bool[np.ndarray, " teacher_pos"]
+    student_targets: Bool[np.ndarray, " student_pos"]
+    chunk_is_structure: Bool[np.ndarray, " chunk"]
+    chunk_ends_run: Bool[np.ndarray, " chunk"]
     num_bytes: int
+    outside_bytes: Int[np.ndarray, " reason"]
+    rewritten_bytes: int
+    opens: bool
     ends_document: bool
+
+    @property
+    def num_chunks(self) -> int:
+        """Number of trained chunks."""
+        return len(self.chunk_is_structure)
 
 
 def windows(
@@ -38,49 +71,114 @@ def windows(
 ) -> Iterator[Window]:
     """A document cut into windows, each as long as both limits allow, ending at a chunk's end.
 
+    Tokens in no chunk stay with the chunk that follows them, and those after the last chunk with
+    the last window, where they fit. A chunk that no window can hold is left out with its tokens,
+    and counted. A window without a trained chunk is left out; its bytes are counted with the next.
+
     Args:
         aligned: The document under both tokenizers.
         student_length: The most student tokens of a window, special tokens not counted.
         teacher_length: The most teacher tokens of a window, special tokens not counted.
-        name: What an error calls the document.
+        name: What the log calls the document.
 
     Yields:
-        The windows in order; together they hold every chunk once.
-
-    Raises:
-        ValueError: If a single chunk is longer than a window may be.
+        The windows in order; none where nothing of the document is left.
     """
-    student, teacher = aligned.student_bounds, aligned.teacher_bounds
-    last = len(aligned.chunk_ends)
-    start = 0
-    while start < last:
-        stop = min(
-            int(np.searchsorted(student, student[start] + student_length, side="right")) - 1,
-            int(np.searchsorted(teacher, teacher[start] + teacher_length, side="right")) - 1,
+    found, too_long = spans(aligned, student_length, teacher_length)
+    if too_long.any():
+        _say_once(aligned, too_long, student_length, teacher_length, name)
+    trained = aligned.trained.copy()
+    if found and not found[0].opens:
+        # the first token of all has no likelihood, so that a chunk that holds it has none either
+        trained[: _first_with_likelihood(aligned)] = False
+    found = [span for span in found if trained[span.start : span.stop].any()]
+    counts = accounts(aligned, found, trained, too_long)
+    for span, (outside_bytes, rewritten_bytes) in zip(found, counts, strict=True):
+        yield _window(aligned, span, trained, outside_bytes, rewritten_bytes)
+
+
+def _first_with_likelihood(aligned: AlignedText) -> int:
+    """The first chunk with a token before it on both sides."""
+    return int(((aligned.student_starts == 0) | (aligned.teacher_starts == 0)).sum())
+
+
+def _window(
+    aligned: AlignedText,
+    span: Span,
+    trained: Bool[np.ndarray, " chunk"],
+    outside_bytes: Int[np.ndarray, " reason"],
+    rewritten_bytes: int,
+) -> Window:
+    chunks = slice(span.start, span.stop)
+    kept = span.start + np.flatnonzero(trained[chunks])
+    is_structure = aligned.is_structure[kept]
+    has_structure = bool(is_structure.any())
+    sides = {}
+    for side in ("student", "teacher"):
+        tokens = span.student if side == "student" else span.teacher
+        ids = _local_ids(getattr(aligned, f"{side}_chunk_ids")[tokens], span, kept)
+        sides[f"{side}_ids"] = getattr(aligned, f"{side}_ids")[tokens]
+        sides[f"{side}_chunk_ids"] = ids
+        # of a plain text all chunks are content; NO_CHUNK is -1, the last place
+        sides[f"{side}_content"] = (
+            np.append(~is_structure, False)[ids] if has_structure else ids != NO_CHUNK
         )
-        if stop <= start:
-            raise ValueError(
-                f"{name}: chunk {start} ({aligned.chunk_bytes(start)[:40]!r}) takes "
-                f"{student[start + 1] - student[start]} student and "
-                f"{teacher[start + 1] - teacher[start]} teacher tokens, but a sequence has room "
-                f"for {student_length} and {teacher_length}. Raise budget.student_length and "
-                "budget.teacher_length."
-            )
-        yield _window(aligned, start, stop)
-        start = stop
-
-
-def _window(aligned: AlignedText, start: int, stop: int) -> Window:
-    student = slice(aligned.student_bounds[start], aligned.student_bounds[stop])
-    teacher = slice(aligned.teacher_bounds[start], aligned.teacher_bounds[stop])
-    first_byte = int(aligned.chunk_ends[start - 1]) if start else 0
     return Window(
-        student_ids=aligned.student_ids[student],
-        teacher_ids=aligned.teacher_ids[teacher],
-        student_chunk_ids=aligned.student_chunk_ids[student] - start,
-        teacher_chunk_ids=aligned.teacher_chunk_ids[teacher] - start,
-        num_chunks=stop - start,
-        num_bytes=int(aligned.chunk_ends[stop - 1]) - first_byte,
-        ends_document=stop == len(aligned.chunk_ends)
-        and NO_CHUNK not in (aligned.student_chunk_ids[-1], aligned.teacher_chunk_ids[-1]),
+        **sides,
+        student_targets=aligned.student_trained[span.student],
+        chunk_is_structure=is_structure,
+        chunk_ends_run=_ends_run(aligned, kept),
+        num_bytes=int((aligned.chunk_ends[kept] - aligned.chunk_starts[kept]).sum()),
+        outside_bytes=outside_bytes,
+        rewritten_bytes=rewritten_bytes,
+        opens=span.opens,
+        ends_document=span.is_last and not aligned.is_chat,
+    )
+
+
+def _local_ids(
+    ids: Int[np.ndarray, " pos"], span: Span, kept: Int[np.ndarray, " chunk"]
+) -> Int[np.ndarray, " pos"]:
+    """From the document's chunk ids to the window's."""
+    outside = ids == NO_CHUNK
+    if len(kept) == span.stop - span.start:
+        local = ids - np.int32(span.start)
+        local[outside] = NO_CHUNK
+        return local
+    places = np.full(span.stop - span.start + 1, NO_CHUNK, dtype=np.int32)
+    places[kept - span.start] = np.arange(len(kept), dtype=np.int32)
+    return places[np.where(outside, len(places) - 1, ids - span.start)]
+
+
+def _ends_run(aligned: AlignedText, kept: Int[np.ndarray, " chunk"]) -> Bool[np.ndarray, " chunk"]:
+    """Whether each chunk is not followed by the next one at once, on both sides."""
+    here, following = kept[:-1], kept[1:]
+    apart = (aligned.student_ends[here] != aligned.student_starts[following]) | (
+        aligned.teacher_ends[here] != aligned.teacher_starts[following]
+    )
+    return np.append(apart, True)
+
+
+def _say_once(
+    aligned: AlignedText,
+    too_long: Bool[np.ndarray, " chunk"],
+    student_length: int,
+    teacher_length: int,
+    name: str,
+) -> None:
+    if (student_length, teacher_length) in _TOLD:
+        return
+    _TOLD.add((student_length, teacher_length))
+    first = int(too_long.argmax())
+    log.warning(
+        "%s: chunk %d (%r) takes %d student and %d teacher tokens, but a sequence has room for %d "
+        "and %d: such chunks are left out, and counted as too_long. Raise budget.student_length "
+        "and budget.teacher_length to train on them. This is said once.",
+        name,
+        first,
+        aligned.chunk_bytes(first)[:40],
+        aligned.student_ends[first] - aligned.student_starts[first],
+        aligned.teacher_ends[first] - aligned.teacher_starts[first],
+        student_length,
+        teacher_length,
     )

@@ -28,26 +28,34 @@ class VocabularyOrder:
     """The order in which tokens are visited: the boundary first, padding rows never."""
 
     order: Int[Tensor, " vocab"] | None
-    """Token ids in visiting order, or None for ascending ids without a boundary."""
+    """Ids in visiting order, padding rows after all; None for ascending ids without a boundary."""
     num_boundary: int
     num_tokens: int
+    """How many ids are visited."""
 
     @classmethod
     def boundary_first(
-        cls, boundary_ids: Int[Tensor, " subset"], num_tokens: int
+        cls,
+        boundary_ids: Int[Tensor, " subset"],
+        num_tokens: int,
+        padding_ids: Int[Tensor, " unused"] | None = None,
     ) -> "VocabularyOrder":
-        """The order that begins with `boundary_ids` (each once) and ends with all other tokens."""
-        in_rest = torch.ones(num_tokens, dtype=torch.uint8, device=boundary_ids.device)
-        in_rest[boundary_ids.long()] = 0
+        """The order that begins with `boundary_ids`, then has all other tokens, never padding."""
+        part = torch.ones(num_tokens, dtype=torch.uint8, device=boundary_ids.device)
+        part[boundary_ids.long()] = 0
+        num_padding = 0
+        if padding_ids is not None:
+            part[padding_ids.long()] = 2
+            num_padding = len(padding_ids)
         # a stable sort, where nonzero() would make an accelerator wait for the count
-        return cls(in_rest.argsort(stable=True), len(boundary_ids), num_tokens)
+        return cls(part.argsort(stable=True), len(boundary_ids), num_tokens - num_padding)
 
     def positions(self, token_ids: Int[Tensor, " row"]) -> Int[Tensor, " row"]:
         """Where in the order each token is visited."""
         if self.order is None:
             return token_ids
         ranks = torch.empty_like(self.order)
-        ranks[self.order] = torch.arange(self.num_tokens, device=ranks.device)
+        ranks[self.order] = torch.arange(len(ranks), device=ranks.device)
         return ranks[token_ids]
 
     def blocks(self, size: int) -> Iterator[tuple[int, int, slice | Tensor]]:

@@ -80,7 +80,7 @@ def merged_ids(
     never passes is one merged chunk as well (method.md, section 2, device 2).
 
     Args:
-        passes: Whether each chunk passes.
+        passes: Whether each chunk passes, or is the last before something else.
         chunk_mask: True for a chunk of the row, False for padding.
 
     Returns:

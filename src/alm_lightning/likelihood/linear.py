@@ -5,6 +5,7 @@ how much mass lies on a set of tokens. Logits of [position x vocabulary] would t
 find them. Here they exist one block at a time, and once more in the backward pass.
 """
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -21,6 +22,7 @@ def linear_log_likelihood(
     bias: Float[Tensor, " vocab"] | None = None,
     softcap: float | int | None = None,
     num_tokens: int | None = None,
+    padding_ids: Int[Tensor, " unused"] | None = None,
 ) -> tuple[Float[Tensor, "*lead"], Float[Tensor, "*lead"] | None]:
     r"""Log-probability of each target and log-mass of a token subset, in nats.
 
@@ -44,6 +46,8 @@ def linear_log_likelihood(
         softcap: Bound of the logits' magnitude (Gemma 2: 30).
         num_tokens: Rows of `weight` from here on are padding that no token has: they get no mass
             and no gradient. By default there are none.
+        padding_ids: More such rows, anywhere among the tokens, each once. None of them may be a
+            target or a boundary.
 
     Returns:
         Two tensors in the shape of `targets`, at most 0, in float32 (float64 where an input is).
@@ -67,7 +71,11 @@ def linear_log_likelihood(
     order = VocabularyOrder(None, 0, num_tokens)
     if boundary_ids is not None:
         _check_ids("boundary_ids", boundary_ids, num_tokens, is_set=True)
-        order = VocabularyOrder.boundary_first(boundary_ids, num_tokens)
+    if padding_ids is not None:
+        _check_padding(padding_ids, targets, boundary_ids, num_tokens)
+    if boundary_ids is not None or padding_ids is not None:
+        first = targets.new_empty(0) if boundary_ids is None else boundary_ids
+        order = VocabularyOrder.boundary_first(first, num_tokens, padding_ids)
     positions = order.positions(targets.reshape(-1).long())
     rows = hidden.reshape(-1, hidden.shape[-1])
     logprobs = LinearLogLikelihood.apply(rows, weight, bias, positions, order, softcap)
@@ -112,3 +120,23 @@ def _check_ids(name: str, ids: Tensor, num_tokens: int, *, is_set: bool = False)
         raise ValueError(
             f"{name} hold {len(ids)} ids, of which {num_different} differ: expected each once."
         )
+
+
+def _check_padding(
+    padding_ids: Tensor, targets: Tensor, boundary_ids: Tensor | None, num_tokens: int
+) -> None:
+    _check_ids("padding_ids", padding_ids, num_tokens, is_set=True)
+    if padding_ids.device.type != "cpu":
+        return
+    if len(padding_ids) == num_tokens:
+        raise ValueError(
+            f"padding_ids hold all {num_tokens} ids, so that no token is left. Pass the rows that "
+            "no token has."
+        )
+    for name, ids in (("targets", targets), ("boundary_ids", boundary_ids)):
+        found = torch.empty(0) if ids is None else ids[torch.isin(ids, padding_ids)]
+        if len(found):
+            raise ValueError(
+                f"{name} hold the id {int(found[0])}, a row of the vocabulary that no token has: "
+                "expected ids of tokens. Check that the ids come from this model's tokenizer."
+            )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -18,7 +19,9 @@ class OutputHead:
         weight: Output matrix.
         bias: Output bias, if the model has one.
         softcap: Gemma 2's final soft-capping, if the model has it.
-        num_tokens: Output rows that a token has; those after them are padding, without mass.
+        num_tokens: Output rows up to the last one that a token has; those after them are padding,
+            without mass.
+        padding_ids: More rows that no token has, among the others; None where there are none.
         boundary_ids: Tokens that open a new word, and special tokens.
     """
 
@@ -26,6 +29,7 @@ class OutputHead:
     bias: Float[Tensor, " vocab"] | None
     softcap: float | None
     num_tokens: int
+    padding_ids: Int[Tensor, " unused"] | None
     boundary_ids: Int[Tensor, " subset"]
 
 
@@ -33,6 +37,7 @@ def token_logprobs(
     hidden: Float[Tensor, "batch pos hidden"],
     ids: Int[Tensor, "batch pos"],
     mask: Bool[Tensor, "batch pos"],
+    positions: Int[Tensor, "batch pos"],
     head: OutputHead,
 ) -> tuple[Float[Tensor, "batch pos"], Float[Tensor, "batch pos"]]:
     """Log-probabilities of a sequence's own tokens, and of a boundary after each of them.
@@ -43,14 +48,19 @@ def token_logprobs(
         hidden: Last hidden states.
         ids: Token ids, padded on the right.
         mask: True for a token, False for padding.
+        positions: Place of each token in its document, from 0.
         head: The model's output layer.
 
     Returns:
-        Log-probability of the token at each position given all before it, 0.0 at the first position
-        and for padding; log-mass on boundary tokens after each position. Nats.
+        Log-probability of the token at each position given all before it in its document, 0.0 at
+        the first position of each and for padding; log-mass on boundary tokens after each position.
+        Nats.
     """
+    has_target = mask & (positions > 0)
+    # after the last token of a document any token does, such as itself: that one is no target
+    has_next = has_target.roll(-1, dims=1)
     # padded positions are left out before the product with the output matrix, which costs most
-    next_ids = ids.roll(-1, dims=1)[mask]
+    next_ids = torch.where(has_next, ids.roll(-1, dims=1), ids)[mask]
     of_next, boundary = linear_log_likelihood(
         hidden[mask],
         head.weight,
@@ -59,11 +69,10 @@ def token_logprobs(
         bias=head.bias,
         softcap=head.softcap,
         num_tokens=head.num_tokens,
+        padding_ids=head.padding_ids,
     )
     zeros = of_next.new_zeros(ids.shape)
     shifted = zeros.masked_scatter(mask, of_next).roll(1, dims=1)
-    has_target = mask & mask.roll(1, dims=1)
-    has_target[:, 0] = False
     return shifted.masked_fill(~has_target, 0.0), zeros.masked_scatter(mask, boundary)
 
 
@@ -71,6 +80,7 @@ def side_signal(
     hidden: Float[Tensor, "batch pos hidden"],
     ids: Int[Tensor, "batch pos"],
     mask: Bool[Tensor, "batch pos"],
+    positions: Int[Tensor, "batch pos"],
     chunk_ids: Int[Tensor, "batch pos"],
     chunk_is_structure: Bool[Tensor, "batch chunk"],
     head: OutputHead,
@@ -83,6 +93,7 @@ def side_signal(
         hidden: Last hidden states.
         ids: Token ids, padded on the right.
         mask: True for a token, False for padding.
+        positions: Place of each token in its document, from 0.
         chunk_ids: The chunk of each token, or `NO_CHUNK`.
         chunk_is_structure: True for a chunk that is a special token.
         head: The model's output layer.
@@ -92,7 +103,9 @@ def side_signal(
         The side.
     """
     num_chunks = chunk_is_structure.shape[1]
-    logprobs, boundary = token_logprobs(hidden, ids, mask, head)
+    logprobs, boundary = token_logprobs(hidden, ids, mask, positions, head)
+    # a batch carries 32 bits, and sums by id want 64
+    chunk_ids = chunk_ids.long()
     ends = last_positions(chunk_ids, num_chunks=num_chunks)
     at_ends = hidden.gather(1, ends.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
     return SideSignal(

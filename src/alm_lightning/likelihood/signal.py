@@ -33,7 +33,9 @@ class Signal:
         student: The student's side; None while only weights are asked for.
         teacher: The teacher's side; None where no objective needs a teacher.
         chunk_mask: True for a chunk of the row, False for padding.
-        target_mask: True for a student token that is predicted: all but the first and padding.
+        chunk_ends_run: True for a chunk that is not merged with the next one, whatever passes:
+            another document, or something that is not trained on, comes between.
+        target_mask: True for a student token that the next-token loss predicts.
         teacher_mean_square: Mean square of each channel of the teacher's hidden states over the
             chunks of the whole optimizer step, on all ranks, if an objective asked for them.
     """
@@ -41,5 +43,6 @@ class Signal:
     student: SideSignal | None
     teacher: SideSignal | None
     chunk_mask: Bool[Tensor, "batch chunk"]
+    chunk_ends_run: Bool[Tensor, "batch chunk"]
     target_mask: Bool[Tensor, "batch student_pos"]
     teacher_mean_square: Float[Tensor, " hidden"] | None = None

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from alm_lightning.data.batch import DistillBatch
+from alm_lightning.data.windows import DATA_REASONS
 from alm_lightning.likelihood.signal import SideSignal
 
 FIELDS = (
@@ -17,6 +18,8 @@ FIELDS = (
     "chunk_difference_nats",
     "student_tokens",
     "teacher_tokens",
+    "rewritten_bytes",
+    *(f"outside_bytes_{reason}" for reason in DATA_REASONS),
 )
 
 
@@ -34,7 +37,6 @@ def batch_totals(
         One float64 total for each of `FIELDS`.
     """
     content = batch.chunk_mask & ~batch.chunk_is_structure
-    # windows consist of whole chunks, so every content token lies in one
     difference = (teacher.chunk_logprobs - student.chunk_logprobs).abs()[content]
 
     def nats(side: SideSignal, is_content: Tensor) -> Tensor:
@@ -48,7 +50,10 @@ def batch_totals(
         "chunk_difference_nats": difference.double().sum(),
         "student_tokens": batch.student_content.sum(),
         "teacher_tokens": batch.teacher_content.sum(),
+        "rewritten_bytes": batch.rewritten_bytes.sum(),
     }
+    outside = batch.outside_bytes.sum(dim=0).unbind()
+    values |= {f"outside_bytes_{r}": n for r, n in zip(DATA_REASONS, outside, strict=True)}
     return torch.stack([values[name].double() for name in FIELDS])
 
 
@@ -59,11 +64,16 @@ def figures(totals: Float[Tensor, " field"]) -> dict[str, float]:
         totals: Sums of `batch_totals` over all batches and ranks.
 
     Returns:
-        Bits per byte of both models, mean |log p_T - log p_S| per chunk in nats, tokens per chunk,
-        mean chunk length in bytes, number of chunks and bytes.
+        Bits per byte of both models over what is trained on, mean |log p_T - log p_S| per chunk in
+        nats, tokens per chunk, mean chunk length in bytes, number of chunks and bytes; bytes
+        outside trained chunks by reason, the share of all content bytes that lies in chunks
+        (those that are not to be trained on included), and the share that a normaliser changed.
     """
     total = dict(zip(FIELDS, totals.tolist(), strict=True))
     num_bytes, chunks = max(total["bytes"], 1.0), max(total["chunks"], 1.0)
+    outside = {name: total[name] for name in FIELDS if name.startswith("outside_bytes_")}
+    all_bytes = total["bytes"] + sum(outside.values())
+    in_chunks = total["bytes"] + total["outside_bytes_untrained"]
     return {
         "bits_per_byte_student": total["student_nats"] / math.log(2) / num_bytes,
         "bits_per_byte_teacher": total["teacher_nats"] / math.log(2) / num_bytes,
@@ -73,4 +83,8 @@ def figures(totals: Float[Tensor, " field"]) -> dict[str, float]:
         "bytes_per_chunk": total["bytes"] / chunks,
         "student_tokens_per_chunk": total["student_tokens"] / chunks,
         "teacher_tokens_per_chunk": total["teacher_tokens"] / chunks,
+        # of nothing, nothing is left out
+        "coverage": in_chunks / all_bytes if all_bytes else 1.0,
+        "rewritten_share": total["rewritten_bytes"] / max(all_bytes, 1.0),
+        **outside,
     }

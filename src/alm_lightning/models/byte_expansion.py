@@ -49,29 +49,36 @@ class InputExpansion(nn.Module):
         self.register_buffer("token_of_node", torch.full((edges + 1,), -1, dtype=torch.int32))
 
     def longest_tokens(
-        self, input_ids: torch.Tensor, history: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor,
+        history: torch.Tensor | None = None,
+        reach: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Ids of the former tokens that the bytes complete, the longest one at each position.
 
         Args:
             input_ids: Byte ids [batch, pos]. An id from 256 on belongs to no token.
             history: Byte ids just before them [batch, any length]; None at the start of a text.
+            reach: How many ids before each one are of the same text [batch, pos]; None where all
+                are.
 
         Returns:
             Former ids [batch, pos], -1 where no former token ends.
         """
-        reach = max(self.depth - 1, 0)
-        window = input_ids.new_full((len(input_ids), reach), NO_EDGE)
+        most = max(self.depth - 1, 0)
+        window = input_ids.new_full((len(input_ids), most), NO_EDGE)
         pieces = [window, input_ids] if history is None else [window, history, input_ids]
-        ids = torch.cat(pieces, dim=1)[:, -(reach + input_ids.shape[1]) :].clamp_max(NO_EDGE)
+        ids = torch.cat(pieces, dim=1)[:, -(most + input_ids.shape[1]) :].clamp_max(NO_EDGE)
 
         dead_end = self.token_of_node.shape[0]
         node = torch.zeros_like(input_ids)
         longest = torch.full_like(input_ids, -1)
         for back in range(self.depth):
-            key = node * EDGE_RADIX + ids[:, reach - back : ids.shape[1] - back]
+            key = node * EDGE_RADIX + ids[:, most - back : ids.shape[1] - back]
             edge = torch.searchsorted(self.edge_keys, key).clamp_max(len(self.edge_keys) - 1)
             found = self.edge_keys[edge] == key
+            if reach is not None:
+                found &= reach >= back
             # looking before launching more work costs a synchronisation on an accelerator
             if found.device.type == "cpu" and not found.any():
                 break
@@ -81,10 +88,14 @@ class InputExpansion(nn.Module):
         return longest
 
     def forward(
-        self, input_ids: torch.Tensor, history: torch.Tensor | None, dtype: torch.dtype
+        self,
+        input_ids: torch.Tensor,
+        history: torch.Tensor | None,
+        dtype: torch.dtype,
+        reach: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Scaled embeddings [batch, pos, hidden] in `dtype`, zero where no former token ends."""
-        tokens = self.longest_tokens(input_ids, history)
+        tokens = self.longest_tokens(input_ids, history, reach)
         rows = functional.embedding(tokens.clamp_min(0), self.embedding.weight).to(dtype)
         rows = rows * (tokens >= 0).unsqueeze(-1)
         # scaled after the cast: a table in bfloat16 would round the scale, too (Gemma: by 0.2 %)
@@ -103,3 +114,14 @@ def hide_padding(
     if not isinstance(attention_mask, torch.Tensor) or attention_mask.ndim != 2:
         return input_ids
     return input_ids.masked_fill(attention_mask[:, -input_ids.shape[1] :] == 0, NO_EDGE)
+
+
+def reach_of(position_ids: torch.Tensor) -> torch.Tensor:
+    """How many positions before each one belong to the same text of a packed row.
+
+    A text ends where the next position is not one more, as transformers reads packed rows.
+    """
+    places = torch.arange(position_ids.shape[1], device=position_ids.device).expand_as(position_ids)
+    starts = torch.zeros_like(places)
+    starts[:, 1:] = places[:, 1:] * (position_ids.diff(dim=1) != 1)
+    return places - starts.cummax(dim=1).values

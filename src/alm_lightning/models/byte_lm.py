@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.utils import can_return_tuple
 
 from .byte_config import ByteLMConfig
-from .byte_expansion import InputExpansion, hide_padding
+from .byte_expansion import InputExpansion, hide_padding, reach_of
 
 # transformers 5.24 renamed the cache argument of every model from past_key_values to cache
 CACHE = (
@@ -73,13 +73,14 @@ class ByteModel(ByteLMPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | dict | None = None,
         history: torch.Tensor | None = None,
+        reach: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """What enters the first layer, [batch, pos, hidden]: byte and former token, both scaled."""
         embedded = self.get_input_embeddings()(input_ids)
         if self.expansion is None:
             return embedded
         visible = hide_padding(input_ids, attention_mask)
-        return embedded + self.expansion(visible, history, embedded.dtype)
+        return embedded + self.expansion(visible, history, embedded.dtype, reach)
 
     @can_return_tuple
     def forward(
@@ -98,12 +99,16 @@ class ByteModel(ByteLMPreTrainedModel):
 
         `byte_history` holds the ids just before `input_ids` [batch, any length]. It is needed only
         with a cache that this model has not filled itself: otherwise the cache remembers them.
+        Without mask and cache, `position_ids` that start again part the texts of a packed row.
         """
         cache = past_key_values if cache is None else cache
         known = None
         if inputs_embeds is None:
             history = self._history(cache, byte_history, len(input_ids))
-            inputs_embeds = self.embed(input_ids, attention_mask, history)
+            # as transformers tells packed rows, from the same three arguments
+            is_packed = position_ids is not None and attention_mask is None and cache is None
+            reach = reach_of(position_ids) if is_packed else None
+            inputs_embeds = self.embed(input_ids, attention_mask, history, reach)
             known = torch.cat([history, hide_padding(input_ids, attention_mask)], dim=1)
         output = self.body(
             inputs_embeds=inputs_embeds,

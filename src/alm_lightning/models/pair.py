@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.likelihood.score import side_signal
 from alm_lightning.likelihood.signal import SideSignal
-from alm_lightning.models.structure import last_hidden, output_head
+from alm_lightning.models.structure import check_packable, last_hidden, output_head
 from alm_lightning.tokenization.view import TokenizerView
 
 
@@ -44,10 +44,14 @@ class Scorer:
         """
         ids = getattr(batch, f"{self.side}_ids")
         mask = getattr(batch, f"{self.side}_mask")
+        positions = getattr(batch, f"{self.side}_positions")
+        if batch.is_packed:
+            check_packable(self.model)
         return side_signal(
-            last_hidden(self.model, ids, mask),
+            last_hidden(self.model, ids, mask, positions if batch.is_packed else None),
             ids,
             mask,
+            positions,
             getattr(batch, f"{self.side}_chunk_ids"),
             batch.chunk_is_structure,
             output_head(self.model, self.view),

@@ -1,5 +1,6 @@
 """Where things are in a causal language model of transformers: body, last block, output head."""
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -8,22 +9,59 @@ from transformers import PreTrainedModel
 from alm_lightning.likelihood.score import OutputHead
 from alm_lightning.tokenization.view import TokenizerView
 
+MASKS_FROM_POSITIONS = ("eager", "sdpa", "flex_attention")
+"""Ways of computing attention for which transformers makes the mask of a packed row."""
+
+ACROSS_DOCUMENTS = ("linear_attention", "mamba", "conv", "recurrent", "hybrid")
+"""Kinds of layers that carry a state along a row, whatever its positions say."""
+
 
 def last_hidden(
-    model: PreTrainedModel, ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
+    model: PreTrainedModel,
+    ids: Int[Tensor, "batch pos"],
+    mask: Bool[Tensor, "batch pos"],
+    positions: Int[Tensor, "batch pos"] | None = None,
 ) -> Float[Tensor, "batch pos hidden"]:
     """Last hidden states: what the output head is applied to.
 
     Args:
         model: A causal language model.
         ids: Token ids, padded on the right.
-        mask: True for a token, False for padding.
+        mask: True for a token, False for padding. Not read where positions are given.
+        positions: For packed rows: place of each token in its document, from 0. No token sees
+            another document; padding is one too.
 
     Returns:
         Hidden states after the final norm.
     """
     decoder = model.get_decoder()
-    return decoder(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
+    if positions is None:
+        return decoder(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
+    # without a mask, transformers takes positions that start again for the starts of documents
+    return decoder(input_ids=ids, position_ids=positions.long(), use_cache=False).last_hidden_state
+
+
+def check_packable(model: PreTrainedModel) -> None:
+    """Refuses a model in which documents of a packed row would see each other.
+
+    Args:
+        model: A causal language model.
+
+    Raises:
+        ValueError: If its attention does not read positions, or it has layers of another kind.
+    """
+    # a byte student answers with its body's
+    config = model.config.get_text_config()
+    implementation = config._attn_implementation
+    # families with layers of one kind have no such key
+    kinds = set(getattr(config, "layer_types", None) or ())
+    wrong = sorted(kind for kind in kinds if any(name in kind for name in ACROSS_DOCUMENTS))
+    if wrong or implementation not in MASKS_FROM_POSITIONS:
+        reason = f"layers of kind {wrong}" if wrong else f"{implementation!r} attention"
+        raise ValueError(
+            f"{type(model).__name__} has {reason}: documents of a packed row would see each other. "
+            f"Take packing=one_per_row, or attention of {', '.join(MASKS_FROM_POSITIONS)}."
+        )
 
 
 def last_matrix(model: PreTrainedModel) -> nn.Parameter:
@@ -51,6 +89,15 @@ def last_matrix(model: PreTrainedModel) -> nn.Parameter:
             "there is nothing to balance the losses at. Take balance=fixed."
         )
     return matrices[-1]
+
+
+def unused_ids(view: TokenizerView) -> Int[np.ndarray, " unused"]:
+    """Ids of the vocabulary that no token has, ascending: they must get no mass."""
+    tokens = {*view.special_ids.values(), *view.roles.values()}
+    # few have no bytes; only those are looked at one by one
+    silent = np.flatnonzero(view.byte_lengths == 0).tolist()
+    unused = [i for i in silent if view.token_bytes[i] is None and i not in tokens]
+    return np.array(unused, dtype=np.int64)
 
 
 def output_head(model: PreTrainedModel, view: TokenizerView) -> OutputHead:
@@ -83,10 +130,12 @@ def output_head(model: PreTrainedModel, view: TokenizerView) -> OutputHead:
             )
     # families without soft-capping have no such key
     softcap = getattr(config, "final_logit_softcapping", None)
+    unused = unused_ids(view)
     return OutputHead(
         weight=layer.weight,
         bias=getattr(layer, "bias", None),
         softcap=softcap,
         num_tokens=view.num_tokens,
+        padding_ids=torch.from_numpy(unused).to(layer.weight.device) if len(unused) else None,
         boundary_ids=torch.from_numpy(view.boundary_ids).to(layer.weight.device),
     )

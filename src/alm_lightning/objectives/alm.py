@@ -20,7 +20,7 @@ class ALM(Objective):
        p_c = e^{L'_T(c) / \tau}, \; q_c = e^{L'_S(c) / \tau}, \; L'(c) = L(c) + b(c)
 
     Chunks after which the teacher sees no boundary coming, exp(b_T) <= gamma, are merged with those
-    after them. The mean is over the merged chunks.
+    after them, as far as their document and trained span go. The mean is over the merged chunks.
 
     Reference: Minixhofer, Vulić and Ponti (2025), arXiv:2503.20083.
     """
@@ -62,9 +62,11 @@ class ALM(Objective):
         self.temperature, self.threshold = float(temperature), float(threshold)
         self.debias, self.divergence = debias, divergence
 
-    def _passes(self, signal: Signal) -> Bool[Tensor, "batch chunk"]:
+    def _is_last(self, signal: Signal) -> Bool[Tensor, "batch chunk"]:
+        """Whether each chunk is the last of a merged one: it passes, or it ends its run."""
         # only the teacher's mass decides, so that student and teacher are merged alike
-        return passes_threshold(signal.teacher.boundary_logprobs, self.threshold)
+        passes = passes_threshold(signal.teacher.boundary_logprobs, self.threshold)
+        return signal.chunk_mask & (passes | signal.chunk_ends_run)
 
     def weight(self, signal: Signal) -> Float[Tensor, ""]:
         """Number of chunks, after merging.
@@ -75,7 +77,7 @@ class ALM(Objective):
         Returns:
             The count.
         """
-        return _is_last(self._passes(signal), signal.chunk_mask).sum().float()
+        return self._is_last(signal).sum().float()
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
         """Sum of the divergences of all merged chunks, nats.
@@ -86,9 +88,8 @@ class ALM(Objective):
         Returns:
             The total; 0 with a gradient of 0 where there is no chunk.
         """
-        passes = self._passes(signal)
-        ids = merged_ids(passes, signal.chunk_mask)
-        is_last = _is_last(passes, signal.chunk_mask)
+        is_last = self._is_last(signal)
+        ids = merged_ids(is_last, signal.chunk_mask)
 
         def merged(side) -> Float[Tensor, "batch chunk"]:
             # of a merged chunk's boundaries only the last one counts
@@ -104,15 +105,6 @@ class ALM(Objective):
             kind=self.divergence,
         )
         return divergences.sum()
-
-
-def _is_last(
-    passes: Bool[Tensor, "batch chunk"], chunk_mask: Bool[Tensor, "batch chunk"]
-) -> Bool[Tensor, "batch chunk"]:
-    """Whether each chunk is the last of a merged one: it passes, or it is the last of its row."""
-    ends_row = torch.ones_like(chunk_mask)
-    ends_row[:, :-1] = ~chunk_mask[:, 1:]
-    return chunk_mask & (passes | ends_row)
 
 
 def _number(value: float | int | str | None) -> float:

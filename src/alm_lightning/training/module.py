@@ -14,22 +14,8 @@ from alm_lightning.models.pair import Scorer
 from alm_lightning.models.structure import last_matrix
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
+from alm_lightning.training.resume import check_continued
 from alm_lightning.training.step import DistillStep, StepResult
-
-CONTINUED = (
-    "corpus",
-    "budget.steps",
-    "budget.batch_size",
-    "budget.student_length",
-    "budget.teacher_length",
-    "budget.learning_rate",
-    "seed",
-    "objective",
-    "balance",
-    "student.name",
-    "tokenizer",
-)
-"""Settings that a run which continues another must share with it, or its curve would not go on."""
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -207,42 +193,8 @@ class DistillModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses another run's settings; completes the weights, so that loading stays strict."""
-        _check_continued(checkpoint["config"], self.config)
+        check_continued(checkpoint["config"], self.config)
         own = self.state_dict()
         missing = own.keys() - checkpoint["state_dict"].keys()
         frozen = {f"student.{n}" for n, p in self.student.named_parameters() if not p.requires_grad}
         checkpoint["state_dict"] |= {name: own[name] for name in missing & frozen}
-
-
-def _check_continued(stopped: Mapping, config: Mapping) -> None:
-    """Refuses to continue a run with settings that its loss curve would not go on with."""
-    before, now = _compared(stopped), _compared(config)
-    lines = [
-        f"  {key}: {before.get(key, 'not set')!r} then, {now.get(key, 'not set')!r} now"
-        for key in sorted(before.keys() | now.keys())
-        if key not in before or key not in now or before[key] != now[key]
-    ]
-    if lines:
-        raise ValueError(
-            "the checkpoint is of a run with other settings, whose loss curve would not go on:\n"
-            + "\n".join(lines)
-            + "\nGive the settings of the run that was stopped, or leave ckpt_path out."
-        )
-
-
-def _compared(config: Mapping) -> dict[str, object]:
-    flat = _flat(config, "")
-    return {
-        key: value
-        for key, value in flat.items()
-        if any(key == name or key.startswith(f"{name}.") for name in CONTINUED)
-    }
-
-
-def _flat(node: Mapping, prefix: str) -> dict[str, object]:
-    """Nested mappings as one with dotted keys; an empty one is a value too."""
-    flat = {}
-    for name, value in node.items():
-        key = f"{prefix}{name}"
-        flat |= _flat(value, f"{key}.") if isinstance(value, Mapping) and value else {key: value}
-    return flat

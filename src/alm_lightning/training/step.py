@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from alm_lightning.data.batch import DistillBatch
@@ -15,6 +15,9 @@ from alm_lightning.objectives.objective import Objective
 
 Reduce = Callable[[Tensor], Tensor]
 """Sum of a tensor over all ranks."""
+
+MOST_MICRO_BATCHES = 4096
+"""Micro-batches of a rank and step, at most: as many flags tell all ranks how many there are."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ class DistillStep:
     and what scales the hidden states must be known for the whole step before the first gradient is.
     With several micro-batches and a balance that asks for gradient norms, the student's forward
     pass runs twice: the norms are those of the whole step, not of its first micro-batch.
+
+    Ranks may have different numbers of micro-batches, or none: each makes as many backward passes
+    as the one with the most, since gradients are exchanged in every one.
     """
 
     def __init__(
@@ -83,14 +89,16 @@ class DistillStep:
         """Adds the gradients of a step to the student's parameters.
 
         Args:
-            batches: This rank's micro-batches.
+            batches: This rank's micro-batches; none where it has no share in the step.
 
         Returns:
             Losses and weights, over all ranks and micro-batches.
         """
+        rounds = self._most(len(batches))
         signals = self._without_student(batches)
+        zero = torch.zeros((), device=self.student.model.device)
         weights = {
-            name: self.reduce(sum(term.weight(signal) for signal in signals)).clamp_min(1.0)
+            name: self.reduce(sum((term.weight(s) for s in signals), start=zero)).clamp_min(1.0)
             for name, term in self.terms.items()
         }
         # the only micro-batch's graph serves twice; those of several would not fit at once
@@ -108,8 +116,25 @@ class DistillStep:
             loss = sum(balance[name] * total / weights[name] for name, total in totals.items())
             self.backward(loss * self.scale)
             losses = {name: losses[name] + total.detach() for name, total in totals.items()}
+        for _ in range(rounds - len(batches)):
+            self.backward(self._no_loss())
         losses = {name: self.reduce(total) / weights[name] for name, total in losses.items()}
         return StepResult(losses, balance, weights)
+
+    def _most(self, count: int) -> int:
+        """The most micro-batches of a rank, at least 1: found with sums, all that there is."""
+        if count > MOST_MICRO_BATCHES:
+            raise ValueError(
+                f"a step of {count:,} micro-batches on one rank: expected at most "
+                f"{MOST_MICRO_BATCHES:,}. Raise budget.micro_batch_size."
+            )
+        places = torch.arange(MOST_MICRO_BATCHES, device=self.student.model.device)
+        return int((self.reduce((places < max(count, 1)).float()) > 0).sum())
+
+    def _no_loss(self) -> Float[Tensor, ""]:
+        """A loss of 0, with a gradient of 0 for every trained parameter."""
+        trained = (p for p in self.student.model.parameters() if p.requires_grad)
+        return sum(parameter.flatten()[:0].sum() for parameter in trained)
 
     def _without_student(self, batches: Sequence[DistillBatch]) -> list[Signal]:
         """The signal of each micro-batch as far as it does not depend on the student."""
@@ -120,7 +145,8 @@ class DistillStep:
                 student=None,
                 teacher=side,
                 chunk_mask=batch.chunk_mask,
-                target_mask=_target_mask(batch),
+                chunk_ends_run=batch.chunk_ends_run,
+                target_mask=batch.student_targets,
                 teacher_mean_square=mean_square,
             )
             for batch, side in zip(batches, sides, strict=True)
@@ -136,11 +162,12 @@ class DistillStep:
         self, batches: Sequence[DistillBatch], sides: Sequence[SideSignal]
     ) -> Float[Tensor, " hidden"]:
         """Mean square of each channel of the teacher at the ends of all chunks of the step."""
-        squares = sum(
-            side.hidden[batch.chunk_mask].square().sum(dim=0)
-            for batch, side in zip(batches, sides, strict=True)
-        )
-        chunks = sum(batch.chunk_mask.sum() for batch in batches).float()
+        width = self.teacher.model.config.get_text_config().hidden_size
+        squares = torch.zeros(width, device=self.student.model.device)
+        chunks = torch.zeros((), device=self.student.model.device)
+        for batch, side in zip(batches, sides, strict=True):
+            squares += side.hidden[batch.chunk_mask].square().sum(dim=0)
+            chunks += batch.chunk_mask.sum()
         return self.reduce(squares) / self.reduce(chunks).clamp_min(1.0)
 
     def _totals(self, batch: DistillBatch, signal: Signal) -> dict[str, Float[Tensor, ""]]:
@@ -170,10 +197,3 @@ class DistillStep:
             {name: self.reduce(loss) / weights[name] for name, loss in losses.items()},
             {name: self.reduce(gradient).norm() for name, gradient in gradients.items()},
         )
-
-
-def _target_mask(batch: DistillBatch) -> Bool[Tensor, "batch student_pos"]:
-    """True for a student token that is predicted: all but the first and padding."""
-    mask = batch.student_mask.clone()
-    mask[:, 0] = False
-    return mask

@@ -5,7 +5,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from alm_lightning.corpus.columns import MessagesAsText, PlainText
+from alm_lightning.corpus.columns import Messages, PlainText
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.files import JsonLines, Parquet, TextFile
 
@@ -91,8 +91,12 @@ class TestJsonLines:
 
     def test_chats(self, tmp_path):
         path = tmp_path / "a.jsonl"
-        path.write_text('{"messages": [{"content": "a"}, {"content": "b"}]}\n', encoding="utf-8")
-        source = JsonLines(path=str(path), column="messages", reader=MessagesAsText())
+        path.write_text(
+            '{"messages": [{"role": "user", "content": "a"}, '
+            '{"role": "assistant", "content": "b"}]}\n',
+            encoding="utf-8",
+        )
+        source = JsonLines(path=str(path), column="messages", reader=Messages())
         assert pairs(source) == [("a.jsonl:1", "a\n\nb")]
 
     def test_missing_column(self, tmp_path):
@@ -150,7 +154,7 @@ class TestParquet:
     def test_chats(self, tmp_path):
         chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         path = self.write(tmp_path / "a.parquet", messages=[chat])
-        source = Parquet(path=path, column="messages", reader=MessagesAsText())
+        source = Parquet(path=path, column="messages", reader=Messages())
         assert pairs(source) == [("a.parquet:0", "a\n\nb")]
 
     def test_missing_column_is_refused_by_the_call(self, tmp_path):

@@ -1,8 +1,9 @@
 import datasets
 import pytest
 
-from alm_lightning.corpus.columns import MessagesAsText, PlainText
-from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.bad_documents import Skip
+from alm_lightning.corpus.columns import Messages, PlainText
+from alm_lightning.corpus.document import BadDocument, CorpusError
 from alm_lightning.corpus.hub import HubDataset
 
 
@@ -44,7 +45,7 @@ def test_rows_are_numbered(hub, streaming):
 
 
 def test_chats_and_limit(hub):
-    source = hub_dataset(column="messages", reader=MessagesAsText(), max_documents=1)
+    source = hub_dataset(column="messages", reader=Messages(), max_documents=1)
     assert [document.text for document in source.documents()] == ["a"]
 
 
@@ -81,3 +82,19 @@ def test_a_folder_of_files_streams(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n', encoding="utf-8")
     source = hub_dataset(name=str(tmp_path), streaming=True)
     assert [document.text for document in source.documents()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_reading_goes_on_after_a_bad_row(monkeypatch, streaming):
+    rows = datasets.Dataset.from_dict({"text": ["a", None, "b"]})
+    monkeypatch.setattr(
+        datasets,
+        "load_dataset",
+        lambda *a, streaming, **k: rows.to_iterable_dataset() if streaming else rows,
+    )
+    source, skip = hub_dataset(streaming=streaming), Skip()
+    names = [document.name for document in source.documents(skip)]
+    assert names == ["owner/data/train:0", "owner/data/train:2"]
+    assert skip.counts() == {"not text": 1}
+    with pytest.raises(BadDocument, match="owner/data/train:1: expected text"):
+        list(source.documents())

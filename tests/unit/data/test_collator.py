@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from tests.conftest import tiny_gemma3
@@ -13,7 +16,7 @@ from alm_lightning.models.pair import Scorer
 from alm_lightning.models.vocabulary import BytesFromOldTokens
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.tokenization.byte_view import byte_view_like
-from alm_lightning.tokenization.view import view_of
+from alm_lightning.tokenization.fast import view_of
 
 
 def test_structure(scorers, collator, rows):
@@ -27,6 +30,9 @@ def test_structure(scorers, collator, rows):
         assert not content[:, 0].any()
         for index, row in enumerate(rows):
             length = int(mask[index].sum())
+            own = getattr(row, f"{side}_content")
+            assert (content[index, 1 : 1 + len(own)].numpy() == own).all()
+            assert content[index].sum() == own.sum()
             last = int(ids[index, length - 1])
             assert (last == view.id_of("eos")) == row.ends_document
             assert (ids[index, length:] == view.id_of("pad")).all()
@@ -42,9 +48,55 @@ def test_micro_batches_hold_all_rows(scorers, rows):
     collator = Collator(student=student.view, teacher=teacher.view, micro_batch_size=2)
     batches = collator(rows)
     assert [len(batch.num_bytes) for batch in batches][:-1] == [2] * (len(batches) - 1)
-    assert torch.cat([batch.num_bytes for batch in batches]).tolist() == [r.num_bytes for r in rows]
+    # rows of like length lie together, the longest first
+    found = [
+        (int(s), int(t), int(n))
+        for b in batches
+        for s, t, n in zip(b.student_mask.sum(1), b.teacher_mask.sum(1), b.num_bytes, strict=True)
+    ]
+    expected = [
+        (len(r.student_ids) + e, len(r.teacher_ids) + e, r.num_bytes)
+        for r in rows
+        for e in (1 + r.ends_document,)
+    ]
+    assert sorted(found) == sorted(expected)
+    longest = [max(student, teacher) for student, teacher, _ in found]
+    assert longest == sorted(longest, reverse=True)
+    assert collator([]) == []
     with pytest.raises(ValueError, match="at least 1 row"):
         Collator(student=student.view, teacher=teacher.view, micro_batch_size=0)
+
+
+def test_a_window_with_its_own_start(scorers, collator, rows):
+    """The first window of a chat: nothing is put around it; its first token is given."""
+    chat = replace(rows[0], opens=False, ends_document=False)
+    batch = collator.batch([chat, rows[0]])
+    for scorer in scorers:
+        ids = getattr(batch, f"{scorer.side}_ids")
+        own = torch.from_numpy(getattr(chat, f"{scorer.side}_ids"))
+        assert torch.equal(ids[0, : len(own)], own.long())
+        assert torch.equal(ids[1, 1 : 1 + len(own)], own.long())
+        assert getattr(batch, f"{scorer.side}_mask")[0].sum() == len(own)
+        logprobs = scorer(batch).token_logprobs[0, : len(own)]
+        assert logprobs[0] == 0.0
+        assert (logprobs[1:] < 0).all()
+    targets = batch.student_targets
+    assert targets[0].tolist()[:2] == [False, True]
+    assert targets[0].sum() == len(chat.student_ids) - 1
+    assert targets[1].sum() == len(chat.student_ids) + rows[0].ends_document
+
+
+def test_what_is_not_trained_is_read_and_not_predicted(collator, rows):
+    targets = np.arange(len(rows[0].student_ids)) % 3 == 0
+    ends_run = np.arange(rows[0].num_chunks) == rows[0].num_chunks - 1
+    row = replace(rows[0], student_targets=targets, ends_document=True, chunk_ends_run=ends_run)
+    batch = collator.batch([row])
+    assert batch.student_targets[0].tolist() == [False, *targets.tolist(), True]
+    # an EOS comes right after the last chunk: the two may be merged
+    assert batch.chunk_ends_run[0].tolist() == [False] * row.num_chunks + [True]
+    cut = replace(row, student_chunk_ids=np.append(row.student_chunk_ids[:-1], np.int32(NO_CHUNK)))
+    batch = collator.batch([cut])
+    assert batch.chunk_ends_run[0].tolist()[-2:] == [True, True]
 
 
 def test_to_moves_every_tensor(collator, rows):

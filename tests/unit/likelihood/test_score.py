@@ -1,5 +1,10 @@
+from dataclasses import replace
+
 import torch
 
+from alm_lightning.data.collator import Collator
+from alm_lightning.data.packing import FirstFit
+from alm_lightning.models.pair import Scorer
 from alm_lightning.models.structure import last_hidden, output_head
 from alm_lightning.shapes import NO_CHUNK
 
@@ -48,3 +53,46 @@ def test_padding_and_batching_change_nothing(scorers, collator, rows):
             torch.testing.assert_close(
                 whole.chunk_logprobs[index, :chunks], alone.chunk_logprobs[0], rtol=1e-4, atol=1e-5
             )
+
+
+def test_a_likelihood_needs_a_token_before_it_in_its_own_document(scorers, rows):
+    student, teacher = scorers
+    packing = FirstFit(student_length=100, teacher_length=100)
+    collator = Collator(
+        student=student.view, teacher=teacher.view, micro_batch_size=99, packing=packing
+    )
+    (batch,) = collator(rows)
+    for scorer in scorers:
+        side = scorer(batch)
+        mask = getattr(batch, f"{scorer.side}_mask")
+        positions = getattr(batch, f"{scorer.side}_positions")
+        first = mask & (positions == 0)
+        assert first.sum() == len(rows) > len(mask)
+        assert ((side.token_logprobs < 0) == (mask & ~first)).all()
+
+
+def test_rows_that_no_token_has_take_nothing_from_the_others(scorers, collator, rows):
+    """With 40 of its rows unused a model says what it says without those rows."""
+    _, teacher = scorers
+    used = {int(i) for row in rows for i in row.teacher_ids} | set(teacher.view.roles.values())
+    lost = [
+        i
+        for i, surface in enumerate(teacher.view.token_bytes)
+        if surface is not None and i not in used and surface[0] not in b" \t\n"
+    ][:40]
+    assert lost[-1] < teacher.view.num_tokens - 1
+    batch = collator.batch(rows)
+    surfaces = [None if i in lost else s for i, s in enumerate(teacher.view.token_bytes)]
+    side = Scorer(teacher.model, replace(teacher.view, token_bytes=surfaces), "teacher")(batch)
+    whole = teacher(batch)
+    hidden = last_hidden(teacher.model, batch.teacher_ids, batch.teacher_mask)
+    logits = hidden @ output_head(teacher.model, teacher.view).weight.T
+    # what is left of the mass, after each position
+    left = -logits.log_softmax(-1).index_fill(-1, torch.tensor(lost), -torch.inf).logsumexp(-1)
+    before = left.roll(1, dims=1).masked_fill(whole.token_logprobs == 0, 0.0)
+    torch.testing.assert_close(
+        side.token_logprobs, whole.token_logprobs + before, rtol=1e-4, atol=1e-5
+    )
+    assert (
+        side.token_logprobs[batch.teacher_content] > whole.token_logprobs[batch.teacher_content]
+    ).all()

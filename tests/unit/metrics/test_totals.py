@@ -1,11 +1,13 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from alm_lightning.data.collator import Collator
-from alm_lightning.metrics.totals import batch_totals, figures
+from alm_lightning.data.windows import DATA_REASONS
+from alm_lightning.metrics.totals import FIELDS, batch_totals, figures
 
 
 @torch.no_grad()
@@ -42,4 +44,31 @@ def test_an_equal_student_differs_by_nothing(scorers, rows):
 
 
 def row_on_both_sides(row):
-    return replace(row, student_ids=row.teacher_ids, student_chunk_ids=row.teacher_chunk_ids)
+    return replace(
+        row,
+        student_ids=row.teacher_ids,
+        student_chunk_ids=row.teacher_chunk_ids,
+        student_content=row.teacher_content,
+        student_targets=np.ones(len(row.teacher_ids), dtype=bool),
+    )
+
+
+def test_shares_of_bytes(scorers, collator, rows):
+    """Coverage counts what was left out on purpose as covered, and nothing else."""
+    _, teacher = scorers
+    changed = [
+        replace(rows[0], outside_bytes=np.array([1, 2, 3, 40, 5]), rewritten_bytes=7),
+        replace(rows[1], outside_bytes=np.array([10, 0, 0, 60, 0])),
+    ]
+    batch = Collator(student=teacher.view, teacher=teacher.view, micro_batch_size=9).batch(
+        [row_on_both_sides(row) for row in changed]
+    )
+    side = teacher(batch)
+    found = figures(batch_totals(batch, side, side))
+    trained = rows[0].num_bytes + rows[1].num_bytes
+    assert found["bytes"] == trained
+    assert found["coverage"] == pytest.approx((trained + 100) / (trained + 121))
+    assert found["rewritten_share"] == pytest.approx(7 / (trained + 121))
+    by_reason = {r: found[f"outside_bytes_{r}"] for r in DATA_REASONS}
+    assert list(by_reason.values()) == [11, 2, 3, 100, 5]
+    assert figures(torch.zeros(len(FIELDS)))["coverage"] == 1.0

@@ -1,0 +1,139 @@
+"""How a document becomes windows: both tokenizers, chunks, lengths, and templates for chats."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+from alm_lightning.alignment.messages import TRAINED, align_messages
+from alm_lightning.alignment.text import ChunkSelection, align_text
+from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
+from alm_lightning.corpus.chat import SYSTEM_POLICIES
+from alm_lightning.corpus.document import Document
+from alm_lightning.corpus.sources import AnyDocument
+from alm_lightning.data.collator import NUM_EXTRA
+from alm_lightning.data.windows import Window, windows
+from alm_lightning.tokenization.view import TokenizerView
+
+
+class ChatSettings:
+    """How chats are paired: what is trained on, and each side's template."""
+
+    def __init__(
+        self,
+        *,
+        trained: str,
+        system: str,
+        student_template: str | None,
+        teacher_template: str | None,
+    ):
+        """Sets up the settings.
+
+        Args:
+            trained: ``all`` messages, or the ``assistant``'s alone, with the ends of their turns.
+            system: What becomes of a system message: ``own``, ``merge``, ``drop`` or ``error``.
+            student_template: The student's template: a name, or Jinja; None for the tokenizer's.
+            teacher_template: The same for the teacher.
+        """
+        for name, value, known in (
+            ("chat.trained", trained, TRAINED),
+            ("chat.system", system, SYSTEM_POLICIES),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}.")
+        self.trained, self.system = trained, system
+        self.student_template, self.teacher_template = student_template, teacher_template
+
+
+ALL_TRAINED = ChatSettings(
+    trained="all", system="own", student_template=None, teacher_template=None
+)
+"""The published recipe: every message is trained on, each side in its tokenizer's template."""
+
+
+class Pairing:
+    """How a document becomes windows: tokenizers, chunk selection, lengths."""
+
+    def __init__(
+        self,
+        *,
+        student: TokenizerView,
+        teacher: TokenizerView,
+        alignment: ChunkSelection,
+        student_length: int,
+        teacher_length: int,
+        chat: ChatSettings = ALL_TRAINED,
+        on_bad: BadDocuments | None = None,
+    ):
+        """Sets up the pairing.
+
+        Args:
+            student: The student's tokenizer.
+            teacher: The teacher's tokenizer.
+            alignment: Which common boundaries bound chunks.
+            student_length: The most tokens of a student sequence, BOS and EOS included.
+            teacher_length: The same for the teacher.
+            chat: How chats are paired.
+            on_bad: What becomes of a document that can't be paired; None raises.
+        """
+        self.student, self.teacher, self.alignment = student, teacher, alignment
+        self.chat, self.on_bad = chat, on_bad or Refuse()
+        self.student_length = student_length - NUM_EXTRA
+        self.teacher_length = teacher_length - NUM_EXTRA
+        if min(self.student_length, self.teacher_length) < 1:
+            raise ValueError(
+                f"sequences of {student_length} student and {teacher_length} teacher tokens leave "
+                "no room for text beside BOS and EOS. Raise budget.student_length and "
+                "budget.teacher_length."
+            )
+
+    def first_window(self, document: AnyDocument) -> Window | None:
+        """The first window of a document, whatever comes after it.
+
+        Args:
+            document: The document.
+
+        Returns:
+            Its start; None if it is bad and left out, or nothing in it can be trained on.
+        """
+        return next(iter(self.windows(document, at_most=1)), None)
+
+    def windows(self, document: AnyDocument, at_most: int | None = None) -> list[Window]:
+        """The windows of a document.
+
+        Args:
+            document: The document.
+            at_most: How many, from the front; None for all.
+
+        Returns:
+            Its windows, in order; none of a bad document that is left out.
+        """
+        return attempt(self.on_bad, self.pair, document, at_most) or []
+
+    def pair(self, document: AnyDocument, at_most: int | None) -> list[Window]:
+        """The windows of a document, which must not be bad.
+
+        Args:
+            document: The document.
+            at_most: How many, from the front; None for all.
+
+        Returns:
+            Its windows, in order.
+        """
+        return list(islice(self._windows(document), at_most))
+
+    def _windows(self, document: AnyDocument) -> Iterator[Window]:
+        common = {
+            "student": self.student,
+            "teacher": self.teacher,
+            "alignment": self.alignment,
+            "name": document.name,
+        }
+        if isinstance(document, Document):
+            aligned = align_text(document.text, **common)
+        else:
+            aligned = align_messages(document, **common, **vars(self.chat))
+        return windows(
+            aligned,
+            student_length=self.student_length,
+            teacher_length=self.teacher_length,
+            name=document.name,
+        )

@@ -1,0 +1,234 @@
+"""Files of paired windows: each written in one go, with its hash, and mapped into memory."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b, file_digest
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+
+from alm_lightning.data.windows import Window
+
+ARRAYS = {
+    "student_ids": np.int32,
+    "teacher_ids": np.int32,
+    "student_chunk_ids": np.int32,
+    "teacher_chunk_ids": np.int32,
+    "student_content": np.bool_,
+    "teacher_content": np.bool_,
+    "student_targets": np.bool_,
+    "chunk_is_structure": np.bool_,
+    "chunk_ends_run": np.bool_,
+    "outside_bytes": np.int64,
+}
+"""Fields of a window that are lists, one value after another in one column."""
+NUMBERS = {
+    "num_bytes": np.int64,
+    "rewritten_bytes": np.int64,
+    "opens": np.bool_,
+    "ends_document": np.bool_,
+}
+"""Fields of a window that are one value each."""
+
+
+@dataclass(frozen=True)
+class ShardNote:
+    """What is written beside a shard, after it: a shard without its note is unfinished.
+
+    Attributes:
+        documents: Number of documents that were paired.
+        windows: Number of windows that they gave.
+        size: Bytes of the shard's file.
+        digest: Hash of the shard's file.
+        bad: Message and kind of each document that could not be paired.
+    """
+
+    documents: int
+    windows: int
+    size: int
+    digest: str
+    bad: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "ShardNote":
+        """The note of a shard.
+
+        Args:
+            path: The shard.
+
+        Returns:
+            What was written.
+
+        Raises:
+            ValueError: The note is damaged.
+        """
+        try:
+            note = json.loads(_note_path(path).read_bytes())
+            return cls(**note | {"bad": tuple(map(tuple, note["bad"]))})
+        except (ValueError, TypeError, KeyError) as error:
+            raise damaged(path, f"its note can't be read: {error}") from error
+
+
+def write_shard(
+    path: Path,
+    windows: Sequence[Window],
+    *,
+    num_documents: int,
+    bad: Sequence[tuple[str, str]],
+) -> ShardNote:
+    """Writes a shard and its note.
+
+    Args:
+        path: The shard's file.
+        windows: The windows, in order.
+        num_documents: How many documents they are of.
+        bad: Message and kind of each document that could not be paired.
+
+    Returns:
+        The note.
+    """
+    arrays = {name: _column(windows, name, dtype) for name, dtype in ARRAYS.items()}
+    arrays |= {
+        # Arrow packs booleans into bits, which can't be looked at in place
+        name: pyarrow.array(
+            np.array([getattr(w, name) for w in windows], dtype).view(_plain(dtype))
+        )
+        for name, dtype in NUMBERS.items()
+    }
+    batch = pyarrow.record_batch(arrays)
+    unfinished = _unfinished(path)
+    with (
+        pyarrow.OSFile(str(unfinished), "wb") as file,
+        pyarrow.ipc.new_file(file, batch.schema) as writer,
+    ):
+        writer.write_batch(batch)
+    note = ShardNote(
+        num_documents, len(windows), unfinished.stat().st_size, _digest(unfinished), tuple(bad)
+    )
+    unfinished.replace(path)
+    unfinished_note = _unfinished(_note_path(path))
+    unfinished_note.write_text(json.dumps(asdict(note)), encoding="utf-8")
+    unfinished_note.replace(_note_path(path))
+    return note
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a shard has been written to its end.
+
+    Args:
+        path: The shard's file.
+
+    Returns:
+        Whether it has its note.
+    """
+    return _note_path(path).is_file()
+
+
+class Shard(Sequence[Window]):
+    """The windows of one file; their arrays are views of it, and nothing is read before its use."""
+
+    def __init__(self, path: Path):
+        """Maps the file.
+
+        Args:
+            path: The shard's file, finished and verified.
+        """
+        self.path = path
+        reader = pyarrow.ipc.open_file(pyarrow.memory_map(str(path)))
+        batch = reader.get_batch(0)
+        self._arrays = {}
+        for name, dtype in ARRAYS.items():
+            column = batch.column(name)
+            values = column.values.to_numpy(zero_copy_only=True).view(dtype)
+            self._arrays[name] = (column.offsets.to_numpy(), values)
+        # plain numbers of Python's, as a window that was just paired has them
+        self._numbers = {
+            name: batch.column(name).to_numpy().view(dtype).tolist()
+            for name, dtype in NUMBERS.items()
+        }
+        self._length = batch.num_rows
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return self._length
+
+    def __getitem__(self, index: int) -> Window:
+        """One window."""
+        arrays = {
+            name: values[offsets[index] : offsets[index + 1]]
+            for name, (offsets, values) in self._arrays.items()
+        }
+        return Window(**arrays, **{name: column[index] for name, column in self._numbers.items()})
+
+    def __reduce__(self) -> tuple:
+        """Another process maps the file for itself."""
+        return Shard, (self.path,)
+
+
+def verify(path: Path) -> ShardNote:
+    """Refuses a shard that is not what was written.
+
+    Args:
+        path: The shard's file.
+
+    Returns:
+        Its note.
+
+    Raises:
+        ValueError: The file is gone, cut off or changed.
+    """
+    note = ShardNote.read(path)
+    if not path.is_file():
+        raise damaged(path, "it is gone")
+    size = path.stat().st_size
+    if size != note.size:
+        raise damaged(path, f"it has {size:,} bytes, and {note.size:,} were written")
+    if _digest(path) != note.digest:
+        raise damaged(path, "its content is not what was written")
+    return note
+
+
+def damaged(path: Path, what: str) -> ValueError:
+    """The error for a cache that can't be used.
+
+    Args:
+        path: The shard's file.
+        what: What is wrong with it.
+
+    Returns:
+        The error.
+    """
+    return ValueError(
+        f"the cache of paired windows is damaged: {path}: {what}. Delete the folder {path.parent}, "
+        "and the next run pairs the documents anew."
+    )
+
+
+def _column(windows: Sequence[Window], name: str, dtype: type) -> pyarrow.ListArray:
+    values = [getattr(window, name) for window in windows]
+    offsets = np.cumsum([0, *map(len, values)], dtype=np.int32)
+    joined = np.concatenate(values) if values else np.empty(0, dtype)
+    return pyarrow.ListArray.from_arrays(
+        pyarrow.array(offsets), pyarrow.array(joined.astype(dtype, copy=False).view(_plain(dtype)))
+    )
+
+
+def _plain(dtype: type) -> type:
+    return np.uint8 if dtype is np.bool_ else dtype
+
+
+def _note_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _unfinished(path: Path) -> Path:
+    # several processes may write one shard, and none sees another's half of it
+    return path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()

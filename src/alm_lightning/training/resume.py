@@ -1,0 +1,66 @@
+"""Whether a run may go on from a checkpoint of another."""
+
+from collections.abc import Mapping
+
+CONTINUED = (
+    "corpus",
+    "on_bad_document",
+    "windows.dataset._target_",
+    "windows.dataset.windows_per_document",
+    "windows.dataset.shuffle_buffer",
+    "chat",
+    "alignment",
+    "budget.steps",
+    "budget.batch_size",
+    "budget.student_length",
+    "budget.teacher_length",
+    "budget.learning_rate",
+    "seed",
+    "objective",
+    "balance",
+    "student.name",
+    "tokenizer",
+)
+"""Settings that a run which continues another must share with it, or its curve would not go on."""
+
+
+def check_continued(stopped: Mapping, config: Mapping) -> None:
+    """Refuses to continue a run with settings that its loss curve would not go on with.
+
+    Args:
+        stopped: The configuration of the run that was stopped.
+        config: The configuration of this one.
+
+    Raises:
+        ValueError: They differ in one of `CONTINUED`.
+    """
+    before, now = _compared(stopped), _compared(config)
+    lines = [
+        f"  {key}: {before.get(key, 'not set')!r} then, {now.get(key, 'not set')!r} now"
+        for key in sorted(before.keys() | now.keys())
+        if key not in before or key not in now or before[key] != now[key]
+    ]
+    if lines:
+        raise ValueError(
+            "the checkpoint is of a run with other settings, whose loss curve would not go on:\n"
+            + "\n".join(lines)
+            + "\nGive the settings of the run that was stopped, or leave ckpt_path out."
+        )
+
+
+def _compared(config: Mapping) -> dict[str, object]:
+    flat = _flat(config, "")
+    return {
+        key: value
+        for key, value in flat.items()
+        if any(key == name or key.startswith(f"{name}.") for name in CONTINUED)
+    }
+
+
+def _flat(node: Mapping, prefix: str) -> dict[str, object]:
+    """Nested mappings as one with dotted keys; an empty one is a value too."""
+    flat = {}
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        flat |= _flat(value, f"{key}.") if isinstance(value, Mapping) and value else {key: value}
+    return flat
