@@ -22,8 +22,9 @@ from alm_lightning import align_text, load_tokenizer
 from alm_lightning.alignment.boundaries import chunk_ids, closing_tokens, common_boundaries
 from alm_lightning.alignment.text import AlignedText
 from alm_lightning.corpus.document import Document
+from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.collator import NUM_EXTRA, Collator
-from alm_lightning.data.windows import windows
+from alm_lightning.data.windows import Window, windows
 from alm_lightning.tokenization.view import TokenizerView
 
 ROWS, LENGTH = 16, 2048
@@ -72,17 +73,17 @@ def rows_of(text: str, views: list[TokenizerView], length: int, count: int) -> l
     return [text[start * step : (start + 1) * step] for start in range(count)]
 
 
-def alignment_bytes(aligned: AlignedText) -> int:
-    """Memory of what the alignment adds to the ids: chunk ids and chunk ends."""
-    arrays = [
-        aligned.student_chunk_ids,
-        aligned.teacher_chunk_ids,
-        aligned.student_trained,
-        aligned.chunk_starts,
-        aligned.chunk_ends,
-        aligned.trained,
-    ]
-    return sum(array.nbytes for array in arrays)
+NOT_ALIGNMENT = ("ids", "positions")
+"""Ends of the names of a batch's tensors that models ask for, with or without chunks."""
+
+
+def alignment_bytes(batch: DistillBatch) -> int:
+    """Memory of what the alignment adds to a batch: chunk ids, masks, accounts."""
+    return sum(
+        tensor.nbytes
+        for name, tensor in batch
+        if name.endswith("chunk_ids") or not name.endswith(NOT_ALIGNMENT)
+    )
 
 
 def num_tokens(aligned: AlignedText) -> int:
@@ -90,7 +91,7 @@ def num_tokens(aligned: AlignedText) -> int:
 
 
 def pairing(student: TokenizerView, teacher: TokenizerView, texts: list[str], rounds: int) -> tuple:
-    """Tokens, seconds and bytes of pairing with tokenising taken off."""
+    """Tokens and seconds of pairing with tokenising taken off."""
     sides = [
         dataclasses.replace(view, encoder=Remembered(view, texts)) for view in (student, teacher)
     ]
@@ -98,7 +99,22 @@ def pairing(student: TokenizerView, teacher: TokenizerView, texts: list[str], ro
     seconds = best(
         lambda: [align_text(text, student=sides[0], teacher=sides[1]) for text in texts], rounds
     )
-    return sum(map(num_tokens, aligned)), seconds, sum(map(alignment_bytes, aligned))
+    return sum(map(num_tokens, aligned)), seconds
+
+
+def memory(student: TokenizerView, teacher: TokenizerView, texts: list[str]) -> int:
+    """Bytes of the alignment of one batch of all texts."""
+    (batch,) = Collator(student=student, teacher=teacher, micro_batch_size=len(texts))(
+        [whole_window(text, student, teacher) for text in texts]
+    )
+    return alignment_bytes(batch)
+
+
+def whole_window(text: str, student: TokenizerView, teacher: TokenizerView) -> Window:
+    """A text as one window."""
+    aligned = align_text(text, student=student, teacher=teacher)
+    (window,) = windows(aligned, student_length=1_000_000, teacher_length=1_000_000, name="text")
+    return window
 
 
 def bare_mask(student: TokenizerView, teacher: TokenizerView, texts: list[str]) -> float:
@@ -117,17 +133,9 @@ def bare_mask(student: TokenizerView, teacher: TokenizerView, texts: list[str]) 
 def collating(student: TokenizerView, teacher: TokenizerView, texts: list[str]) -> tuple:
     """Seconds from texts to a batch of tensors, and of tokenising both sides alone."""
     collator = Collator(student=student, teacher=teacher, micro_batch_size=len(texts))
-    longest = 2 * LENGTH
 
     def whole() -> None:
-        found = []
-        for text in texts:
-            aligned = align_text(text, student=student, teacher=teacher)
-            (window,) = windows(
-                aligned, student_length=longest, teacher_length=longest, name="text"
-            )
-            found.append(window)
-        collator(found)
+        collator([whole_window(text, student, teacher) for text in texts])
 
     backends = [view.hf.backend_tokenizer for view in (student, teacher)]
 
@@ -152,7 +160,7 @@ def main() -> None:
     student, teacher = load_tokenizer(args.student), load_tokenizer(args.teacher)
     text = Document(read(args.text), name=str(args.text)).text
     texts = rows_of(text, [student, teacher], LENGTH, ROWS)
-    tokens, seconds, memory = pairing(student, teacher, texts, 60)
+    tokens, seconds = pairing(student, teacher, texts, 60)
     bare = bare_mask(student, teacher, texts)
     whole, alone = collating(student, teacher, texts)
     print(f"{ROWS} rows of at most about {LENGTH - NUM_EXTRA} tokens a side, {tokens:,} tokens")
@@ -160,18 +168,18 @@ def main() -> None:
     print(f"byte mask and chunk ids alone     {tokens / bare / 1e6:8.1f} million tokens/s")
     print(f"tokenising both sides             {tokens / alone / 1e6:8.2f} million tokens/s")
     print(f"text to tensors / tokenising      {whole / alone:8.2f}")
-    print(f"memory of the alignment           {memory / tokens:8.2f} bytes per token")
-    print(
-        "\n| tokens a side | microseconds a row | ns per token | bytes per token |\n|---|---|---|---|"
-    )
+    per_token = memory(student, teacher, texts) / tokens
+    print(f"memory of a batch's alignment     {per_token:8.2f} bytes per token")
+    print("\n| tokens a side | microseconds a row | ns per token | bytes per token |")
+    print("|---|---|---|---|")
     for length in GROWTH:
         count = max(2, 32768 // length)
-        tokens, seconds, memory = pairing(
-            student, teacher, rows_of(text, [student, teacher], length, count), 30
-        )
+        texts = rows_of(text, [student, teacher], length, count)
+        tokens, seconds = pairing(student, teacher, texts, 30)
+        num_bytes = memory(student, teacher, texts)
         print(
             f"| {length:,} | {seconds / count * 1e6:,.0f} | {seconds / tokens * 1e9:.1f} | "
-            f"{memory / tokens:.2f} |"
+            f"{num_bytes / tokens:.2f} |"
         )
 
 
