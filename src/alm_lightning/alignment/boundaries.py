@@ -58,8 +58,10 @@ def chunk_ids(closes: Bool[np.ndarray, " pos"]) -> Int[np.ndarray, " pos"]:
         >>> chunk_ids(closing_tokens(np.array([1, 2, 3, 4]), boundaries))
         array([0, 0, 1, 1], dtype=int32)
     """
-    ids = closes.cumsum(dtype=np.int32)
-    ids -= closes
+    # converted once: a sum over truth values converts them piecemeal, at three times the price
+    steps = closes.astype(np.int32)
+    ids = steps.cumsum(dtype=np.int32)
+    ids -= steps
     # open at the end: what lies behind the last token that closes, which is among the last few
     num_open = int(closes[::-1].argmax()) if len(closes) else 0
     is_closed = len(closes) > 0 and closes[len(closes) - 1 - num_open]

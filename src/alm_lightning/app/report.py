@@ -15,6 +15,7 @@ from torch import Tensor
 from alm_lightning.app.hydra_callbacks import task_overrides
 from alm_lightning.app.versions import versions
 from alm_lightning.data.datamodule import DistillDataModule
+from alm_lightning.data.windows import DATA_REASONS
 from alm_lightning.training.callbacks import Speed, peak_memory_bytes
 
 Figures = Mapping[str, Mapping[str, float]]
@@ -41,13 +42,12 @@ def figures_by_set(
     return figures
 
 
-def results_table(before: Figures, after: Figures, coverage: Mapping[str, float]) -> Table:
+def results_table(before: Figures, after: Figures) -> Table:
     """The table that ends a run.
 
     Args:
         before: Figures before training, by evaluation set.
         after: The same after training.
-        coverage: Share of bytes in chunks, by evaluation set.
 
     Returns:
         A table for the terminal.
@@ -70,7 +70,7 @@ def results_table(before: Figures, after: Figures, coverage: Mapping[str, float]
     }
     for label, values in rows.items():
         table.add_row(label, *(f"{value:.3f}" for value in values))
-    table.add_row("share of bytes in chunks", *(f"{coverage[name]:.1%}" for name in after))
+    table.add_row("share of bytes in chunks", *(f"{after[name]['coverage']:.1%}" for name in after))
     table.add_row("bytes evaluated", *(f"{after[name]['bytes']:,.0f}" for name in after))
     return table
 
@@ -147,13 +147,18 @@ def make_summary(
             "after_other": after["other"]["chunk_difference"],
         },
         "chunks": {
-            "coverage": data.coverage["heldout"],
+            # of all bytes, those that are not to be trained on included
+            "coverage": after["heldout"]["coverage"],
+            # bytes outside of what is trained on, by reason
+            "outside_bytes": {
+                reason: int(after["heldout"][f"outside_bytes_{reason}"]) for reason in DATA_REASONS
+            },
             "count": int(after["heldout"]["chunks"]),
             "bytes_per_chunk": after["heldout"]["bytes_per_chunk"],
             "student_tokens_per_chunk": after["heldout"]["student_tokens_per_chunk"],
             "teacher_tokens_per_chunk": after["heldout"]["teacher_tokens_per_chunk"],
         },
-        # documents left out by on_bad_document=skip, by kind
+        # documents left out by on_bad_document=skip, by kind, as far as the first rank met them
         "bad_documents": data.bad_documents,
         "peak_memory_bytes": peak_memory_bytes(),
         "model_path": str(Path(cfg.paths.output_dir).absolute() / "model"),

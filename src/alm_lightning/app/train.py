@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -75,7 +75,7 @@ def train(cfg: DictConfig) -> dict:
         _export(cfg, student, summary | {"samples": []})
         summary["samples"] = _samples(cfg, student, teacher, corpora.heldout)
         log_samples(trainer.loggers, summary["samples"])
-        _report(Path(cfg.paths.output_dir), summary, before, after, data.coverage)
+        _report(Path(cfg.paths.output_dir), summary, before, after)
     return summary
 
 
@@ -125,13 +125,11 @@ def _leave_if_stopped(trainer: L.Trainer) -> None:
             sys.exit(EXIT_CODES.get(callback.stopped_by, 1))
 
 
-def _report(
-    output_dir: Path, summary: dict, before: Figures, after: Figures, coverage: Mapping[str, float]
-) -> None:
+def _report(output_dir: Path, summary: dict, before: Figures, after: Figures) -> None:
     path = output_dir / "summary.json"
     write_summary(path, summary)
     console = Console()
-    console.print(results_table(before, after, coverage))
+    console.print(results_table(before, after))
     for sample in summary["samples"]:
         show_sample(console, sample)
     console.print(

@@ -53,6 +53,14 @@ class Message:
                 f"{name}: expected a mapping with role and content, found {type(value).__name__}: "
                 f"{shortened(value)}."
             )
+        # an empty list of calls is what data sets with one column for all roles have everywhere;
+        # a message that calls a tool often has no content
+        if value.get("role") == "tool" or value.get("tool_calls"):
+            raise BadChat(
+                f"{name}: tool calls and their results are not supported yet, found role "
+                f"{value.get('role')!r} with tool_calls={shortened(value.get('tool_calls'))}. Drop "
+                "such chats, with on_bad_document=skip for one."
+            )
         missing = [key for key in ("role", "content") if key not in value]
         if missing:
             raise BadChat(
@@ -60,13 +68,6 @@ class Message:
                 "Expected {role, content}."
             )
         role, content = value["role"], value["content"]
-        # an empty list of calls is what data sets with one column for all roles have everywhere
-        if role == "tool" or value.get("tool_calls"):
-            raise BadChat(
-                f"{name}: tool calls and their results are not supported yet, found role {role!r} "
-                f"with tool_calls={shortened(value.get('tool_calls'))}. Drop such chats, with "
-                "on_bad_document=skip for one."
-            )
         if role not in ROLES:
             raise BadChat(
                 f"{name}: the role is {shortened(role)}; expected one of {', '.join(ROLES)}. "
@@ -104,7 +105,7 @@ class Chat:
         """The chat of a value that somebody else's file claims to be one.
 
         Args:
-            value: A list of mappings with ``role`` and ``content``.
+            value: A list of messages, or of mappings with ``role`` and ``content``.
             name: Where it stood.
 
         Returns:
@@ -120,7 +121,9 @@ class Chat:
                 "plain text."
             )
         messages = tuple(
-            entry if isinstance(entry, Message) else Message.of(entry, f"{name}, message {number}")
+            Message.of(
+                vars(entry) if isinstance(entry, Message) else entry, f"{name}, message {number}"
+            )
             for number, entry in enumerate(value)
         )
         if not messages:

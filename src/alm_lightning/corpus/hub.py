@@ -10,6 +10,10 @@ from alm_lightning.corpus.columns import ColumnReader, check_column
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.sources import AnyDocument, at_least_one, check_limit
 
+# OSError: no such data set, no network. ValueError: no such configuration or split, a row that
+# cannot be decoded. DatasetsError: rows that cannot be read
+FAILURES = (OSError, ValueError, datasets.exceptions.DatasetsError)
+
 
 class HubDataset:
     """A data set that `datasets.load_dataset` can load: on the hub, or a folder of data files."""
@@ -68,12 +72,12 @@ class HubDataset:
                 revision=self.revision,
                 streaming=self.streaming,
             )
-        # OSError: no such data set, no network. ValueError: no such configuration or split.
-        # DatasetsError: rows that cannot be read
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        except FAILURES as error:
+            # "an error occurred while generating the dataset" is all that some say themselves
+            reason = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
             raise CorpusError(
                 f"The data set '{self.name}' (config {self.config}, split {self.split}, revision "
-                f"{self.revision}) cannot be loaded: {error}\nCheck the name at "
+                f"{self.revision}) cannot be loaded: {reason}\nCheck the name at "
                 f"https://huggingface.co/datasets/{self.name}; log in with `hf auth login` if its "
                 "owner asks for that; without a network, choose a corpus that is at hand."
             ) from error
@@ -81,10 +85,26 @@ class HubDataset:
     def _read(
         self, rows: datasets.Dataset | datasets.IterableDataset, on_bad: BadDocuments
     ) -> Iterator[AnyDocument]:
-        for number, row in enumerate(islice(rows, self.max_documents)):
+        for number, row in enumerate(islice(self._fetched(rows), self.max_documents)):
             name = f"{self.name}/{self.split}:{number}"
             # all rows of a data set have the same columns: no fault of this one
             check_column(self.column, row, name)
             document = attempt(on_bad, self.reader, row[self.column], name)
             if document is not None:
                 yield document
+
+    def _fetched(
+        self, rows: datasets.Dataset | datasets.IterableDataset
+    ) -> Iterator[dict[str, object]]:
+        """The rows, with an error of this project's for one that cannot be fetched."""
+        number = -1
+        try:
+            for number, row in enumerate(rows):  # noqa: B007 (an error tells the next one)
+                yield row
+        except FAILURES as error:
+            raise CorpusError(
+                f"{self.name}/{self.split}: no row can be read after number {number}: {error}. A "
+                "data set is decoded many rows at a time, so that a bad one cannot be skipped: "
+                "correct its file, check the network, or read a file that is at hand with "
+                "corpus=jsonl or corpus=parquet, which can skip rows."
+            ) from error

@@ -109,10 +109,10 @@ class DistillDataModule(L.LightningDataModule):
             name: AllWindows(
                 [documents[index] for index in _spread(len(documents), evaluation_windows)],
                 pairing=pairing,
+                name=f"evaluation set {name}",
             )
             for name, documents in evaluation.items()
         }
-        self.coverage = {name: windows.coverage for name, windows in whole.items()}
         self.evaluation = {
             name: Subset(windows, _spread(len(windows), evaluation_windows))
             for name, windows in whole.items()

@@ -32,23 +32,21 @@ class InSteps(Dataset[Window | None]):
 class AllWindows(InSteps):
     """Every window of every document, paired beforehand: for a corpus that fits into memory."""
 
-    def __init__(self, documents: Sequence[AnyDocument], *, pairing: Pairing):
+    def __init__(
+        self, documents: Sequence[AnyDocument], *, pairing: Pairing, name: str = "training"
+    ):
         """Pairs the documents.
 
         Args:
             documents: The documents.
             pairing: How a document becomes windows.
+            name: What an error calls them.
         """
         self.items: list[Window] = []
-        num_bytes = 0
         for document in documents:
-            found = pairing.windows(document)
-            self.items += found
-            num_bytes += sum(window.num_bytes + int(window.outside_bytes.sum()) for window in found)
-        self.coverage = sum(window.num_bytes for window in self.items) / max(num_bytes, 1)
-        """Bytes in trained chunks, as a share of the documents' bytes."""
+            self.items += pairing.windows(document)
         if not self.items:
-            raise no_window(len(documents))
+            raise no_window(len(documents), name)
 
     def __len__(self) -> int:
         """Number of windows."""
@@ -102,17 +100,18 @@ def check_some_window(documents: Iterator[AnyDocument], pairing: Pairing) -> Non
     raise no_window(number)
 
 
-def no_window(num_documents: int) -> ValueError:
+def no_window(num_documents: int, name: str = "training") -> ValueError:
     """The error for documents that leave nothing to train on.
 
     Args:
         num_documents: How many there were.
+        name: What they are for: ``training``, or an evaluation set.
 
     Returns:
         The error.
     """
     return ValueError(
-        f"{num_documents} documents gave no window: they hold no text that is trained on, or no "
-        "chunk of it fits a sequence. Raise budget.student_length and budget.teacher_length, or "
-        "check corpus.source and chat.trained."
+        f"{name}: {num_documents} documents gave no window: each is left out as bad, holds no text "
+        "that is trained on, or no chunk of it fits a sequence. Raise budget.student_length and "
+        "budget.teacher_length, or check the corpus and chat.trained."
     )

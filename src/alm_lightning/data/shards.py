@@ -207,11 +207,12 @@ def damaged(path: Path, what: str) -> ValueError:
     )
 
 
-def _column(windows: Sequence[Window], name: str, dtype: type) -> pyarrow.ListArray:
+def _column(windows: Sequence[Window], name: str, dtype: type) -> pyarrow.LargeListArray:
     values = [getattr(window, name) for window in windows]
-    offsets = np.cumsum([0, *map(len, values)], dtype=np.int32)
+    # 32 bits would wrap round in silence in a shard of 2 GiB of bytes
+    offsets = np.cumsum([0, *map(len, values)], dtype=np.int64)
     joined = np.concatenate(values) if values else np.empty(0, dtype)
-    return pyarrow.ListArray.from_arrays(
+    return pyarrow.LargeListArray.from_arrays(
         pyarrow.array(offsets), pyarrow.array(joined.astype(dtype, copy=False).view(_plain(dtype)))
     )
 

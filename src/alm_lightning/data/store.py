@@ -167,6 +167,8 @@ def cache_key(
         "tokenizers": version("tokenizers"),
         "fingerprints": {side: view.fingerprint for side, view in views.items()},
         "templates": {side: view.hf.chat_template for side, view in views.items()},
+        # a template writes them by name
+        "special_tokens": {side: view.hf.special_tokens_map for side, view in views.items()},
         "prepends_bos": {side: view.prepends_bos for side, view in views.items()},
         "alignment": f"{type(pairing.alignment).__qualname__} {alignment}",
         "lengths": [pairing.student_length, pairing.teacher_length],

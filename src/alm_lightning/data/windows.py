@@ -17,7 +17,8 @@ DATA_REASONS = (*REASONS, "untrained", "too_long")
 """Why bytes of a document lie in no chunk of a window, in the order of `Window.outside_bytes`."""
 
 _TOLD: set[tuple[int, int]] = set()
-"""Lengths of windows for which this process has said that a chunk was too long."""
+"""Lengths of windows for which this process has said that a chunk was too long; (0, 0) stands for
+a document that leaves nothing to train on."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ def windows(
         # the first token of all has no likelihood, so that a chunk that holds it has none either
         trained[: _first_with_likelihood(aligned)] = False
     found = [span for span in found if trained[span.start : span.stop].any()]
+    if not found and not too_long.any():
+        _say_nothing_left_once(name)
     counts = accounts(aligned, found, trained, too_long)
     for span, (outside_bytes, rewritten_bytes) in zip(found, counts, strict=True):
         yield _window(aligned, span, trained, outside_bytes, rewritten_bytes)
@@ -181,4 +184,15 @@ def _say_once(
         aligned.teacher_ends[first] - aligned.teacher_starts[first],
         student_length,
         teacher_length,
+    )
+
+
+def _say_nothing_left_once(name: str) -> None:
+    if (0, 0) in _TOLD:
+        return
+    _TOLD.add((0, 0))
+    log.warning(
+        "%s: nothing in it is trained on: such documents give no window. Of a chat, chat.trained "
+        "says what is. This is said once.",
+        name,
     )

@@ -7,6 +7,8 @@ from jaxtyping import Bool, Int, UInt8
 
 WORD = 8
 """Bytes that are compared at once: those of one machine word."""
+MASKS = np.array([256**n - 1 for n in range(WORD + 1)], dtype=np.uint64)
+"""Which bytes of its first word are a token's own, by how many it has."""
 
 
 class ByteTable:
@@ -32,10 +34,7 @@ class ByteTable:
         self._starts = np.cumsum(self.lengths) - self.lengths
         self._joined = np.frombuffer(joined, np.uint8)
         windows = _windows(joined)
-        masks = np.array([256**n - 1 for n in range(WORD + 1)], dtype=np.uint64)
-        # which bytes of its first word are the token's own, and what they are
-        self._masks = masks[np.minimum(self.lengths, WORD)]
-        self._first = windows[self._starts] & self._masks
+        self._first = windows[self._starts] & MASKS.take(self.lengths, mode="clip")
         # of tokens longer than a word: what stands here for the others is never looked at
         self._last = windows[np.maximum(self._starts + self.lengths - WORD, 0)]
 
@@ -58,35 +57,52 @@ class ByteTable:
         """Where each token ends in what all of them spell, and whether that is a given text.
 
         A token is compared by its first and its last machine word, which is all of it up to 16
-        bytes; longer ones are spelled out.
+        bytes; longer ones are spelled out. A dummy space in front stands for nothing of the text.
 
         Args:
             ids: Token ids.
             content: The text's bytes.
 
         Returns:
-            Bytes spelled up to the end of each token, ascending; and whether the tokens spell
-            `content`, byte for byte.
+            Where each token ends, ascending; and whether the tokens spell `content`, byte for byte,
+            or `content` after a space. Ends count the bytes of `content` if they do, else those
+            that are spelled.
         """
         # an index of another type would be converted for each table anew
         places = ids.astype(np.intp)
         lengths = self.lengths.take(places)
         ends = lengths.cumsum()
-        if len(ids) == 0 or ends[-1] != len(content):
-            return ends, len(ids) == len(content) == 0
+        if len(ids) == 0:
+            return ends, len(content) == 0
+        dummy = int(ends[-1]) - len(content)
+        if dummy not in (0, 1):
+            return ends, False
+        is_exact = self._spells(places, lengths, ends, b" " * dummy + content)
+        return ends - dummy if is_exact and dummy else ends, is_exact
+
+    def _spells(
+        self,
+        ids: Int[np.ndarray, " pos"],
+        lengths: Int[np.ndarray, " pos"],
+        ends: Int[np.ndarray, " pos"],
+        content: bytes,
+    ) -> bool:
+        """Whether tokens that are as long as a text together are that text."""
         windows = _windows(content)
         differ = windows.take(ends - lengths)
-        differ ^= self._first.take(places)
-        differ &= self._masks.take(places)
+        differ ^= self._first.take(ids)
+        differ &= MASKS.take(lengths, mode="clip")
         if np.count_nonzero(differ):
-            return ends, False
+            return False
         long = np.flatnonzero(lengths > WORD)
-        if np.count_nonzero(windows[ends[long] - WORD] != self._last.take(places[long])):
-            return ends, False
-        longer = long[lengths[long] > 2 * WORD]
-        return ends, len(longer) == 0 or self._spell(ids[longer], ends[longer], content)
+        differ = windows.take(ends.take(long) - WORD)
+        differ ^= self._last.take(ids.take(long))
+        if np.count_nonzero(differ):
+            return False
+        longer = long[lengths.take(long) > 2 * WORD]
+        return len(longer) == 0 or self._spell_longer(ids[longer], ends[longer], content)
 
-    def _spell(
+    def _spell_longer(
         self, ids: Int[np.ndarray, " pos"], ends: Int[np.ndarray, " pos"], content: bytes
     ) -> bool:
         """Whether each of some tokens stands in a text where it ends."""
@@ -99,4 +115,5 @@ class ByteTable:
 def _windows(content: bytes) -> np.ndarray:
     """The word of eight bytes that starts at each position, padded with zeros at the end."""
     padded = content + bytes(WORD)
-    return np.ndarray((len(content) + 1,), dtype="<u8", buffer=padded, strides=(1,))
+    # a copy: numpy would make one at every gather from words that are not aligned
+    return np.ndarray((len(content) + 1,), dtype="<u8", buffer=padded, strides=(1,)).copy()

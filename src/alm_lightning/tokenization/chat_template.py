@@ -6,7 +6,6 @@ must give the same structure around them. What a template strips off contents is
 edits, drops or reorders them is refused.
 """
 
-import logging
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -14,15 +13,14 @@ from jinja2 import TemplateError, TemplateSyntaxError
 
 from alm_lightning.corpus.chat import BadChat, Chat, Message
 from alm_lightning.corpus.document import shortened
-from alm_lightning.tokenization.chat_formats import FORMATS, fitting
 from alm_lightning.tokenization.view import TokenizerView
-
-log = logging.getLogger(__name__)
 
 PLACEHOLDER = "\ue000{}\ue001"
 """Stands for a content: private characters, which no template looks for or strips."""
 FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What a template ends with that does not know what to do with a chat: it is a program."""
+STRIPPED = ("\n", None)
+"""What templates strip off contents: line ends alone, or all whitespace."""
 CONTEXT = 30
 """Characters of a rendering that a message shows."""
 
@@ -101,7 +99,11 @@ class ChatTemplate:
         place = len(gaps[0]) if written.startswith(gaps[0]) else -1
         for number, message in enumerate(chat.messages):
             raw = message.content
-            variants = (raw, raw.rstrip(), raw.lstrip(), raw.strip())
+            variants = [
+                form
+                for kind in STRIPPED
+                for form in (raw, raw.rstrip(kind), raw.lstrip(kind), raw.strip(kind))
+            ]
             is_last = number == len(chat.messages) - 1
             found = [
                 variant
@@ -152,67 +154,3 @@ def _learnt_gaps(template: ChatTemplate, roles: tuple[str, ...]) -> tuple[str, .
         gap, _, rest = rest.partition(mark)
         gaps.append(gap)
     return (*gaps, rest)
-
-
-@lru_cache(maxsize=64)
-def template_of(view: TokenizerView, choice: str | None) -> ChatTemplate:
-    """The template to write chats for a tokenizer with.
-
-    Args:
-        view: The tokenizer.
-        choice: A name of `FORMATS`, a template in Jinja, or None for the tokenizer's own. A
-            tokenizer that has none, and has the special tokens of one format, gets that one, and
-            the log says so.
-
-    Returns:
-        The template.
-
-    Raises:
-        ValueError: There is no such format, the tokenizer lacks special tokens that it needs, or
-            there is nothing to choose by.
-    """
-    if choice is None:
-        return _own(view)
-    if choice in FORMATS:
-        missing = [t for t in FORMATS[choice].special_tokens if t not in view.special_ids]
-        missing += [f"{role}_token" for role in _roles_of(choice) if role not in view.roles]
-        if missing:
-            raise ValueError(
-                f"the chat format '{choice}' needs the special tokens {', '.join(missing)}, which "
-                f"tokenizer {view.name!r} does not have. Take another format, leave the template "
-                "to the tokenizer, or add the tokens to it."
-            )
-        return ChatTemplate(view, FORMATS[choice].jinja, f"'{choice}'")
-    if "{{" not in choice and "{%" not in choice:
-        raise ValueError(
-            f"there is no chat format {choice!r}. Take one of {', '.join(FORMATS)}, a template in "
-            "Jinja, or none, for the tokenizer's own."
-        )
-    return ChatTemplate(view, choice, "that was given")
-
-
-def _roles_of(choice: str) -> list[str]:
-    return [role for role in ("bos", "eos") if f"{role}_token" in FORMATS[choice].jinja]
-
-
-def _own(view: TokenizerView) -> ChatTemplate:
-    own = view.hf.chat_template
-    if isinstance(own, dict):
-        # several templates of one tokenizer: for tools, for retrieval
-        own = own.get("default")
-    if own is not None:
-        return ChatTemplate(view, own, f"of tokenizer {view.name!r}")
-    names = fitting(view.special_ids)
-    if len(names) != 1:
-        raise ValueError(
-            f"tokenizer {view.name!r} has no chat template, and its special tokens fit "
-            f"{' and '.join(names) or 'no format that is known here'}. Choose one for its side "
-            f"(student_template, teacher_template): {', '.join(FORMATS)}, or a template in Jinja."
-        )
-    log.warning(
-        "tokenizer %s has no chat template of its own: taking the format '%s', whose special "
-        "tokens it has",
-        view.name,
-        names[0],
-    )
-    return template_of(view, names[0])

@@ -6,9 +6,17 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int
-from tokenizers import Tokenizer, models, normalizers
+from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
+from alm_lightning.tokenization.content_only import (
+    certain,
+    content_only,
+    local_normalizer,
+    without_first_dummy,
+    without_specials,
+    without_trimming,
+)
 from alm_lightning.tokenization.proof import prove
 from alm_lightning.tokenization.surface import (
     BYTE_FALLBACK,
@@ -18,11 +26,6 @@ from alm_lightning.tokenization.surface import (
     token_bytes,
 )
 from alm_lightning.tokenization.view import TokenizerView
-
-EDGE_NORMALIZERS = ("Prepend", "Strip")
-"""Normalisers of a text's ends: what they do depends on where a piece stands."""
-HIDDEN = "\uffff{}\uffff"
-"""What a special token is called in a model that must not find it: U+FFFF is no character."""
 
 
 class FastEncoder:
@@ -36,10 +39,10 @@ class FastEncoder:
             read_piece: How its pieces spell bytes.
             hidden_ids: Special tokens, which the model itself must not come upon either.
         """
-        self._original = backend
-        self._backend = _without(_content_only(backend), hidden_ids)
+        self._original = certain(backend)
+        self._backend = without_specials(content_only(self._original), hidden_ids)
         self._read_piece = read_piece
-        self._normalizer = _local(backend.normalizer)
+        self._normalizer = local_normalizer(backend.normalizer)
 
     def ids(self, text: str, *, continued: bool) -> Int[np.ndarray, " pos"]:
         """Content ids of a text.
@@ -51,7 +54,7 @@ class FastEncoder:
         Returns:
             Token ids.
         """
-        backend = _content_only(self._continued if continued else self._backend)
+        backend = content_only(self._continued if continued else self._backend)
         # twice as fast as encode(), since it leaves the spans out
         (encoding,) = backend.encode_batch_fast([text], add_special_tokens=False)
         return np.array(encoding.ids, dtype=np.int32)
@@ -66,7 +69,7 @@ class FastEncoder:
         Returns:
             The spans of the tokens that `ids` gives.
         """
-        backend = _content_only(self._continued if continued else self._backend)
+        backend = content_only(self._spanning[continued])
         offsets = backend.encode(text, add_special_tokens=False).offsets
         return np.array(offsets, dtype=np.int64).reshape(-1, 2)
 
@@ -78,23 +81,25 @@ class FastEncoder:
 
     def decode(self, ids: Int[np.ndarray, " pos"]) -> str:
         """The tokenizer's own word on what ids stand for, to prove the byte table against."""
+        if self._backend.decoder is None:
+            # the library would put a space between any two tokens
+            return "".join(self._backend.id_to_token(index) for index in ids.tolist())
         return self._backend.decode(ids.tolist(), skip_special_tokens=False)
 
     def state(self) -> bytes:
         """Everything that changes a tokenization, for a hash of it."""
-        return _content_only(self._original).to_str().encode()
+        return content_only(self._original).to_str().encode()
 
     @cached_property
     def _continued(self) -> Tokenizer:
-        """The tokenizer without a dummy space that only the start of a sequence has."""
-        state = json.loads(self._backend.to_str())
-        parts = _parts(state["pre_tokenizer"], "pretokenizers")
-        first = [part for part in parts if part.get("prepend_scheme") == "first"]
-        if not first:
-            return self._backend
-        for part in first:
-            part["prepend_scheme"] = "never"
-        return _from_state(state)
+        return without_first_dummy(self._backend)
+
+    @cached_property
+    def _spanning(self) -> dict[bool, Tokenizer]:
+        """The tokenizers that report spans, by whether the text is continued."""
+        whole = without_trimming(self._backend)
+        is_same = self._continued is self._backend
+        return {False: whole, True: whole if is_same else without_trimming(self._continued)}
 
 
 def view_of(tokenizer: PreTrainedTokenizerFast, *, name: str) -> TokenizerView:
@@ -149,64 +154,3 @@ def _unknown_token(backend: Tokenizer, vocabulary: Mapping[str, int]) -> dict[st
         return {} if index is None else {model["vocab"][index][0]: index}
     content = backend.model.unk_token
     return {content: vocabulary[content]} if content in vocabulary else {}
-
-
-def _without(backend: Tokenizer, hidden_ids: Collection[int]) -> Tokenizer:
-    """The tokenizer, unable to find special tokens in a text by its model either."""
-    # merges lead to what was merged in training, and a special token never is
-    if isinstance(backend.model, models.BPE) and not backend.model.ignore_merges:
-        return backend
-    state = json.loads(backend.to_str())
-    vocabulary = state["model"]["vocab"]
-    unknown = state["model"].get("unk_token")
-    if isinstance(vocabulary, list):
-        hidden = {vocabulary[i][0]: HIDDEN.format(i) for i in hidden_ids if i < len(vocabulary)}
-        renamed = [[hidden.get(piece, piece), score] for piece, score in vocabulary]
-    else:
-        ids = set(hidden_ids)
-        hidden = {
-            piece: HIDDEN.format(index)
-            for piece, index in vocabulary.items()
-            if index in ids and piece != unknown
-        }
-        renamed = {hidden.get(piece, piece): index for piece, index in vocabulary.items()}
-    if not hidden:
-        return backend
-    state["model"]["vocab"] = renamed
-    for token in state["added_tokens"]:
-        token["content"] = hidden.get(token["content"], token["content"])
-    return _from_state(state | {"post_processor": None})
-
-
-def _from_state(state: dict) -> Tokenizer:
-    return Tokenizer.from_str(json.dumps(state))
-
-
-def _content_only(backend: Tokenizer) -> Tokenizer:
-    """The same tokenizer, told to take every text for content, and to cut and pad nothing.
-
-    '<bos>' in a document is five characters, not the start of one. It is told before each use,
-    since every call of the transformers tokenizer around it tells it otherwise, and leaves it so.
-    """
-    backend.encode_special_tokens = True
-    backend.no_truncation()
-    backend.no_padding()
-    return backend
-
-
-def _parts(state: dict | None, key: str) -> list[dict]:
-    """The members of a sequence of normalisers or pre-tokenizers, or the only one."""
-    if state is None:
-        return []
-    return state[key] if state["type"] == "Sequence" else [state]
-
-
-def _local(normalizer: normalizers.Normalizer | None) -> normalizers.Normalizer | None:
-    """The normaliser without what it does to the ends of a text alone."""
-    if normalizer is None:
-        return None
-    parts = _parts(json.loads(normalizer.__getstate__()), "normalizers")
-    kept = [part for part in parts if part["type"] not in EDGE_NORMALIZERS]
-    state = json.loads(Tokenizer(models.BPE()).to_str())
-    state["normalizer"] = {"type": "Sequence", "normalizers": kept}
-    return Tokenizer.from_str(json.dumps(state)).normalizer

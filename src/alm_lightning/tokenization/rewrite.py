@@ -12,7 +12,7 @@ tell where within a character a token ends, and cost boundaries there, but expla
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -25,18 +25,43 @@ Spell = Callable[[str], bytes]
 NON_ASCII = re.compile(r"[\x00-\x7f]?[^\x00-\x7f]+")
 """Runs of text that a normaliser of Unicode may change, with the ASCII letter in front of each,
 which a combining mark may join."""
+WINDOW = 32
+"""Characters to both sides that a normaliser is expected to look at: what is looked for in a run of
+marks or spaces is looked for within so many, so that time grows with a text, not with its square.
+Where a normaliser looks further, the pieces do not explain the tokens, and the spans are taken."""
+REMEMBERED = 1 << 14
+"""Answers of a normaliser to keep while one text is cut into pieces."""
+
+Pieces = list[tuple[bytes, bytes]]
+"""A text cut where both sides are rewritten independently: each piece as given, and rewritten."""
 
 
-def ends_from_pieces(
-    text: str, spelled: bytes, ends: Int[np.ndarray, " pos"], spell: Spell
-) -> tuple[Int[np.ndarray, " pos"], int] | None:
-    """Token ends on the given text, from ends on what the tokens spell, by comparing pieces.
+def pieces_of(text: str, spell: Spell) -> Pieces:
+    r"""A text in pieces that are rewritten each on its own, the shortest where they differ.
 
     Args:
         text: The text as it was given.
+        spell: The tokenizer's normaliser.
+
+    Returns:
+        The pieces.
+
+    Example:
+        >>> pieces_of("a\u2581b", lambda t: t.replace("\u2581", " ").encode())
+        [(b'a', b'a'), (b'\xe2\x96\x81', b' '), (b'b', b'b')]
+    """
+    return list(_pieces(text, lru_cache(REMEMBERED)(spell)))
+
+
+def ends_from_pieces(
+    pieces: Pieces, spelled: bytes, ends: Int[np.ndarray, " pos"]
+) -> tuple[Int[np.ndarray, " pos"], int] | None:
+    r"""Token ends on the given text, from ends on what the tokens spell, by comparing pieces.
+
+    Args:
+        pieces: From `pieces_of`.
         spelled: What the tokens spell, joined.
         ends: Ends of the tokens in `spelled`, in bytes, ascending.
-        spell: The tokenizer's normaliser.
 
     Returns:
         Ends in the bytes of `text`, `INSIDE_REWRITE` for a token that ends strictly within a
@@ -44,12 +69,9 @@ def ends_from_pieces(
         tokens spell is not the normalised text, piece by piece.
 
     Example:
-        >>> ends_from_pieces(
-        ...     "a\u2581b", b"a b", np.array([1, 2, 3]), lambda t: t.replace("\u2581", " ").encode()
-        ... )
-        (array([1, 4, 5], dtype=int32), 3)
+        >>> ends_from_pieces([(b"ab", b"ab"), (b"\xe2\x96\x81", b" ")], b"ab ", np.array([1, 3]))
+        (array([1, 5], dtype=int32), 3)
     """
-    pieces = list(_pieces(text, cache(spell)))
     joined = b"".join(spelled_piece for _, spelled_piece in pieces)
     # a dummy space stands for nothing: it is a piece of no bytes
     dummy = len(spelled) - len(joined)
@@ -71,7 +93,6 @@ def ends_from_pieces(
 
 
 def _pieces(text: str, spell: Spell) -> Iterator[tuple[bytes, bytes]]:
-    """Pieces that are rewritten each on its own, the shortest where they differ."""
     position = 0
     for run in NON_ASCII.finditer(text):
         yield from _ascii_pieces(text[position : run.start()], spell)
@@ -82,64 +103,76 @@ def _pieces(text: str, spell: Spell) -> Iterator[tuple[bytes, bytes]]:
 
 def _ascii_pieces(text: str, spell: Spell) -> Iterator[tuple[bytes, bytes]]:
     given = text.encode("utf-8")
-    if not given or spell(text) == given:
-        yield given, given
-    else:
+    if spell(text) != given:
         yield from _characters(text, spell)
+    elif given:
+        yield given, given
 
 
 def _characters(text: str, spell: Spell) -> Iterator[tuple[bytes, bytes]]:
-    cluster = ""
-    for character in text:
+    start = 0
+    for place, character in enumerate(text):
+        before = text[max(start, place - WINDOW) : place]
         # a mark may go past others to the letter that it melts into; Hangul and Indic vowels melt
         # into the letter before them without being marks
-        belongs = cluster and (
-            unicodedata.combining(character)
-            or spell(cluster + character) != spell(cluster) + spell(character)
+        belongs = (
+            not before
+            or unicodedata.combining(character)
+            or spell(before + character) != spell(before) + spell(character)
         )
-        if cluster and not belongs:
-            yield from _parts(cluster, spell)
-            cluster = ""
-        cluster += character
-    if cluster:
-        yield from _parts(cluster, spell)
+        if not belongs:
+            yield from _parts(text[start:place], spell)
+            start = place
+    yield from _parts(text[start:], spell)
 
 
 def _parts(cluster: str, spell: Spell) -> Iterator[tuple[bytes, bytes]]:
     """A cluster cut wherever it can be: where both parts are rewritten independently."""
     start = 0
     for stop in range(1, len(cluster)):
-        parts = spell(cluster[start:stop]) + spell(cluster[stop:])
-        if parts == spell(cluster[start:]):
+        before = cluster[max(start, stop - WINDOW) : stop]
+        after = cluster[stop : stop + WINDOW]
+        if spell(before) + spell(after) == spell(before + after):
             yield cluster[start:stop].encode("utf-8"), spell(cluster[start:stop])
             start = stop
     yield cluster[start:].encode("utf-8"), spell(cluster[start:])
 
 
 def ends_from_spans(
-    text: str,
+    pieces: Pieces,
     spans: Int[np.ndarray, "pos 2"],
     surfaces: Int[np.ndarray, " pos"],
 ) -> tuple[Int[np.ndarray, " pos"], Bool[np.ndarray, " pos"]]:
-    """Token ends on the given text, from the character spans that the library reports.
+    """Token ends on the given text, from the spans that the library reports.
+
+    The span of a composed character is that of its letter alone: an end within a piece that is
+    rewritten as a whole is put behind the piece.
 
     Args:
-        text: The text as it was given.
-        spans: First character, and one past the last, of each token.
+        pieces: From `pieces_of`.
+        spans: First byte, and one past the last, of each token.
         surfaces: Number of bytes that each token spells.
 
     Returns:
-        Ends in the bytes of `text`, `INSIDE_REWRITE` where a later token overlaps with the span;
+        Ends in the bytes of the text, `INSIDE_REWRITE` where another token overlaps with the span;
         and whether the token spells as many bytes as its span has.
 
     Example:
-        >>> ends_from_spans("A b", np.array([[0, 1], [2, 3]]), np.array([1, 1]))
+        >>> pieces = [(b"A", b"a"), (b" b", b" b")]
+        >>> ends_from_spans(pieces, np.array([[0, 1], [2, 3]]), np.array([1, 1]))
         (array([1, 3], dtype=int32), array([ True,  True]))
     """
-    byte_of = byte_positions(text)
-    starts, ends = byte_of[spans[:, 0]], byte_of[spans[:, 1]]
-    later_starts = np.append(np.minimum.accumulate(starts[::-1])[::-1][1:], byte_of[-1])
-    return np.where(later_starts >= ends, ends, INSIDE_REWRITE), ends - starts == surfaces
+    num_bytes = sum(len(given) for given, _ in pieces)
+    behind = np.arange(num_bytes + 1, dtype=np.int32)
+    place = 0
+    for given, spelled in pieces:
+        if given != spelled:
+            behind[place + 1 : place + len(given)] = place + len(given)
+        place += len(given)
+    starts, ends = spans[:, 0], behind[spans[:, 1]]
+    later_starts = np.append(np.minimum.accumulate(starts[::-1])[::-1][1:], num_bytes)
+    is_end = (later_starts >= ends) & (np.maximum.accumulate(ends) == ends)
+    return np.where(is_end, ends, np.int32(INSIDE_REWRITE)), ends - starts == surfaces
 
 
 def byte_positions(text: str) -> Int[np.ndarray, " character_plus_one"]:

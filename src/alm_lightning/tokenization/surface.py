@@ -13,6 +13,7 @@ bytes of a token follow from the family of its tokenizer, which the decoder give
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 BYTE_FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 METASPACE = "\u2581"
@@ -94,11 +95,10 @@ def piece_reader(decoder: object | None, name: str) -> ReadPiece:
     if "Metaspace" in types or {"String": METASPACE} in replaces:
         return sentencepiece_piece
     if types == ["WordPiece"]:
-        prefix = parts[0]["prefix"]
-        return lambda piece: piece.removeprefix(prefix).encode("utf-8")
+        # no lambdas: a view is pickled for the workers that pair
+        return partial(_word_piece, prefix=parts[0]["prefix"])
     if types == ["BPEDecoder"]:
-        suffix = parts[0]["suffix"]
-        return lambda piece: piece.removesuffix(suffix).encode("utf-8")
+        return partial(_word_piece, suffix=parts[0]["suffix"])
     if types in ([], ["Fuse"]):
         return str.encode
     raise ValueError(
@@ -107,6 +107,10 @@ def piece_reader(decoder: object | None, name: str) -> ReadPiece:
         "WordPiece, BPE with an end of word, and tokenizers without a decoder are supported; "
         "docs/tokenizers.md says how to add one."
     )
+
+
+def _word_piece(piece: str, *, prefix: str = "", suffix: str = "") -> bytes:
+    return piece.removeprefix(prefix).removesuffix(suffix).encode("utf-8")
 
 
 def _decoder_parts(decoder: object | None) -> list[dict]:

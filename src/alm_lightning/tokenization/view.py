@@ -12,7 +12,12 @@ from transformers import PreTrainedTokenizerFast
 
 from alm_lightning.tokenization.byte_table import ByteTable
 from alm_lightning.tokenization.encoding import Encoding, content_bytes
-from alm_lightning.tokenization.rewrite import byte_positions, ends_from_pieces, ends_from_spans
+from alm_lightning.tokenization.rewrite import (
+    byte_positions,
+    ends_from_pieces,
+    ends_from_spans,
+    pieces_of,
+)
 
 BOUNDARY_BYTES = b" \t\n"
 """Bytes that only ever start a pretoken (method.md, section 1)."""
@@ -163,22 +168,28 @@ class TokenizerView:
         """The encoding of a text that the tokens do not spell as it is."""
         unknown = ~self.table.is_content[ids]
         spelled = self.table.spelled(ids)
+        pieces = pieces_of(text, self.encoder.spell)
         if not unknown.any():
-            found = ends_from_pieces(text, spelled.tobytes(), ends, self.encoder.spell)
+            found = ends_from_pieces(pieces, spelled.tobytes(), ends)
             if found is not None:
                 return Encoding(ids, *found)
-        spans = self.encoder.spans(text, continued=continued)
+        spans = byte_positions(text)[self.encoder.spans(text, continued=continued)]
         lengths = self.byte_lengths[ids]
-        own_ends, same_length = ends_from_spans(text, spans, lengths)
+        own_ends, same_length = ends_from_spans(pieces, spans, lengths)
         # bytes that stand where they stood, of tokens as long as the text they stand for
         comparable = np.repeat(same_length & (own_ends >= 0), lengths)
         places = np.arange(len(spelled)) + np.repeat(own_ends - ends, lengths)
         given = np.frombuffer(content, np.uint8)
-        kept = int((spelled[comparable] == given[places[comparable]]).sum())
-        missing = int(np.diff(byte_positions(text)[spans[unknown]]).sum())
+        is_kept = np.zeros(len(given) + 1, dtype=bool)
+        is_kept[places[comparable]] = spelled[comparable] == given[places[comparable]]
+        # what an unknown token stands for is lost, not rewritten; several may stand for one text
+        lost = np.zeros(len(given) + 1, dtype=np.int64)
+        np.add.at(lost, spans[unknown, 0], 1)
+        np.add.at(lost, spans[unknown, 1], -1)
+        accounted = is_kept | (lost.cumsum() > 0)
         return Encoding(
             ids,
             own_ends,
-            rewritten_bytes=len(given) - kept - missing,
+            rewritten_bytes=len(given) - int(accounted.sum()),
             unknown=unknown if unknown.any() else None,
         )

@@ -23,6 +23,9 @@ CONTINUED = (
 )
 """Settings that a run which continues another must share with it, or its curve would not go on."""
 
+FREE = ("alignment.workers", "alignment.cache_folder")
+"""Settings among them that change nothing but where and how quickly something is computed."""
+
 
 def check_continued(stopped: Mapping, config: Mapping) -> None:
     """Refuses to continue a run with settings that its loss curve would not go on with.
@@ -53,7 +56,7 @@ def _compared(config: Mapping) -> dict[str, object]:
     return {
         key: value
         for key, value in flat.items()
-        if any(key == name or key.startswith(f"{name}.") for name in CONTINUED)
+        if key not in FREE and any(key == name or key.startswith(f"{name}.") for name in CONTINUED)
     }
 
 

@@ -1,3 +1,6 @@
+import csv
+import json
+
 import pytest
 
 from alm_lightning.app.report import timing_line
@@ -19,3 +22,34 @@ def test_only_what_was_timed_is_said_to_be(timed, expected):
         "per_step": 0.5 if timed else None,
     }
     assert timing_line({"steps": 60, "seconds": seconds}) == expected
+
+
+def test_the_share_in_chunks_is_one_number(run_here, tmp_path, capsys):
+    chats = [
+        [
+            {"role": "user", "content": f"What is {number} plus {number}?"},
+            {"role": "assistant", "content": f"It is {2 * number}."},
+        ]
+        for number in range(12)
+    ]
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n".join(json.dumps({"messages": chat}) for chat in chats), encoding="utf-8")
+    summary = run_here(
+        "corpus=messages",
+        f"corpus.source.path={path}",
+        "chat.trained=assistant",
+        "budget.steps=1",
+    )
+    with (tmp_path / "metrics.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("val/heldout/coverage")]
+    # the user's bytes are in chunks, although they are not trained on
+    assert float(rows[-1]["val/heldout/coverage"]) == summary["chunks"]["coverage"] == 1.0
+    outside = summary["chunks"]["outside_bytes"]
+    assert outside.pop("untrained") == pytest.approx(
+        float(rows[-1]["val/heldout/outside_bytes_untrained"])
+    )
+    assert set(outside.values()) == {0}
+    (line,) = [
+        line for line in capsys.readouterr().out.splitlines() if "share of bytes in chunks" in line
+    ]
+    assert line.count("100.0%") == 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alm_lightning.corpus.chat import SYSTEM_POLICIES, BadChat, Chat
+from alm_lightning.corpus.chat import SYSTEM_POLICIES, BadChat, Chat, Message
 from alm_lightning.corpus.document import BadDocument
 
 USER, SYSTEM = {"role": "user", "content": "U"}, {"role": "system", "content": "S"}
@@ -50,6 +50,9 @@ def test_empty_calls_and_other_keys_are_what_every_row_has():
         ),
         ([USER, {"role": "tool", "content": "4"}], "1: tool calls .* not supported yet.*'tool'"),
         ([USER, ANSWER | {"tool_calls": [{"id": 1}]}], "1: tool calls .* not supported yet"),
+        ([USER, {"role": "assistant", "tool_calls": [{"id": 1}]}], "1: tool calls .* not supp"),
+        ([USER, Message("tool", "4")], "1: tool calls .* not supported yet.*'tool'"),
+        ([Message("human", "x")], "0: the role is 'human'"),
         ([{"role": "human", "content": "x"}], "0: the role is 'human'; expected .*system, user"),
         ([{"role": None, "content": "x"}], "0: the role is None"),
         ([USER, SYSTEM], "7: message 1 is a system message; expected one at most, and that first"),
@@ -65,6 +68,8 @@ def test_what_is_no_chat_is_refused(value, message):
 def test_a_lone_surrogate_is_named_with_message_and_position():
     with pytest.raises(BadDocument, match=r"7, message 1: .*\(U\+D83D\) at character 3") as error:
         chat_of(USER, {"role": "assistant", "content": "abc\ud83d"})
+    with pytest.raises(BadDocument, match=r"7, message 1: .*\(U\+D83D\) at character 3"):
+        chat_of(USER, Message("assistant", "abc\ud83d"))
     assert error.value.kind == "lone surrogate"
 
 

@@ -98,3 +98,20 @@ def test_reading_goes_on_after_a_bad_row(monkeypatch, streaming):
     assert skip.counts() == {"not text": 1}
     with pytest.raises(BadDocument, match="owner/data/train:1: expected text"):
         list(source.documents())
+
+
+def test_rows_that_cannot_be_decoded(tmp_path):
+    """What `datasets` raises in the middle of a stream is told as everything else is."""
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "\\ud83d"}\n', encoding="utf-8")
+    message = r"train: no row can be read after number -1: .*surrogate.*corpus=jsonl"
+    with pytest.raises(CorpusError, match=message):
+        list(hub_dataset(name=str(tmp_path), streaming=True).documents(Skip()))
+
+
+def test_the_cause_of_what_cannot_be_loaded(monkeypatch):
+    def load_dataset(*args, **kwargs):
+        raise datasets.exceptions.DatasetGenerationError("an error") from ValueError("row 7")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(CorpusError, match=r"cannot be loaded: an error \(row 7\)"):
+        hub_dataset().documents()

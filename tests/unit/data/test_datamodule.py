@@ -95,7 +95,6 @@ def test_no_more_documents_are_paired_than_windows_are_evaluated(make, monkeypat
     assert [len(windows.dataset) for windows in data.evaluation.values()] == [4, 2]
     texts = [bytes(window.student_ids.tolist()) for window in data.evaluation["heldout"]]
     assert texts == [f"text number {number}.".encode() for number in (0, 100, 200, 300)]
-    assert data.coverage == {"heldout": 1.0, "other": 1.0}
 
 
 def test_ranks_share_what_is_evaluated(make):
@@ -118,3 +117,9 @@ def test_the_total_is_told_at_the_end(make, caplog):
     assert "left out as bad" not in caplog.text
     data.teardown("fit")
     assert "documents left out as bad: 1 (bad chat 1)" in caplog.text
+
+
+def test_an_evaluation_set_without_a_window_is_named(make):
+    bad = [Document("a bad one", name="bad")]
+    with pytest.raises(ValueError, match="evaluation set other: 1 documents gave no window"):
+        make(evaluation={"heldout": documents(2), "other": bad})

@@ -233,6 +233,16 @@ def test_a_chunk_that_is_too_long_is_told_once(caplog, monkeypatch):
     assert "Raise budget.student_length" in record.getMessage()
 
 
+def test_documents_that_leave_nothing_are_told_once(caplog, monkeypatch):
+    monkeypatch.setattr(windows_file, "_TOLD", set())
+    with caplog.at_level(logging.WARNING):
+        for name in ("chats.jsonl:3", "chats.jsonl:4"):
+            aligned = aligned_text([gap(3, 3, 9)])
+            assert list(windows(aligned, student_length=4, teacher_length=4, name=name)) == []
+    (record,) = caplog.records
+    assert record.getMessage().startswith("chats.jsonl:3: nothing in it is trained on")
+
+
 @pytest.mark.parametrize("parts", [[], [gap(3, 3, 9)], [chunk(9, 9, 9)]])
 def test_a_document_of_which_nothing_is_left(parts):
     assert list(windows(aligned_text(parts), student_length=4, teacher_length=4, name="d")) == []

@@ -157,6 +157,12 @@ def test_everything_that_changes_the_result_changes_the_key(views, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(views["bytes"].hf, "chat_template", "{{ messages }}")
     others.append(cache_key(DOCUMENTS, make_pairing(views), None))
+    monkeypatch.undo()
+    # the same vocabulary, but a template that writes {{ eos_token }} writes another one
+    monkeypatch.setattr(
+        views["metaspace"].hf, "_special_tokens_map", {"eos_token": "<end_of_turn>"}
+    )
+    others.append(cache_key(DOCUMENTS, make_pairing(views), None))
     assert len({key, *others}) == len(others) + 1
 
 

@@ -1,18 +1,12 @@
 """Templates: what they write, told apart into structure and content; which one a tokenizer gets."""
 
-import logging
-
 import pytest
-from tokenizers import AddedToken
-from transformers import PreTrainedTokenizerFast
 
 from alm_lightning.corpus.chat import BadChat, Chat
 from alm_lightning.corpus.document import BadDocument
-from alm_lightning.tokenization.byte_fast import byte_tokenizer
-from alm_lightning.tokenization.byte_view import byte_view, byte_view_like
+from alm_lightning.tokenization.byte_view import byte_view
 from alm_lightning.tokenization.chat_formats import FORMATS
-from alm_lightning.tokenization.chat_template import template_of
-from alm_lightning.tokenization.fast import view_of
+from alm_lightning.tokenization.template_choice import template_of
 
 TOKENS = {name: format.special_tokens for name, format in FORMATS.items()}
 CHAT = [("system", "S"), ("user", "U"), ("assistant", "A"), ("user", "V"), ("assistant", "B")]
@@ -85,6 +79,8 @@ def test_roles_that_do_not_alternate_are_refused_in_the_templates_own_words(name
         ("<{{ m.content | trim }}>", "U x"),
         ("<{{ m.content.rstrip() }}>", " \nU x"),
         ("<{{ m.content.lstrip() }}>", "U x\n "),
+        # line ends alone: the spaces before and behind them stay
+        ("<{{ m.content.strip('\n') }}>", " \nU x\n "),
         # what it strips can't be told from what it writes afterwards, except by the whole
         ("<{{ m.content | trim }}\n >", "U x"),
         ("<{{ m.content }}\n >", " \nU x\n "),
@@ -97,6 +93,49 @@ def test_stripping_is_noticed(jinja, expected):
     assert spelled(rendering) == template.write(
         chat_of(("user", " \nU x\n "), ("user", "")).messages
     )
+
+
+def test_line_ends_are_stripped_and_spaces_stay():
+    template = template_of(view_with(), "{{ messages[0].content.strip('\n') }};")
+    assert template.render(chat_of(("user", "\n\n  U \n"))).contents == ("  U ",)
+
+
+LOOKALIKES = [
+    "\ue0000\ue001",
+    "\ue0001\ue001\ue0000\ue001",
+    "assistant\n",
+    "<|im_end|>\n<|im_start|>user\n",
+    "<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", ["chatml", "llama3", "gemma", "mistral"])
+@pytest.mark.parametrize("content", LOOKALIKES)
+def test_contents_that_look_like_structure_or_placeholders(name, content):
+    template = template_of(view_with(*TOKENS[name]), name)
+    chat = chat_of(("user", content), ("assistant", content), ("user", "U"))
+    rendering = template.render(chat)
+    # a format that strips takes the line end off the last of them
+    expected = content.strip() if name in ("gemma", "llama3") else content
+    assert rendering.contents == (expected, expected, "U")
+    assert spelled(rendering) == template.write(chat.messages)
+
+
+def test_a_template_that_drops_thoughts_is_refused_and_says_where():
+    jinja = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{{ m.content.split('</think>')[-1].lstrip('\n') }}<|im_end|>\n{% endfor %}"
+    )
+    template = template_of(view_with(*TOKENS["chatml"]), jinja)
+    plain = chat_of(("user", "U"), ("assistant", "\n\nSix."))
+    assert template.render(plain).contents == ("U", "Six.")
+    chat = chat_of(("user", "U"), ("assistant", "<think>\n1+5\n</think>\n\nSix."))
+    with pytest.raises(BadChat, match=r"c:1, message 1 \(assistant\).*not write the content") as e:
+        template.render(chat)
+    # where in the text, and what is there
+    assert "at character 52 of what it writes" in str(e.value)
+    assert "Six." in str(e.value)
 
 
 @pytest.mark.parametrize(
@@ -152,63 +191,6 @@ def test_a_head_that_changes_over_time_is_learnt_anew():
     assert template.render(chat).gaps == ("<tue>", ".")
 
 
-def test_the_tokenizers_own_template_comes_first():
-    view = view_with(*TOKENS["chatml"], template=GIVEN)
-    template = template_of(view, None)
-    assert template.name == "of tokenizer 'bytes'"
-    assert template.render(chat_of(("user", "U"))).gaps == ("<user>", ";")
-    view = view_with(template={"tool_use": "{{ 1 }}", "default": GIVEN})
-    assert template_of(view, None).jinja == GIVEN
-
-
-@pytest.mark.parametrize("name", ["chatml", "gemma", "llama3", "mistral"])
-def test_special_tokens_give_a_format_away(name, caplog):
-    with caplog.at_level(logging.WARNING):
-        view = view_with(*TOKENS[name])
-        assert template_of(view, None).jinja == FORMATS[name].jinja
-        assert template_of(view, None) is template_of(view, None)
-    said = [record.message for record in caplog.records]
-    assert len(said) == 1
-    assert f"taking the format '{name}'" in said[0]
-
-
-@pytest.mark.parametrize(
-    ("specials", "message"),
-    [
-        ((), "fit no format that is known here. Choose one .*: chatml, gemma, llama3, mistral, qw"),
-        ((*TOKENS["chatml"], *TOKENS["mistral"]), "fit chatml and mistral"),
-    ],
-)
-def test_without_a_template_one_has_to_be_chosen(specials, message):
-    with pytest.raises(ValueError, match=message) as error:
-        template_of(view_with(*specials), None)
-    assert not isinstance(error.value, BadDocument)
-
-
-def test_a_choice_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"'gemma' needs .* <start_of_turn>, <end_of_turn>, which"):
-        template_of(view_with(), "gemma")
-    with pytest.raises(ValueError, match=r"no chat format 'vicuna'\. Take one of chatml, gemma"):
-        template_of(view_with(), "vicuna")
-    backend = byte_tokenizer(["<b>", "<e>"], bos="<b>", eos="<e>", pad="<e>").backend_tokenizer
-    backend.add_special_tokens([AddedToken(text, special=True) for text in TOKENS["mistral"]])
-    bare = view_of(PreTrainedTokenizerFast(tokenizer_object=backend), name="bare")
-    with pytest.raises(ValueError, match="needs the special tokens bos_token, eos_token, which"):
-        template_of(bare, "mistral")
-
-
 def test_bytes_have_a_template_of_their_own():
     rendering = template_of(byte_view(), None).render(chat_of(*CHAT[:3]))
     assert rendering.gaps == ("<bos>system\n", "<eos>user\n", "<eos>assistant\n", "<eos>")
-
-
-def test_bytes_take_over_an_old_template(caplog):
-    old = view_with(*TOKENS["gemma"], template=FORMATS["gemma"].jinja)
-    assert byte_view_like(old, TOKENS["gemma"]).hf.chat_template == FORMATS["gemma"].jinja
-    assert not caplog.records
-    assert byte_view_like(old, []).hf.chat_template == FORMATS["gemma"].jinja
-    assert "writes the special tokens <start_of_turn>, <end_of_turn>, which the byte" in caplog.text
-    bare = view_with(*TOKENS["gemma"])
-    # the same format is given away on both sides, and said when a chat is met
-    assert byte_view_like(bare, TOKENS["gemma"]).hf.chat_template is None
-    assert template_of(byte_view_like(bare, []), None).jinja == byte_view().hf.chat_template

@@ -10,7 +10,7 @@ from alm_lightning.tokenization.byte_view import byte_view
 from alm_lightning.tokenization.encoding import content_bytes
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.load import load_tokenizer
-from alm_lightning.tokenization.rewrite import ends_from_pieces
+from alm_lightning.tokenization.rewrite import ends_from_pieces, pieces_of
 
 TEXTS = [
     "Hello, world: it's 12345!",
@@ -49,10 +49,9 @@ def test_ends_after_a_rewrite_still_correspond(text):
     # whatever the tokenizer spells, equal bytes before an end mean the same place
     given_bytes, spelled = text.encode(), text.replace("\u2581", " ").encode()
     ends, rewritten = ends_from_pieces(
-        text,
+        pieces_of(text, lambda piece: piece.replace("\u2581", " ").encode()),
         spelled,
         np.arange(1, len(spelled) + 1),
-        lambda piece: piece.replace("\u2581", " ").encode(),
     )
     known = ends[ends >= 0]
     assert (np.diff(known) >= 0).all()

@@ -1,0 +1,163 @@
+"""Tokenizers made over, so that a text is content and nothing else, and always cut in one way."""
+
+import json
+import logging
+from collections.abc import Collection
+
+from tokenizers import Tokenizer, models, normalizers
+
+log = logging.getLogger(__name__)
+
+EDGE_NORMALIZERS = ("Prepend", "Strip")
+"""Normalisers of a text's ends: what they do depends on where a piece stands."""
+HIDDEN = "\uffff{}\uffff"
+"""What a special token is called in a model that must not find it: U+FFFF is no character."""
+
+
+def content_only(backend: Tokenizer) -> Tokenizer:
+    """The same tokenizer, told to take every text for content, and to cut and pad nothing.
+
+    '<bos>' in a document is five characters, not the start of one. It is told before each use,
+    since every call of the transformers tokenizer around it tells it otherwise, and leaves it so.
+
+    Args:
+        backend: The tokenizer; its switches are set.
+
+    Returns:
+        The same.
+    """
+    backend.encode_special_tokens = True
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def certain(backend: Tokenizer) -> Tokenizer:
+    """The tokenizer without what makes it cut one text now this way, now that way.
+
+    Args:
+        backend: The tokenizer; it stays as it is.
+
+    Returns:
+        The same, or a copy without BPE's dropout and Unigram's sampling.
+    """
+    model = backend.model
+    is_random = {
+        models.BPE: lambda: model.dropout,
+        models.Unigram: lambda: model.alpha or model.nbest_size,
+    }
+    if not is_random.get(type(model), lambda: False)():
+        return backend
+    log.warning(
+        "this tokenizer cuts texts at random (dropout of BPE, or sampling of Unigram). That is "
+        "switched off here: one text must have one tokenization. The tokenizer that is exported "
+        "with the model keeps it"
+    )
+    # Unigram's sampling is no part of the state
+    state = json.loads(backend.to_str())
+    state["model"].pop("dropout", None)
+    return _from_state(state)
+
+
+def without_specials(backend: Tokenizer, hidden_ids: Collection[int]) -> Tokenizer:
+    """The tokenizer, unable to find special tokens in a text by its model either.
+
+    Args:
+        backend: The tokenizer; it stays as it is.
+        hidden_ids: The special tokens.
+
+    Returns:
+        The same where its model finds none anyway, else a copy.
+    """
+    # merges lead to what was merged in training, and a special token never is
+    if isinstance(backend.model, models.BPE) and not backend.model.ignore_merges:
+        return backend
+    state = json.loads(backend.to_str())
+    vocabulary = state["model"]["vocab"]
+    unknown = state["model"].get("unk_token")
+    if isinstance(vocabulary, list):
+        hidden = {vocabulary[i][0]: HIDDEN.format(i) for i in hidden_ids if i < len(vocabulary)}
+        renamed = [[hidden.get(piece, piece), score] for piece, score in vocabulary]
+    else:
+        ids = set(hidden_ids)
+        hidden = {
+            piece: HIDDEN.format(index)
+            for piece, index in vocabulary.items()
+            if index in ids and piece != unknown
+        }
+        renamed = {hidden.get(piece, piece): index for piece, index in vocabulary.items()}
+    if not hidden:
+        return backend
+    state["model"]["vocab"] = renamed
+    for token in state["added_tokens"]:
+        token["content"] = hidden.get(token["content"], token["content"])
+    return _from_state(state | {"post_processor": None})
+
+
+def without_trimming(backend: Tokenizer) -> Tokenizer:
+    """The tokenizer that reports whole spans: GPT-2's may take the whitespace off their ends.
+
+    Args:
+        backend: The tokenizer; it stays as it is.
+
+    Returns:
+        The same where it reports them anyway, else a copy without a post-processor.
+    """
+    if backend.post_processor is None:
+        return backend
+    parts = _parts(json.loads(backend.post_processor.__getstate__()), "processors")
+    if not any(part.get("trim_offsets") for part in parts):
+        return backend
+    return _from_state(json.loads(backend.to_str()) | {"post_processor": None})
+
+
+def without_first_dummy(backend: Tokenizer) -> Tokenizer:
+    """The tokenizer without a dummy space that only the start of a sequence has.
+
+    Args:
+        backend: The tokenizer; it stays as it is.
+
+    Returns:
+        The same where it has no such space, else a copy.
+    """
+    state = json.loads(backend.to_str())
+    parts = _parts(state["pre_tokenizer"], "pretokenizers")
+    first = [part for part in parts if part.get("prepend_scheme") == "first"]
+    if not first:
+        return backend
+    for part in first:
+        part["prepend_scheme"] = "never"
+    return _from_state(state)
+
+
+def local_normalizer(
+    normalizer: normalizers.Normalizer | None,
+) -> normalizers.Normalizer | None:
+    """The normaliser without what it does to the ends of a text alone.
+
+    Args:
+        normalizer: The normaliser of a tokenizer.
+
+    Returns:
+        One that may be given a piece of a text, wherever it stands.
+    """
+    if normalizer is None:
+        return None
+    parts = _parts(json.loads(normalizer.__getstate__()), "normalizers")
+    kept = [part for part in parts if part["type"] not in EDGE_NORMALIZERS]
+    state = json.loads(Tokenizer(models.BPE()).to_str())
+    state["normalizer"] = {"type": "Sequence", "normalizers": kept}
+    return Tokenizer.from_str(json.dumps(state)).normalizer
+
+
+def _from_state(state: dict) -> Tokenizer:
+    return Tokenizer.from_str(json.dumps(state))
+
+
+def _parts(state: dict | None, key: str) -> list[dict]:
+    """The members of a sequence of normalisers or pre-tokenizers, or the only one."""
+    if state is None:
+        return []
+    if state["type"] != "Sequence":
+        return [state]
+    return [part for member in state[key] for part in _parts(member, key)]

@@ -1,0 +1,23 @@
+import pytest
+
+from alm_lightning.training.resume import check_continued
+
+CONFIG = {
+    "seed": 0,
+    "alignment": {"threshold": 0.1, "workers": 2, "cache_folder": "/home/one"},
+    "num_workers": 2,
+}
+
+
+def changed(**changes):
+    return CONFIG | {"alignment": CONFIG["alignment"] | changes}
+
+
+def test_another_machine_goes_on():
+    """How many processes count, and where the result lies, changes no step."""
+    check_continued(CONFIG, changed(workers=0, cache_folder="/home/other") | {"num_workers": 0})
+
+
+def test_what_changes_the_curve_is_refused():
+    with pytest.raises(ValueError, match=r"alignment\.threshold: 0\.1 then, 0\.01 now"):
+        check_continued(CONFIG, changed(threshold=0.01))
