@@ -52,11 +52,14 @@ class Axis:
     Attributes:
         content: Contents of all messages, one after another.
         structure: Positions of structural pairs: each is the step from q to q + 1.
+        seams: Positions where one message or structure ends and the next begins: a boundary there
+            is one in coarser alignments too.
         trained: Whether each position, the step from q to q + 1, is trained on.
     """
 
     content: bytes
     structure: Int[np.ndarray, " step"]
+    seams: Int[np.ndarray, " seam"]
     trained: Bool[np.ndarray, " position"]
 
 
@@ -103,8 +106,7 @@ def align_axis(
             student_ids=student_side.ids[student_closes],
             teacher_ids=teacher_side.ids[teacher_closes],
         )
-        keep = selection.select(common) | is_structure[ends - 1]
-        keep |= np.append(is_structure, True)[ends]
+        keep = selection.select(common) | np.isin(ends, axis.seams)
         keep[-1] = True
         student_closes[student_closes], teacher_closes[teacher_closes] = keep, keep
         ends = ends[keep]

@@ -2,25 +2,20 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from alm_lightning.alignment.axis import Axis, AxisSide, align_axis
 from alm_lightning.alignment.boundaries import ChunkSelection
+from alm_lightning.alignment.fragments import CLOSES, SAYS, STEPS_PER_MESSAGE
 from alm_lightning.alignment.text import AlignedText
-from alm_lightning.alignment.turns import (
-    CLOSES,
-    NOWHERE,
-    SAYS,
-    STEPS_PER_MESSAGE,
-    Turns,
-    turns_of,
-)
+from alm_lightning.alignment.turns import NOWHERE, Turns, turns_of
 from alm_lightning.corpus.chat import SYSTEM_POLICIES, BadChat, Chat, Message
-from alm_lightning.tokenization.chat_template import ChatTemplate, Rendering, template_of
+from alm_lightning.tokenization.chat_template import ChatTemplate, Rendering
 from alm_lightning.tokenization.encoding import INSIDE_REWRITE
+from alm_lightning.tokenization.template_choice import template_of
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
@@ -63,6 +58,16 @@ def align_messages(
     Raises:
         BadChat: A message can't be used, or a template refuses or changes it.
         ValueError: A setting is none of those above, or there is no template.
+
+    Example:
+        >>> from alm_lightning.tokenization.load import load_tokenizer
+        >>> view = load_tokenizer("bytes")
+        >>> chat = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]
+        >>> aligned = align_messages(chat, student=view, teacher=view)
+        >>> [aligned.chunk_bytes(chunk) for chunk in range(aligned.num_chunks)]
+        [b'', b'1', b'+', b'1', b'?', b'', b'', b'2', b'']
+        >>> aligned.trained.tolist()[-3:], aligned.is_structure.tolist()[-3:], aligned.coverage
+        ([False, True, True], [True, False, True], 1.0)
     """
     if trained not in TRAINED:
         raise ValueError(f"trained is {trained!r}; expected one of {', '.join(TRAINED)}.")
@@ -83,6 +88,7 @@ def align_messages(
         Axis(
             content=b"".join(contents),
             structure=steps.starts[steps.is_paired],
+            seams=steps.starts,
             trained=_trained_positions(steps, is_trained, sides),
         ),
         steps.side(sides[0], is_trained),
@@ -108,7 +114,7 @@ def _rendered(
             return chat, renderings
         for template, rendering in zip(templates, renderings, strict=True):
             if rendering.contents != tuple(message.content for message in chat.messages):
-                _say_stripping(template.name)
+                _say_stripping(template)
         pairs = zip(chat.messages, contents, strict=True)
         chat = Chat(tuple(Message(old.role, content) for old, content in pairs), chat.name)
     raise BadChat(
@@ -117,11 +123,13 @@ def _rendered(
     )
 
 
-@cache
-def _say_stripping(template: str) -> None:
+@lru_cache(maxsize=64)
+def _say_stripping(template: ChatTemplate) -> None:
     log.warning(
-        "the chat template %s strips whitespace off contents: both sides get them without it",
-        template,
+        "the chat template %s strips whitespace off contents for tokenizer %s: both sides get them "
+        "without it",
+        template.name,
+        template.view.name,
     )
 
 
@@ -141,7 +149,8 @@ class _Steps:
         num_steps = STEPS_PER_MESSAGE * len(contents) + 1
         self.is_content = np.arange(num_steps) % STEPS_PER_MESSAGE == SAYS
         have = [
-            np.bincount(side.steps[side.steps != NOWHERE], minlength=num_steps) for side in sides
+            np.bincount(side.steps[side.start_steps == side.end_steps], minlength=num_steps)
+            for side in sides
         ]
         self.is_paired = ~self.is_content & (have[0] > 0) & (have[1] > 0)
         self.widths: Int[np.ndarray, " step"] = self.is_paired.astype(np.int64)
@@ -155,14 +164,17 @@ class _Steps:
         paired = self.is_paired[turns.end_steps]
         # of a structure's tokens the last one ends it, unless the next one spans its end
         is_last = np.append(turns.steps[:-1] != turns.start_steps[1:], True)
-        places = self.starts[turns.end_steps] + np.where(is_content, turns.ends, 1)
+        places = self.starts[turns.end_steps] + np.where(is_content, turns.ends, paired)
         bounds = (turns.ends >= 0) & (is_content | (paired & is_last & ~is_mixed))
+        loose = ~is_content & ~paired & ~is_mixed & ~self.is_paired[turns.start_steps]
+        # reaches into structure of this side alone, which has no width: what was before is over
+        bounds |= (turns.start_steps != turns.end_steps) & ~is_content & ~paired & ~loose
         is_known = is_trained[turns.end_steps] & ~is_mixed
         is_known[:1] = False
         return AxisSide(
             ids=turns.ids,
             ends=np.where(bounds, places, INSIDE_REWRITE),
-            loose=~is_content & ~paired & ~is_mixed,
+            loose=loose,
             mixed=is_mixed,
             unknown=turns.unknown,
             trained=is_known,
@@ -176,6 +188,7 @@ def _trained_positions(
     positions = np.repeat(is_trained, steps.widths)
     # nothing predicts the first token of a sequence: the chunk that holds it has no likelihood
     for side in sides:
-        first = side.end_steps[0]
-        positions[steps.starts[first] : steps.starts[first] + 1] &= steps.widths[first] == 0
+        # none at all, where a template writes nothing around contents of nothing
+        for first in side.end_steps[:1]:
+            positions[steps.starts[first] : steps.starts[first] + 1] &= steps.widths[first] == 0
     return positions

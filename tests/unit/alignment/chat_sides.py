@@ -33,7 +33,7 @@ OPEN, SAY, CLOSE = range(3)
 
 def backend_of(kind, *, regex):
     """A tokenizer of the format's family, without special tokens."""
-    if kind != "mistral":
+    if kind not in ("gemma", "mistral"):
         backend = Tokenizer(models.BPE())
         # without the pattern there are tokens that span the end of a content and what follows
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex)
@@ -45,7 +45,9 @@ def backend_of(kind, *, regex):
         backend.train_from_iterator(TEXTS * 2, trainer)
         return backend
     backend = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    # Mistral's puts a dummy space at the start of a sequence, Gemma's nowhere
+    scheme = "first" if kind == "mistral" else "never"
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
     backend.decoder = decoders.Sequence(
         [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
     )

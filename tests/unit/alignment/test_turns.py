@@ -1,5 +1,7 @@
 """One side of a chat: its tokens are those of the whole rendering, and where each of them lies."""
 
+import json
+
 import pytest
 from tests.unit.alignment.chat_sides import SPECIALS, raw_of, view_for, written
 from tokenizers import AddedToken, Tokenizer
@@ -9,9 +11,10 @@ from alm_lightning.alignment.messages import align_messages
 from alm_lightning.alignment.turns import NOWHERE, turns_of
 from alm_lightning.corpus.chat import Chat
 from alm_lightning.shapes import NO_CHUNK
-from alm_lightning.tokenization.chat_template import Rendering, template_of
+from alm_lightning.tokenization.chat_template import Rendering
 from alm_lightning.tokenization.encoding import INSIDE_REWRITE
 from alm_lightning.tokenization.fast import view_of
+from alm_lightning.tokenization.template_choice import template_of
 
 
 def rows(*pairs):
@@ -88,6 +91,29 @@ def test_the_space_before_a_word_is_the_words():
     assert pieces[-3:] == ["\u2581", "\u2581I", "</s>"]
     assert side.steps[-3:].tolist() == [3, 4, 5]
     assert side.ends[-3:].tolist() == [0, 2, 0]
+
+
+def test_no_dummy_space_after_a_special_token_where_a_sequence_alone_has_one():
+    view = view_for("mistral")
+    assert view.hf.convert_ids_to_tokens(view.encode("Hello").ids.tolist())[0][0] == "\u2581"
+    side = turns_of(view, Rendering(("<s>[INST]", "[/INST]", "</s>"), ("Hello", "I")), "c")
+    assert side.ids.tolist() == raw_of("mistral").encode("<s>[INST]Hello[/INST]I</s>").ids
+    assert "\u2581" not in "".join(view.hf.convert_ids_to_tokens(side.ids.tolist()))
+
+
+def test_a_dummy_space_of_its_own_is_part_of_the_content():
+    state = json.loads(raw_of("mistral").to_str())
+    state["pre_tokenizer"]["prepend_scheme"] = "always"
+    backend = Tokenizer.from_str(json.dumps(state))
+    view = view_of(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>"), name="old")
+    template = "{% for m in messages %}[INST]{{ m.content }}</s>{% endfor %}"
+    aligned = align_messages(
+        rows(("user", "日a")), student=view, teacher=view_for("bytes"), student_template=template
+    )
+    pieces = view.hf.convert_ids_to_tokens(aligned.student_ids.tolist())
+    assert pieces[:3] == ["[INST]", "\u2581", "<0xE6>"]
+    assert aligned.student_chunk_ids[:3].tolist() == [0, 1, 1]
+    assert aligned.coverage == 1.0
 
 
 def with_specials(*tokens):
