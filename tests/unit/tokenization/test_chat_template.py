@@ -134,7 +134,7 @@ def test_a_template_that_drops_thoughts_is_refused_and_says_where():
     with pytest.raises(BadChat, match=r"c:1, message 1 \(assistant\).*not write the content") as e:
         template.render(chat)
     # where in the text, and what is there
-    assert "at character 52 of what it writes" in str(e.value)
+    assert "at character 51 of what it writes" in str(e.value)
     assert "Six." in str(e.value)
 
 
