@@ -136,7 +136,7 @@ def test_a_coarser_alignment_keeps_the_ends_of_messages_without_structure_betwee
 
 def test_a_space_that_ends_a_content_is_not_taken_for_the_next():
     aligned = aligned_of(
-        view_for("llama3", regex=False), view_for("bytes"), "0 ", "I", student_template=BARE
+        view_for("llama3", regex=False), view_for("bytes"), "0 ", "a", student_template=BARE
     )
     for chunk, (start, end, *_) in enumerate(aligned.chunks):
         ids = aligned.student_ids[start:end].tolist()
@@ -160,3 +160,24 @@ def test_contents_of_nothing_without_structure_are_no_chunk():
         assert (aligned.num_chunks, aligned.coverage) == (0, 1.0)
     assert aligned.student_ids.tolist() == []
     assert (aligned.teacher_chunk_ids == NO_CHUNK).all()
+
+
+def test_a_token_from_structure_through_a_content_to_structure_is_in_neither():
+    template = "{% for m in messages %}H{{ m.content }}o<|im_end|>{% endfor %}"
+    settings = {"student_template": template, "teacher_template": BARE}
+    view = view_for("chatml")
+    aligned = aligned_of(view, view_for("bytes"), "ell", "1", **settings)
+    assert view.token_bytes[int(aligned.student_ids[0])] == b"Hello"
+    assert spoken(aligned) == [b"1"]
+    assert aligned.outside_bytes == {"unknown": 0, "structure": 3, "tail": 0}
+
+
+def test_a_token_from_header_to_header_over_a_content_of_nothing():
+    lines = view_for("chatml", regex=False)
+    settings = {"teacher_template": LINES, "trained": "all"}
+    aligned = aligned_of(view_for("mistral"), lines, "", "1", **settings)
+    assert spoken(aligned) == [b"1"]
+    assert aligned.coverage == 1.0
+    # the header, with the token that reaches into the next one
+    last = int(aligned.teacher_ids[aligned.teacher_ends[0] - 1])
+    assert lines.token_bytes[last].endswith(b"\n\n")
