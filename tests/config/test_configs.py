@@ -100,8 +100,10 @@ def test_option_composes_and_can_be_made(composed, option):
         # Lightning refuses to make a trainer for a device that is not there
         assert (cfg.trainer.accelerator, cfg.trainer.devices) == ("gpu", -1)
         return
-    # app hands the trainer its loggers; without any, Lightning would choose one
-    made = instantiate(cfg[group], **({"logger": False} if group == "trainer" else {}))
+    # app hands the trainer its loggers (without any, Lightning would choose one) and the precision
+    handed = {"logger": False, "precision": "32-true"} if group == "trainer" else {}
+    assert group != "trainer" or cfg.trainer.precision == "auto"
+    made = instantiate(cfg[group], **handed)
     assert made is not None
     assert not isinstance(made, DictConfig) or not any("_target_" in key for key in keys(made))
 

@@ -7,6 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel
 
+from alm_lightning.models.hardware import multiplies_bfloat16
 from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer, torch_dtype
 from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.objective import Objective
@@ -115,4 +116,8 @@ def build_trainer(cfg: DictConfig) -> L.Trainer:
     """
     loggers = [instantiate(node) for node in cfg.logger.values() if node is not None]
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
-    return instantiate(cfg.trainer, logger=loggers, callbacks=callbacks)
+    precision = cfg.trainer.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if multiplies_bfloat16() else "32-true"
+        log.info("precision: %s, which is what this hardware multiplies quickly", precision)
+    return instantiate(cfg.trainer, precision=precision, logger=loggers, callbacks=callbacks)

@@ -13,6 +13,7 @@ from transformers import (
 
 from alm_lightning.models.byte_config import ByteLMConfig
 from alm_lightning.models.byte_lm import ByteForCausalLM
+from alm_lightning.models.hardware import multiplies_bfloat16
 from alm_lightning.models.sources import Location, WeightSource
 from alm_lightning.tokenization.pretrained import load_fast
 
@@ -132,7 +133,7 @@ def torch_dtype(name: str) -> torch.dtype:
     """A floating-point type of torch by its name.
 
     Args:
-        name: Such as ``bfloat16``.
+        name: Such as ``bfloat16``; ``auto`` is that where the hardware multiplies it, or float32.
 
     Returns:
         The type.
@@ -140,7 +141,9 @@ def torch_dtype(name: str) -> torch.dtype:
     Raises:
         ValueError: If torch has no floating-point type of that name.
     """
+    if name == "auto":
+        return torch.bfloat16 if multiplies_bfloat16() else torch.float32
     found = getattr(torch, name, None)
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ValueError(f"dtype is {name!r}: expected a floating-point type, as float32.")
+        raise ValueError(f"dtype is {name!r}: expected a floating-point type, as float32, or auto.")
     return found
