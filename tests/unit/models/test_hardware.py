@@ -27,8 +27,7 @@ def test_the_trainer_computes_in_it(monkeypatch, quick, precision):
     with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
         cfg = compose("train", ["paths.output_dir=unused"])
     monkeypatch.setattr(build, "multiplies_bfloat16", lambda: quick)
-    monkeypatch.setattr(build, "instantiate", lambda node, **handed: handed)
     cfg.callbacks, cfg.logger = {}, {}
-    assert build.build_trainer(cfg)["precision"] == precision
+    assert build.build_trainer(cfg).precision == precision
     cfg.trainer.precision = "64-true"
-    assert build.build_trainer(cfg)["precision"] == "64-true"
+    assert build.build_trainer(cfg).precision == "64-true"
