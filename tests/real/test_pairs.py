@@ -59,7 +59,7 @@ NORMALIZED = {
 }
 """What the tokenizers do to a text before they cut it; the others leave it as it is."""
 
-SHARE = int(os.environ.get("ALM_LIGHTNING_PAIRS_STEP", "15"))
+SHARE = int(os.environ.get("ALM_LIGHTNING_PAIRS_STEP", "40"))
 """Every so manieth text of the corpora; 1 for all of them, which takes minutes."""
 
 
