@@ -12,8 +12,8 @@ from alm_lightning.alignment.bias_progress import progress_bar
 from alm_lightning.alignment.bias_record import BiasStatistics
 from alm_lightning.alignment.bias_statistics import bias_statistics
 from alm_lightning.alignment.boundaries import CommonEnds
-from alm_lightning.corpus.chat import Chat
 from alm_lightning.corpus.document import Document
+from alm_lightning.corpus.sources import AnyDocument
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class BiasThreshold:
         *,
         student: TokenizerView,
         teacher: TokenizerView,
-        documents: Iterable[Document | Chat],
+        documents: Iterable[AnyDocument],
     ) -> "LowBias":
         """The selection for a pair of tokenizers.
 
@@ -123,7 +123,7 @@ class LowBias:
         *,
         student: TokenizerView,
         teacher: TokenizerView,
-        documents: Iterable[Document | Chat],
+        documents: Iterable[AnyDocument],
     ) -> "LowBias":
         """The same, if it is for these tokenizers.
 

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Int
 
-from alm_lightning.corpus.document import Document
+from alm_lightning.corpus.sources import AnyDocument
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -115,7 +115,7 @@ class ChunkSelection(Protocol):
     """Which common boundaries bound chunks: `Finest`, `Whitespace`, `BiasThreshold`."""
 
     def fitted(
-        self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[Document]
+        self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[AnyDocument]
     ) -> "ChunkSelection":
         """The selection for a pair of tokenizers, after a look at documents if it needs one."""
         ...
@@ -132,7 +132,7 @@ class Finest:
     """Every common boundary bounds a chunk: the finest alignment, the one that ALM starts from."""
 
     def fitted(
-        self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[Document]
+        self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[AnyDocument]
     ) -> "Finest":
         """The same for every pair."""
         del student, teacher, documents

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from alm_lightning.alignment.boundaries import CommonEnds
-from alm_lightning.corpus.document import Document
+from alm_lightning.corpus.sources import AnyDocument
 from alm_lightning.tokenization.view import TokenizerView
 
 WHITESPACE = np.frombuffer(b" \t\n\r", np.uint8)
@@ -20,7 +20,7 @@ class Whitespace:
     """
 
     def fitted(
-        self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[Document]
+        self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[AnyDocument]
     ) -> "Whitespace":
         """The same for every pair."""
         del student, teacher, documents

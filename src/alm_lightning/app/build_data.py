@@ -1,14 +1,14 @@
 """From a configuration to documents, and to the data of a run."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, Skip
-from alm_lightning.corpus.document import CorpusError, Document
+from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.heldout import Split
 from alm_lightning.corpus.sources import AnyDocument
 from alm_lightning.data.collator import Collator
@@ -72,15 +72,6 @@ def _split(cfg: DictConfig, corpus: DictConfig, on_bad: BadDocuments) -> Split:
     )
 
 
-def _texts(documents: Iterable[AnyDocument]) -> Iterator[Document]:
-    """What alignments are fitted on: of a chat, what is said in it."""
-    for document in documents:
-        if isinstance(document, Document):
-            yield document
-        else:
-            yield Document(document.text, document.name)
-
-
 def build_data(
     cfg: DictConfig, corpora: Corpora, student: Scorer, teacher: Scorer
 ) -> DistillDataModule:
@@ -99,7 +90,7 @@ def build_data(
     pairing = Pairing(
         **views,
         # fitted once, before anything is paired, on what is trained on alone
-        alignment=instantiate(cfg.alignment).fitted(**views, documents=_texts(corpora.train)),
+        alignment=instantiate(cfg.alignment).fitted(**views, documents=corpora.train),
         student_length=cfg.budget.student_length,
         teacher_length=cfg.budget.teacher_length,
         chat=instantiate(cfg.chat),
