@@ -21,6 +21,16 @@
 ``pair``          pairs of a student's and a teacher's token that end together
 ``teacher_vocab`` ids of the teacher, where ``vocab`` are the student's
 ``unused``        output rows that no token has
+``old_vocab``     ids of the tokenizer that a model was trained with
+``new_vocab``     ids of the tokenizer that it gets
+``donor_vocab``   ids of a model that has the new tokenizer
+``width``         channels of an embedding, 1 for a bias; ``donor_width`` of a donor's
+``other_width``   channels of another matrix of the same tokens
+``token``         tokens of a vocabulary that are worked on
+``piece``         old tokens that new ones are cut into, one new token after another
+``text``          texts that are tokenized at once
+``atom``          tokens of a donor that others are written in; ``other_atom`` the same again
+``sparsity``      atoms that one token is written in
 ================= ================================================================================
 """
 

@@ -12,9 +12,13 @@ from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tok
 from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.tokenization.fast import view_of
+from alm_lightning.tokenization.special_roles import stop_ids
 from alm_lightning.training.module import DistillModule
 
 log = logging.getLogger(__name__)
+
+LOADED = ("source", "dtype", "attention")
+"""Settings of a student and a teacher that are one model, loaded once, where these are equal."""
 
 
 def build_scorers(cfg: DictConfig) -> tuple[Scorer, Scorer]:
@@ -25,18 +29,34 @@ def build_scorers(cfg: DictConfig) -> tuple[Scorer, Scorer]:
 
     Returns:
         Student and teacher.
+
+    Raises:
+        ValueError: If the student is to share the body of a teacher that is another model.
     """
+    different = [key for key in LOADED if cfg.student[key] != cfg.teacher[key]]
+    adapter = instantiate(cfg.adapter)
+    if adapter.share_body and different:
+        raise ValueError(
+            f"adapter.share_body=true, but the student starts as another model than the teacher: "
+            f"their {' and '.join(different)} differ. Take adapter.share_body=false, or "
+            "teacher=same."
+        )
     teacher = load_scorer(cfg.teacher, "teacher")
-    same = cfg.student.source == cfg.teacher.source
-    base = teacher if same else load_scorer(cfg.student, "student")
+    base = load_scorer(cfg.student, "student") if different else teacher
     view = instantiate(cfg.tokenizer)(base.view)
-    model: PreTrainedModel = instantiate(cfg.embeddings)(base.model, old=base.view, new=view)
+    model: PreTrainedModel = instantiate(cfg.embeddings)(
+        base.model, old=base.view, new=view, share_body=adapter.share_body
+    )
+    adapter.adapt(model)
+    stops = stop_ids(base.view, view, cfg.student.stop_tokens)
+    model.generation_config.eos_token_id = [view.id_of("eos"), *stops]
     log.info(
-        "student: %s with tokenizer %s, %s trained of %s parameters",
+        "student: %s with tokenizer %s, %s trained of %s parameters, %s",
         cfg.student.name,
         view.name,
         f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,}",
         f"{sum(p.numel() for p in model.parameters()):,}",
+        "its body shared with the teacher" if adapter.share_body else "nothing shared",
     )
     return Scorer(model, view, "student"), teacher
 

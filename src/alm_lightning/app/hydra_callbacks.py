@@ -16,6 +16,7 @@ COLUMNS = {
     "bits_per_byte.student_after": "bpb after",
     "bits_per_byte_other.student_after": "bpb after, other domain",
     "chunk_difference.after": "chunk difference (nats)",
+    "chunk_difference.after_other": "chunk difference, other domain",
     "seconds.per_step": "s a step",
 }
 

@@ -16,6 +16,7 @@ from alm_lightning.app.hydra_callbacks import task_overrides
 from alm_lightning.app.versions import versions
 from alm_lightning.data.datamodule import DistillDataModule
 from alm_lightning.data.windows import DATA_REASONS
+from alm_lightning.metrics.gap import gap_closed
 from alm_lightning.training.callbacks import Speed, peak_memory_bytes
 
 Figures = Mapping[str, Mapping[str, float]]
@@ -62,6 +63,9 @@ def results_table(before: Figures, after: Figures) -> Table:
         "bits per byte: teacher": [after[n]["bits_per_byte_teacher"] for n in after],
         "bits per byte: student before": [before[n]["bits_per_byte_student"] for n in after],
         "bits per byte: student after": [after[n]["bits_per_byte_student"] for n in after],
+        "share of the gap closed": [
+            gaps_closed(before[n], after[n])["bits_per_byte"] for n in after
+        ],
         "|log p_T - log p_S| per chunk before (nats)": [
             before[n]["chunk_difference"] for n in after
         ],
@@ -69,10 +73,32 @@ def results_table(before: Figures, after: Figures) -> Table:
         "mean chunk length (bytes)": [after[n]["bytes_per_chunk"] for n in after],
     }
     for label, values in rows.items():
-        table.add_row(label, *(f"{value:.3f}" for value in values))
+        table.add_row(label, *("-" if value is None else f"{value:.3f}" for value in values))
     table.add_row("share of bytes in chunks", *(f"{after[name]['coverage']:.1%}" for name in after))
     table.add_row("bytes evaluated", *(f"{after[name]['bytes']:,.0f}" for name in after))
     return table
+
+
+def gaps_closed(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float | None]:
+    """Shares of the gap between the untrained student and the teacher that training closed.
+
+    Args:
+        before: Figures of an evaluation set before training.
+        after: The same after training.
+
+    Returns:
+        By figure.
+    """
+    return {
+        "bits_per_byte": gap_closed(
+            before=before["bits_per_byte_student"],
+            after=after["bits_per_byte_student"],
+            teacher=after["bits_per_byte_teacher"],
+        ),
+        "chunk_difference": gap_closed(
+            before=before["chunk_difference"], after=after["chunk_difference"], teacher=0.0
+        ),
+    }
 
 
 def show_sample(console: Console, sample: Mapping[str, str]) -> None:
@@ -146,6 +172,8 @@ def make_summary(
             "before_other": before["other"]["chunk_difference"],
             "after_other": after["other"]["chunk_difference"],
         },
+        # (before - after) / (before - teacher)
+        "gap_closed": {name: gaps_closed(before[name], after[name]) for name in after},
         "chunks": {
             # of all bytes, those that are not to be trained on included
             "coverage": after["heldout"]["coverage"],

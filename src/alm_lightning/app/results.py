@@ -85,21 +85,24 @@ def export_student(cfg: DictConfig, student: Scorer, summary: Mapping) -> Path:
         ),
         is_byte_model=is_byte_model,
     )
-    stops = [student.view.special_ids[content] for content in cfg.student.stop_tokens]
+    eos, *stops = student.model.generation_config.eos_token_id
     export_folder(
         student.model,
         student.view.hf,
         folder,
         card=card,
         dtype=torch_dtype(cfg.export_dtype),
-        stop_ids=stops,
+        stop_ids=[index for index in stops if index != eos],
     )
     log.info("exported to %s", folder)
     return folder
 
 
 def _recipe(cfg: DictConfig) -> dict[str, str | int | float | bool | None]:
-    keys = ("objective", "balance", "alignment", "optimizer", "schedule", "budget", "corpus")
+    keys = (
+        *("tokenizer", "embeddings", "adapter", "objective", "balance", "alignment"),
+        *("optimizer", "schedule", "budget", "corpus"),
+    )
     plain = OmegaConf.to_container(cfg, resolve=True)
     chosen = {key: plain[key] for key in keys} | {
         "trainer.precision": plain["trainer"]["precision"],

@@ -82,20 +82,21 @@ class DistillDataModule(L.LightningDataModule):
             dataset: Makes the training set from documents and `pairing`.
             collator: Makes batches.
             batch_size: Sequences of an optimizer step, over all ranks.
-            num_steps: Optimizer steps of the run.
+            num_steps: Optimizer steps of the run; 0 trains nothing.
             evaluation_windows: The most windows of each evaluation set, spread evenly over it.
             seed: Seed of the order.
             validate_during_fit: Whether the evaluation sets are evaluated on within a run as well.
             num_workers: Processes that pair and collate; 0 does it in this one.
         """
         super().__init__()
-        for name, value in (
-            ("budget.batch_size", batch_size),
-            ("budget.steps", num_steps),
-            ("budget.evaluation_windows", evaluation_windows),
+        for name, value, least in (
+            ("budget.batch_size", batch_size, 1),
+            # without a step the student stays as it starts, which is worth measuring
+            ("budget.steps", num_steps, 0),
+            ("budget.evaluation_windows", evaluation_windows, 1),
         ):
-            if value < 1:
-                raise ValueError(f"{name} is {value}: expected at least 1.")
+            if value < least:
+                raise ValueError(f"{name} is {value}: expected at least {least}.")
         # a small evaluation set may leave a rank without a window: totals of nothing are zeros
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.pairing, self.collator = pairing, collator

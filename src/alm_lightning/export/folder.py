@@ -2,6 +2,8 @@
 
 import copy
 import errno
+import json
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -9,7 +11,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from alm_lightning.models.adapters import merged_weights
+from alm_lightning.tokenization.proof import AWKWARD
+
+log = logging.getLogger(__name__)
 
 
 def export_folder(
@@ -28,7 +35,7 @@ def export_folder(
     every tokenizer, need no code. `student` is left as it is.
 
     Args:
-        student: A model without adapters: merge them beforehand.
+        student: A model; adapters, if it has any, are added to the weights that are written.
         tokenizer: Of the student.
         path: The folder to make. Its parents are made where they lack.
         card: Text of README.md.
@@ -52,6 +59,7 @@ def export_folder(
     partial.mkdir(parents=True)
     try:
         _write(student, tokenizer, partial, dtype=dtype, stop_ids=stop_ids)
+        card = _with_true_usage(card, partial, tokenizer)
         (partial / "README.md").write_text(card, encoding="utf-8")
         partial.rename(path)
     except BaseException as error:
@@ -77,8 +85,8 @@ def _write(
     """Everything but the card."""
     # integers (the trie of a byte student) keep their type; a tied matrix is written once
     weights = {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in student.state_dict().items()
+        name: tensor
+        for name, tensor in merged_weights(student, dtype)
         if name not in student.all_tied_weights_keys
     }
     config, generation = student.config, student.generation_config
@@ -99,6 +107,30 @@ def _write(
     finally:
         student.config, student.generation_config = config, generation
     tokenizer.save_pretrained(folder)
+
+
+def _with_true_usage(card: str, folder: Path, tokenizer: PreTrainedTokenizerFast) -> str:
+    """The card, which names another way to the tokenizer where AutoTokenizer makes another one.
+
+    For some types of models (Qwen 2, Phi 3 and others) transformers 5 puts the cuts and the
+    normaliser of the type's own tokenizer in, whatever the folder's tokenizer.json says.
+    """
+    texts = list(AWKWARD.values())
+    read = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if read(texts)["input_ids"] == tokenizer(texts)["input_ids"]:
+        return card
+    log.warning(
+        "AutoTokenizer reads another tokenizer out of this folder than was written, since "
+        "transformers has one of its own for models of type %s. Load it with "
+        "PreTrainedTokenizerFast.from_pretrained; the model card says so too.",
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"],
+    )
+    note = (
+        "**Not with `AutoTokenizer`:** for this type of model it makes another tokenizer out of "
+        "the same files, whose ids are wrong.\n\n"
+    )
+    plain = card.replace("AutoTokenizer", "PreTrainedTokenizerFast")
+    return plain.replace("## Usage\n\n", f"## Usage\n\n{note}")
 
 
 def _is_full_disk(error: BaseException) -> bool:

@@ -15,6 +15,7 @@ from alm_lightning.models.byte_config import ByteLMConfig
 from alm_lightning.models.byte_lm import ByteForCausalLM
 from alm_lightning.models.hardware import multiplies_bfloat16
 from alm_lightning.models.sources import Location, WeightSource
+from alm_lightning.models.text_part import text_part
 from alm_lightning.tokenization.pretrained import load_fast
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ def load_causal_lm(
     source: WeightSource, *, dtype: torch.dtype, attn_implementation: str | None
 ) -> PreTrainedModel:
     """A causal language model in eval mode: a student has to be put into train mode by who trains.
+
+    Of a checkpoint that reads images too, the text part alone.
 
     Args:
         source: Where the weights come from.
@@ -61,6 +64,7 @@ def load_causal_lm(
             f"{type(model).__name__}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}. "
             "Choose a checkpoint of a causal language model."
         )
+    model = text_part(model)
     log.info("Model: %s, %s, %s", source.describe(), type(model).__name__, dtype)
     return model.eval()
 

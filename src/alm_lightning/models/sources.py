@@ -131,7 +131,11 @@ class Folder:
 
 
 class FirstAvailable:
-    """The first of several places that has the weights."""
+    """The first of several places that has the weights, and gives them.
+
+    A place that can't be reached after all is passed over with a warning. One that gives something
+    else than was expected, such as a file with another hash, ends the search.
+    """
 
     def __init__(self, *, sources: Mapping[str, WeightSource | None]) -> None:
         """Sets up the source.
@@ -170,7 +174,12 @@ class FirstAvailable:
                 log.info("Weights from %s (%s)", name, source.describe())
                 for skipped in passed_over:
                     log.info("  not from %s", skipped)
-                return replace(source.resolve(), passed_over=tuple(passed_over))
+                try:
+                    return replace(source.resolve(), passed_over=tuple(passed_over))
+                except OSError as error:
+                    # what has to be fetched first may turn out not to be there
+                    reason = str(error)
+                    log.warning("No weights from %s: %s", name, reason)
             passed_over.append(f"{name}: {reason}")
         raise FileNotFoundError(
             "The weights are nowhere at hand. Mend one of these:"

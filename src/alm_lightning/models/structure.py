@@ -64,6 +64,19 @@ def check_packable(model: PreTrainedModel) -> None:
         )
 
 
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    """The transformer layers, by what they are, since families name them as they like.
+
+    Args:
+        model: A causal language model.
+
+    Returns:
+        Its longest module list; an empty one where it has none.
+    """
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len, default=nn.ModuleList())
+
+
 def last_matrix(model: PreTrainedModel) -> nn.Parameter:
     """The last weight matrix of the last transformer layer, at which gradients are compared.
 
@@ -80,9 +93,12 @@ def last_matrix(model: PreTrainedModel) -> nn.Parameter:
     Raises:
         ValueError: If the model has no list of layers, or trains no matrix of the last one.
     """
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    last = max(lists, key=len)[-1] if lists else nn.Module()
-    matrices = [p for p in last.parameters() if p.requires_grad and p.ndim == 2]
+    matrices = [
+        parameter
+        for layer in layers_of(model)[-1:]
+        for parameter in layer.parameters()
+        if parameter.requires_grad and parameter.ndim == 2
+    ]
     if not matrices:
         raise ValueError(
             f"{type(model).__name__} has no list of layers whose last one has a trained matrix, so "

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from alm_lightning.models.byte_student import byte_student
+from alm_lightning.models.embeddings.initialisation import Initialisation
+from alm_lightning.models.transfer import check_transferable, is_tied, transferred
 from alm_lightning.tokenization.view import TokenizerView
 
 
@@ -27,7 +30,12 @@ class BytesFromOldTokens:
     dtype: torch.dtype
 
     def __call__(
-        self, model: PreTrainedModel, *, old: TokenizerView, new: TokenizerView
+        self,
+        model: PreTrainedModel,
+        *,
+        old: TokenizerView,
+        new: TokenizerView,
+        share_body: bool = False,
     ) -> PreTrainedModel:
         """The student.
 
@@ -35,10 +43,19 @@ class BytesFromOldTokens:
             model: The model that it starts as; left as it is.
             old: That model's tokenizer.
             new: The byte tokenizer, whose special tokens `old` has as well.
+            share_body: Not for bytes.
 
         Returns:
             A model of its own, in training mode.
+
+        Raises:
+            ValueError: If the body is to be shared.
         """
+        if share_body:
+            raise ValueError(
+                "a byte student can't share its teacher's body: bytes ask more of it than adapters "
+                "can give (method.md, section 4). Take adapter=full."
+            )
         in_order = sorted(new.special_ids, key=new.special_ids.__getitem__)
         return byte_student(
             model,
@@ -49,4 +66,68 @@ class BytesFromOldTokens:
             train_expansion=self.train_expansion,
             dtype=self.dtype,
             roles=new.roles,
+        )
+
+
+@dataclass(frozen=True)
+class NewVocabulary:
+    """A student of the same architecture over another vocabulary.
+
+    Tied embeddings stay tied; others are made one by one, and so is an output bias.
+
+    Attributes:
+        initialisation: How the new embeddings are made from the old ones.
+        dtype: Of the weights that are trained.
+    """
+
+    initialisation: Initialisation
+    dtype: torch.dtype
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        *,
+        old: TokenizerView,
+        new: TokenizerView,
+        share_body: bool = False,
+    ) -> PreTrainedModel:
+        """The student.
+
+        Args:
+            model: The model that it starts as; left as it is.
+            old: That model's tokenizer.
+            new: The student's tokenizer.
+            share_body: Whether the student's body has the very parameters of `model`, frozen, in
+                place of copies.
+
+        Returns:
+            A model in training mode.
+
+        Raises:
+            ValueError: If the model is of an unsupported kind, or the initialisation made another
+                number of rows than the new tokenizer has tokens.
+        """
+        check_transferable(model)
+        rows_of = self.initialisation.fitted(old=old, new=new)
+        head = model.get_output_embeddings()
+
+        def rows(matrix: Tensor, side: str) -> Tensor:
+            made = rows_of(matrix.detach(), side=side)
+            if len(made) != new.num_tokens:
+                raise ValueError(
+                    f"{type(self.initialisation).__name__} made {len(made):,} rows: expected "
+                    f"{new.num_tokens:,}, one for each id of tokenizer {new.name!r}."
+                )
+            return made
+
+        bias = None if head.bias is None else rows(head.bias[:, None], "output")[:, 0]
+        return transferred(
+            model,
+            input_rows=rows(model.get_input_embeddings().weight, "input"),
+            head_rows=None if is_tied(model) else rows(head.weight, "output"),
+            head_bias=bias,
+            roles=new.roles,
+            content_ids=frozenset(i for i, s in enumerate(new.token_bytes) if s is not None),
+            dtype=self.dtype,
+            share_body=share_body,
         )

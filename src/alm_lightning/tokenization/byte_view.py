@@ -62,6 +62,14 @@ class ByteEncoder:
         del continued
         return np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32)
 
+    def ids_of_many(
+        self, texts: Sequence[str]
+    ) -> tuple[Int[np.ndarray, " pos"], Int[np.ndarray, " text"]]:
+        """The bytes of many texts, and how many each has."""
+        encoded = [text.encode("utf-8") for text in texts]
+        ids = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int32)
+        return ids, np.array([len(content) for content in encoded], dtype=np.int64)
+
     def spans(self, text: str, *, continued: bool) -> Int[np.ndarray, "pos 2"]:
         """The character that each byte is of."""
         del continued

@@ -1,8 +1,9 @@
 """Fast tokenizers of transformers, as the project sees them."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from jaxtyping import Int
@@ -10,6 +11,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from alm_lightning.tokenization.content_only import (
+    EDGE_NORMALIZERS,
     certain,
     content_only,
     local_normalizer,
@@ -26,6 +28,9 @@ from alm_lightning.tokenization.surface import (
     token_bytes,
 )
 from alm_lightning.tokenization.view import TokenizerView
+
+BATCH = 4096
+"""Texts that are handed to the tokenizers library at once."""
 
 
 class FastEncoder:
@@ -58,6 +63,30 @@ class FastEncoder:
         # twice as fast as encode(), since it leaves the spans out
         (encoding,) = backend.encode_batch_fast([text], add_special_tokens=False)
         return np.array(encoding.ids, dtype=np.int32)
+
+    def ids_of_many(
+        self, texts: Sequence[str]
+    ) -> tuple[Int[np.ndarray, " pos"], Int[np.ndarray, " text"]]:
+        """Content ids of many short texts, each as if it stood in the midst of a longer one.
+
+        No dummy space goes before any of them, whether the tokenizer puts one before each text or
+        before the first alone, and nothing is stripped off their ends.
+
+        Args:
+            texts: Valid Unicode.
+
+        Returns:
+            The ids of all texts, joined, and the number of ids of each.
+        """
+        backend = content_only(self._inside)
+        ids, counts = [np.zeros(0, dtype=np.int32)], np.zeros(len(texts), dtype=np.int64)
+        # in parts, for the library keeps a good kilobyte a text until they are read out
+        for start in range(0, len(texts), BATCH):
+            part = backend.encode_batch_fast(texts[start : start + BATCH], add_special_tokens=False)
+            found = [encoding.ids for encoding in part]
+            counts[start : start + BATCH] = [len(found_ids) for found_ids in found]
+            ids.append(np.fromiter(chain.from_iterable(found), dtype=np.int32))
+        return np.concatenate(ids), counts
 
     def spans(self, text: str, *, continued: bool) -> Int[np.ndarray, "pos 2"]:
         """First character, and one past the last, of each token.
@@ -95,11 +124,46 @@ class FastEncoder:
         return without_first_dummy(self._backend)
 
     @cached_property
+    def _inside(self) -> Tokenizer:
+        """The tokenizer that takes a text for a piece out of a longer one."""
+        backend = self._continued
+        cut = backend.pre_tokenizer and json.loads(backend.pre_tokenizer.__getstate__())
+        edges = backend.normalizer and json.loads(backend.normalizer.__getstate__())
+        if cut == _without_dummy(cut) and not _at_edges(edges):
+            return backend
+        # a large vocabulary takes seconds to copy
+        inside = Tokenizer.from_str(
+            json.dumps(json.loads(backend.to_str()) | {"pre_tokenizer": _without_dummy(cut)})
+        )
+        inside.normalizer = self._normalizer
+        return inside
+
+    @cached_property
     def _spanning(self) -> dict[bool, Tokenizer]:
         """The tokenizers that report spans, by whether the text is continued."""
         whole = without_trimming(self._backend)
         is_same = self._continued is self._backend
         return {False: whole, True: whole if is_same else without_trimming(self._continued)}
+
+
+def _without_dummy(pre_tokenizer: dict | None) -> dict | None:
+    """The state of a pre-tokenizer without the space that it puts before a text."""
+    if pre_tokenizer is None:
+        return None
+    if pre_tokenizer["type"] == "Sequence":
+        return pre_tokenizer | {
+            "pretokenizers": [_without_dummy(part) for part in pre_tokenizer["pretokenizers"]]
+        }
+    never = {"prepend_scheme": "never", "add_prefix_space": False}
+    return pre_tokenizer | {key: never[key] for key in never.keys() & pre_tokenizer.keys()}
+
+
+def _at_edges(normalizer: dict | None) -> bool:
+    """Whether a normaliser, by its state, does something to the ends of a text."""
+    if normalizer is None:
+        return False
+    parts = normalizer.get("normalizers", [normalizer])
+    return any(part["type"] in EDGE_NORMALIZERS for part in parts)
 
 
 def view_of(tokenizer: PreTrainedTokenizerFast, *, name: str) -> TokenizerView:

@@ -31,6 +31,12 @@ class Encoder(Protocol):
         """Content ids of a text, nothing added and nothing parsed as special."""
         ...
 
+    def ids_of_many(
+        self, texts: Sequence[str]
+    ) -> tuple[Int[np.ndarray, " pos"], Int[np.ndarray, " text"]]:
+        """Content ids of many pieces of texts, joined; and how many ids each piece has."""
+        ...
+
     def spans(self, text: str, *, continued: bool) -> Int[np.ndarray, "pos 2"]:
         """First character, and one past the last, of each of these tokens."""
         ...

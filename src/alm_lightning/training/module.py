@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.metrics.totals import FIELDS, batch_totals, figures
 from alm_lightning.models.pair import Scorer
-from alm_lightning.models.structure import last_matrix
+from alm_lightning.models.structure import last_matrix, layers_of
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.training.resume import check_continued
 from alm_lightning.training.step import DistillStep, StepResult
+from alm_lightning.training.teacher_sides import TeacherSides
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -44,7 +45,8 @@ class DistillModule(L.LightningModule):
 
         Args:
             student: The student; all of its parameters that require a gradient are trained.
-            teacher: The teacher; frozen here, and kept out of checkpoints.
+            teacher: The teacher; frozen here, and kept out of checkpoints. A student with low-rank
+                adapters may have its parameters, as frozen weights of its own modules.
             objective: The terms of the loss, by name.
             balance: How the terms are weighed.
             optimizer: Makes the optimizer from parameters.
@@ -68,6 +70,7 @@ class DistillModule(L.LightningModule):
         # a scorer is no module: Lightning neither trains nor saves nor moves what is in it
         self._teacher_scorer = teacher
         teacher.model.requires_grad_(False).eval()
+        self._teacher_sides = TeacherSides(teacher)
         self._check_widths()
         self.last_result: StepResult | None = None
 
@@ -83,8 +86,22 @@ class DistillModule(L.LightningModule):
             )
 
     def setup(self, stage: str) -> None:
-        """Puts the teacher where the student will be."""
-        self._teacher_scorer.to(self.device)
+        """Puts the teacher where the student will be.
+
+        Args:
+            stage: Not read.
+
+        Raises:
+            ValueError: If the student's frozen weights can't be computed with in this precision.
+        """
+        # this module is moved only after this hook; parameters that both models have move once
+        self._teacher_scorer.to(self.trainer.strategy.root_device)
+        dtype = next(iter(layers_of(self.student).parameters()), torch.empty(0)).dtype
+        if self.trainer.precision == "32-true" and dtype != torch.float32:
+            raise ValueError(
+                f"trainer.precision is 32-true, but the student's frozen weights are {dtype}. Take "
+                "student.dtype=float32, or trainer.precision=bf16-mixed."
+            )
 
     def on_fit_start(self) -> None:
         """Binds the step to the devices and ranks of this run."""
@@ -143,13 +160,15 @@ class DistillModule(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Starts the totals of each evaluation set."""
         self._totals: dict[int, Float[Tensor, " field"]] = {}
+        self._teacher_sides.keep_for(self.trainer.datamodule)
 
     def validation_step(
         self, batches: list[DistillBatch], batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Adds a batch to the totals of its evaluation set."""
-        for batch in batches:
-            totals = batch_totals(batch, self._student_scorer(batch), self._teacher_scorer(batch))
+        for place, batch in enumerate(batches):
+            teacher = self._teacher_sides(batch, (dataloader_idx, batch_idx, place))
+            totals = batch_totals(batch, self._student_scorer(batch), teacher)
             before = self._totals.get(dataloader_idx, torch.zeros_like(totals))
             self._totals[dataloader_idx] = before + totals
 

@@ -20,10 +20,12 @@ CONTINUED = (
     "balance",
     "student.name",
     "tokenizer",
+    "embeddings",
+    "adapter",
 )
 """Settings that a run which continues another must share with it, or its curve would not go on."""
 
-FREE = ("alignment.workers", "alignment.cache_folder")
+FREE = ("adapter.share_body", "alignment.workers", "alignment.cache_folder")
 """Settings among them that change nothing but where and how quickly something is computed."""
 
 

@@ -1,0 +1,120 @@
+"""What of a student is trained: all of it, or low-rank adapters and its embeddings."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from alm_lightning.models.structure import layers_of
+
+ADAPTER = "default"
+"""peft's name of the only adapter."""
+
+
+@dataclass(frozen=True)
+class FullFineTuning:
+    """All weights are trained, on a copy of the model that the student starts as."""
+
+    share_body: ClassVar[bool] = False
+
+    def adapt(self, model: PreTrainedModel) -> None:
+        """Leaves the student as it is.
+
+        Args:
+            model: The student, whose weights are trained but for those that it froze itself.
+        """
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """LoRA on every linear layer of the blocks; embeddings in full; all else frozen.
+
+    The published recipe of subword targets (method.md, section 4). Reference: Hu et al. (2021),
+    "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685.
+
+    The student's own modules carry the adapters. Where the body is shared, teacher and student have
+    the same frozen parameters, and the teacher's modules are those that were loaded: it computes
+    what it always did, and there is nothing to switch off or to put back.
+
+    Attributes:
+        rank: Rank of each adapter.
+        alpha: The adapters' product is multiplied by alpha / rank.
+        share_body: Whether the frozen weights are the teacher's own, in place of a copy.
+    """
+
+    rank: int
+    alpha: int | float
+    share_body: bool
+
+    def __post_init__(self):
+        """Refuses a rank or a factor that nothing could be learned with."""
+        if self.rank < 1 or not self.alpha > 0:
+            raise ValueError(
+                f"adapter.rank is {self.rank} and adapter.alpha {self.alpha}: expected a rank of "
+                "1 or more, and a factor above 0."
+            )
+
+    def adapt(self, model: PreTrainedModel) -> None:
+        """Freezes the student, adds adapters, and sets its embeddings free.
+
+        At first the adapters add zero.
+
+        Args:
+            model: The student; changed in place.
+
+        Raises:
+            ValueError: If its blocks have no linear layers.
+        """
+        model.requires_grad_(False)
+        layers = layers_of(model)
+        targets = [name for name, m in layers.named_modules() if isinstance(m, nn.Linear)]
+        if not targets:
+            raise ValueError(
+                f"the blocks of {type(model).__name__} have no linear layers for adapters. Take "
+                "adapter=full."
+            )
+        inject_adapter_in_model(
+            LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets), layers
+        )
+        for layer in _adapted(layers):
+            # peft gives them the frozen weights' type, in which small updates would be lost
+            layer.lora_A.float()
+            layer.lora_B.float()
+        for matrix in (model.get_input_embeddings(), model.get_output_embeddings()):
+            matrix.requires_grad_(True)
+
+
+def merged_weights(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """The weights of a model with its adapters added in, under the names of the plain architecture.
+
+    One tensor at a time; the model is left as it is.
+
+    Args:
+        model: A student, with adapters or without.
+        dtype: Of the floating-point tensors.
+
+    Yields:
+        Name and tensor.
+    """
+    adapted = {
+        name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)
+    }
+    for name, tensor in model.state_dict().items():
+        owner, _, rest = name.partition(".base_layer.")
+        if rest == "weight":
+            layer = adapted[owner]
+            # added in the adapters' precision: the sum is rounded once
+            tensor = layer.get_delta_weight(ADAPTER).add_(tensor)
+        elif any(part in name for part in (".lora_A.", ".lora_B.")):
+            continue
+        plain = f"{owner}.{rest}" if rest else name
+        yield plain, tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _adapted(layers: nn.Module) -> Iterator[LoraLayer]:
+    return (module for module in layers.modules() if isinstance(module, LoraLayer))

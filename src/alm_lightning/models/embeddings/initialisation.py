@@ -1,0 +1,47 @@
+"""What a way of making new embeddings is: asked once for two vocabularies, then for each matrix."""
+
+from typing import Literal, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from alm_lightning.tokenization.view import TokenizerView
+
+Side = Literal["input", "output"]
+
+
+@runtime_checkable
+class NewRows(Protocol):
+    """Makes the matrix of a new vocabulary out of the one of an old vocabulary."""
+
+    def __call__(
+        self, matrix: Float[Tensor, "old_vocab width"], *, side: Side
+    ) -> Float[Tensor, "new_vocab width"]:
+        """New rows.
+
+        Args:
+            matrix: Old rows: input embeddings, output embeddings, or the bias of the output as a
+                matrix of width 1. Rows that no token has may follow; they are not looked at.
+            side: Which side of the model the matrix is on; a bias is on the output side.
+
+        Returns:
+            A row for each new id, in float32: a tensor of its own.
+        """
+        ...
+
+
+@runtime_checkable
+class Initialisation(Protocol):
+    """A way of making new embeddings, before it knows the vocabularies."""
+
+    def fitted(self, *, old: TokenizerView, new: TokenizerView) -> NewRows:
+        """The way from one vocabulary to another.
+
+        Args:
+            old: The tokenizer that the model was trained with.
+            new: The tokenizer that it gets.
+
+        Returns:
+            What makes the matrices.
+        """
+        ...

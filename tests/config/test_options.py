@@ -1,0 +1,132 @@
+"""Every option of every group: it composes, and what it names can be made."""
+
+import math
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException, MissingConfigException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+
+CONF = Path(__file__).parents[2] / "conf"
+NOT_OPTIONS = ("hydra", "experiment", "ablation", "sweep", "objective/terms")
+"""Folders whose files are not chosen for themselves: Hydra's own settings, differences from other
+groups, and the terms that objectives are put together from."""
+
+REQUIRED = {
+    "corpus/text": ["corpus.source.path=x.txt"],
+    "corpus/jsonl": ["corpus.source.path=x.jsonl"],
+    "corpus/messages": ["corpus.source.path=x.jsonl"],
+    "corpus/parquet": ["corpus.source.path=x.parquet"],
+    "corpus/hub": ["corpus.source.name=owner/data"],
+    "student/folder": ["student.source.path=x"],
+    "student/hub": ["student.source.hub_id=owner/model"],
+    "tokenizer/folder": ["tokenizer.source.path=x"],
+    "tokenizer/hub": ["tokenizer.source.weights.hub_id=owner/model"],
+    "embeddings/omp": ["embeddings.initialisation.donor=${teacher.source}"],
+}
+"""Values that an option asks its user for."""
+
+
+def names(group):
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def groups():
+    folders = {file.parent.relative_to(CONF).as_posix() for file in CONF.glob("*/**/*.yaml")}
+    return sorted(folders - set(NOT_OPTIONS))
+
+
+OPTIONS = [f"{group}/{name}" for group in groups() for name in names(group)]
+
+
+def keys(node, prefix=""):
+    """Every dotted key of a configuration, unresolved."""
+    for key in node:
+        yield f"{prefix}{key}"
+        if OmegaConf.is_dict(node) and OmegaConf.is_dict(node._get_node(key)):
+            yield from keys(node[key], f"{prefix}{key}.")
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_option_composes_and_can_be_made(composed, option):
+    group, _, name = option.rpartition("/")
+    cfg = composed(f"{group}={name}", *REQUIRED.get(option, []))
+    OmegaConf.resolve(cfg)
+    if option == "trainer/gpu":
+        # Lightning refuses to make a trainer for a device that is not there
+        assert (cfg.trainer.accelerator, cfg.trainer.devices) == ("gpu", -1)
+        return
+    # app hands the trainer its loggers (without any, Lightning would choose one) and the precision
+    handed = {"logger": False, "precision": "32-true"} if group == "trainer" else {}
+    assert group != "trainer" or cfg.trainer.precision == "auto"
+    made = instantiate(cfg[group], **handed)
+    assert made is not None
+    assert not isinstance(made, DictConfig) or not any("_target_" in key for key in keys(made))
+
+
+@pytest.mark.parametrize("option", sorted(REQUIRED))
+def test_what_an_option_asks_for_is_missing_until_it_is_given(composed, option):
+    group, _, name = option.rpartition("/")
+    (required,) = REQUIRED[option]
+    key = required.partition("=")[0]
+    missing = (InterpolationToMissingValueError, MissingMandatoryValue)
+    with pytest.raises(missing, match=rf"(?s)Missing mandatory value: .*{key}"):
+        OmegaConf.to_container(composed(f"{group}={name}"), resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize("temperature", ["1", "0.5", "100", "inf"])
+def test_any_temperature_from_the_command_line(composed, temperature):
+    terms = instantiate(composed(f"objective.alm.temperature={temperature}").objective)
+    assert terms["alm"].temperature == float(temperature)
+    assert math.isfinite(terms["alm"].temperature) == (temperature != "inf")
+
+
+def test_an_unknown_key_is_hydras_own_error(composed):
+    with pytest.raises(ConfigCompositionException, match=r"Could not override 'budget.stepz'"):
+        composed("budget.stepz=3")
+    with pytest.raises(ConfigCompositionException, match=r"Could not override 'temperature'"):
+        composed("temperature=3")
+
+
+def test_an_unknown_option_is_hydras_own_error_and_lists_those_that_exist(composed):
+    with pytest.raises(MissingConfigException, match="experiment/gemma_to_bits") as caught:
+        composed("experiment=gemma_to_bits")
+    assert "gemma_to_bytes" in str(caught.value)
+    with pytest.raises(MissingConfigException, match="laptop"):
+        composed("budget=huge")
+
+
+def test_a_budget_picks_how_windows_are_made_and_another_may_be_picked(composed):
+    def dataset(*overrides):
+        return composed(*overrides).windows.dataset._target_.rpartition(".")[2]
+
+    assert dataset() == dataset("budget=laptop") == "AllWindows"
+    assert dataset("budget=paper") == "FirstWindow"
+    assert dataset("budget=paper", "windows=cached") == "CachedWindows"
+    assert dataset("windows=stream") == "StreamedWindows"
+
+
+def test_a_student_picks_how_chats_are_written(composed):
+    chat = composed("student=gemma2_2b_it").chat
+    assert (chat.trained, chat.system) == ("all", "merge")
+    assert chat.student_template == chat.teacher_template == "gemma"
+    assert composed("student=hub", "student.source.hub_id=x").chat.student_template is None
+    assert composed("chat=assistant").chat.trained == "assistant"
+    assert composed("chat.trained=assistant").chat.teacher_template == "gemma"
+
+
+def test_where_documents_and_windows_are_kept(monkeypatch):
+    def cache_dir():
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            return compose("train", ["windows=cached"]).windows.dataset.folder
+
+    for name in ("ALM_LIGHTNING_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert cache_dir() == "~/.cache/alm_lightning/windows"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert cache_dir() == "/x/alm_lightning/windows"
+    monkeypatch.setenv("ALM_LIGHTNING_CACHE", "/y")
+    assert cache_dir() == "/y/windows"
