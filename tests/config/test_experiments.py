@@ -58,7 +58,7 @@ def test_transfers_of_this_machine(composed, experiment, budget, student, tokeni
     assert set(cfg.objective) == {"alm", "next_token"}
     assert (cfg.budget.student_length, cfg.budget.teacher_length) == (128, 128)
     assert cfg.budget.steps == {"quick": 60, "laptop": 400}[budget]
-    assert cfg.optimizer.lr == cfg.budget.learning_rate == 3e-4
+    assert cfg.optimizer.lr == cfg.budget.learning_rate == 5e-5
     # what the command line says wins over the experiment
     own = composed(f"experiment={experiment}", "embeddings=mean", "budget.student_length=64")
     assert own.embeddings.initialisation._target_.endswith("Mean")

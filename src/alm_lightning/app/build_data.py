@@ -13,8 +13,11 @@ from alm_lightning.corpus.heldout import Split
 from alm_lightning.corpus.sources import AnyDocument
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.datamodule import DistillDataModule
-from alm_lightning.data.pairing import Pairing
+from alm_lightning.data.pairing import ChatSettings, Pairing
 from alm_lightning.models.pair import Scorer
+from alm_lightning.tokenization.chat_formats import FORMATS
+from alm_lightning.tokenization.new_vocabulary import REPLACE
+from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
 ON_BAD_DOCUMENT = {"error": Refuse, "skip": Skip}
@@ -93,7 +96,7 @@ def build_data(
         alignment=instantiate(cfg.alignment).fitted(**views, documents=corpora.train),
         student_length=cfg.budget.student_length,
         teacher_length=cfg.budget.teacher_length,
-        chat=instantiate(cfg.chat),
+        chat=chat_settings(cfg, student.view),
         on_bad=corpora.on_bad,
     )
     return DistillDataModule(
@@ -113,3 +116,35 @@ def build_data(
         validate_during_fit=cfg.budget.validate_every is not None,
         num_workers=cfg.num_workers,
     )
+
+
+def chat_settings(cfg: DictConfig, student: TokenizerView) -> ChatSettings:
+    """How chats are paired.
+
+    The configuration of a model names the format of its chats, for both sides. A student that has
+    its new tokenizer's own special tokens, and not those of this format, writes chats as that
+    tokenizer does.
+
+    Args:
+        cfg: The whole configuration.
+        student: The student's tokenizer.
+
+    Returns:
+        The settings.
+    """
+    chat = instantiate(cfg.chat)
+    # one that was chosen for the student alone is meant, and refused where it does not fit
+    if cfg.tokenizer.get("special_tokens") != REPLACE or chat.student_template not in FORMATS:
+        return chat
+    needed = FORMATS[chat.student_template].special_tokens
+    if chat.student_template == chat.teacher_template and not student.special_ids.keys() >= {
+        *needed
+    }:
+        log.info(
+            "tokenizer %s has not the special tokens of the chat format '%s': the student writes "
+            "chats in its tokenizer's own template",
+            student.name,
+            chat.student_template,
+        )
+        chat.student_template = None
+    return chat

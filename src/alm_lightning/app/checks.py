@@ -6,8 +6,12 @@ from numbers import Real
 from pathlib import Path
 
 from omegaconf import DictConfig
+from omegaconf.errors import InterpolationKeyError
 
 from alm_lightning.app.build_data import ON_BAD_DOCUMENT
+
+BYTE_EMBEDDINGS = "alm_lightning.models.vocabulary.BytesFromOldTokens"
+SUBWORD_TOKENIZER = "alm_lightning.models.new_tokenizer.NewTokenizer"
 
 UNIFORM_BITS_PER_BYTE = 8.0
 """Bits per byte of a model that knows nothing: each of the 256 bytes alike."""
@@ -25,8 +29,8 @@ def check_settings(cfg: DictConfig) -> None:
     Raises:
         FileExistsError: If the run's folder holds files of another run.
         FileNotFoundError: If there is no checkpoint at `ckpt_path`.
-        ValueError: If on_bad_document, the learning rate, the precision or a stop token makes no
-            sense.
+        ValueError: If on_bad_document, the learning rate, the precision, the embeddings or a stop
+            token makes no sense.
     """
     _check_output_dir(Path(cfg.paths.output_dir))
     if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
@@ -57,6 +61,28 @@ def check_settings(cfg: DictConfig) -> None:
             f"student.stop_tokens has {unknown}, which are not among student.special_tokens "
             f"({list(cfg.student.special_tokens)}). Add them there, so that the student has them."
         )
+    _check_embeddings(cfg)
+
+
+def _check_embeddings(cfg: DictConfig) -> None:
+    target = cfg.tokenizer._target_
+    if cfg.embeddings._target_ == BYTE_EMBEDDINGS and target == SUBWORD_TOKENIZER:
+        raise ValueError(
+            f"embeddings=bytes makes embeddings of bytes, and the student's tokenizer is to be "
+            f"{cfg.tokenizer.name}. Take embeddings=fvt (or omp, mean, keep), or tokenizer=bytes; "
+            "experiment=gemma_to_smollm2_tokenizer shows settings that go together."
+        )
+    try:
+        # a donor that is asked for and not named is Hydra's own error
+        cfg.embeddings.get("initialisation", {}).get("donor")
+    except InterpolationKeyError as error:
+        raise ValueError(
+            f"embeddings=omp needs a donor, a model that has the new tokenizer, and that of the "
+            f"settings can't be found ({str(error).partition(chr(10))[0]}). Say where one is, as "
+            "embeddings.initialisation.donor='${tokenizer.source.sources.hub.weights}' for "
+            "tokenizer=qwen2 and gpt2, or embeddings.initialisation.donor='{_target_: "
+            "alm_lightning.models.sources.Folder, path: my-donor}'."
+        ) from error
 
 
 def _check_output_dir(folder: Path) -> None:

@@ -64,7 +64,14 @@ class SweepTable(Callback):
         (folder / "sweep.md").write_text(markdown(rows), encoding="utf-8")
         table = Table(title=f"{len(rows)} runs in {folder}", title_justify="left")
         for name in rows[0] if rows else []:
-            table.add_column(name, justify="left" if name == "overrides" else "right")
+            is_text = name == "overrides"
+            # what a run differs in is folded, where figures would leave no room for it
+            table.add_column(
+                name,
+                justify="left" if is_text else "right",
+                overflow="fold",
+                min_width=16 if is_text else None,
+            )
         for row in rows:
             table.add_row(*map(_cell, row.values()))
         Console().print(table)
