@@ -25,9 +25,10 @@ REQUIRED = {
     "student/hub": ["student.source.hub_id=owner/model"],
     "tokenizer/folder": ["tokenizer.source.path=x"],
     "tokenizer/hub": ["tokenizer.source.weights.hub_id=owner/model"],
-    "embeddings/omp": ["embeddings.initialisation.donor=${teacher.source}"],
 }
 """Values that an option asks its user for."""
+PARTNERS = {"embeddings/omp": ["tokenizer=smollm2"]}
+"""What an option goes with, where that is not the default."""
 
 
 def names(group):
@@ -53,7 +54,7 @@ def keys(node, prefix=""):
 @pytest.mark.parametrize("option", OPTIONS)
 def test_option_composes_and_can_be_made(composed, option):
     group, _, name = option.rpartition("/")
-    cfg = composed(f"{group}={name}", *REQUIRED.get(option, []))
+    cfg = composed(f"{group}={name}", *REQUIRED.get(option, PARTNERS.get(option, [])))
     OmegaConf.resolve(cfg)
     if option == "trainer/gpu":
         # Lightning refuses to make a trainer for a device that is not there
@@ -82,6 +83,20 @@ def test_any_temperature_from_the_command_line(composed, temperature):
     terms = instantiate(composed(f"objective.alm.temperature={temperature}").objective)
     assert terms["alm"].temperature == float(temperature)
     assert math.isfinite(terms["alm"].temperature) == (temperature != "inf")
+
+
+@pytest.mark.parametrize("choice", ["keep", "replace"])
+def test_the_donor_is_the_model_that_the_tokenizer_is_of(composed, choice):
+    overrides = ["experiment=gemma_to_smollm2_tokenizer", f"tokenizer.special_tokens={choice}"]
+    cfg = composed(*overrides, "embeddings=omp")
+    assert cfg.embeddings.initialisation.donor == cfg.tokenizer.source.weights
+    assert cfg.tokenizer.special_tokens == choice
+    said = "embeddings.initialisation.donor=${tokenizer.source.weights}"
+    assert composed(*overrides, "embeddings=omp", said) == cfg
+    # another one takes its place whole
+    folder = "{_target_: alm_lightning.models.sources.Folder, path: x}"
+    cfg = composed(*overrides, "embeddings=omp", f"embeddings.initialisation.donor={folder}")
+    assert set(cfg.embeddings.initialisation.donor) == {"_target_", "path"}
 
 
 def test_an_unknown_key_is_hydras_own_error(composed):

@@ -17,6 +17,7 @@ from alm_lightning.data.pairing import ChatSettings, Pairing
 from alm_lightning.models.pair import Scorer
 from alm_lightning.tokenization.chat_formats import FORMATS
 from alm_lightning.tokenization.new_vocabulary import REPLACE
+from alm_lightning.tokenization.template_choice import template_of
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
@@ -133,18 +134,17 @@ def chat_settings(cfg: DictConfig, student: TokenizerView) -> ChatSettings:
         The settings.
     """
     chat = instantiate(cfg.chat)
-    # one that was chosen for the student alone is meant, and refused where it does not fit
-    if cfg.tokenizer.get("special_tokens") != REPLACE or chat.student_template not in FORMATS:
-        return chat
-    needed = FORMATS[chat.student_template].special_tokens
-    if chat.student_template == chat.teacher_template and not student.special_ids.keys() >= {
-        *needed
-    }:
-        log.info(
-            "tokenizer %s has not the special tokens of the chat format '%s': the student writes "
-            "chats in its tokenizer's own template",
-            student.name,
-            chat.student_template,
-        )
-        chat.student_template = None
+    # a format that was chosen for the student alone is meant, and refused where it does not fit
+    is_of_model = chat.student_template == chat.teacher_template in FORMATS
+    if is_of_model and cfg.tokenizer.get("special_tokens") == REPLACE:
+        try:
+            template_of(student, chat.student_template)
+        except ValueError:
+            log.info(
+                "tokenizer %s lacks special tokens of the chat format '%s': the student writes "
+                "chats as its tokenizer does",
+                student.name,
+                chat.student_template,
+            )
+            chat.student_template = None
     return chat

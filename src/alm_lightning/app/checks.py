@@ -74,7 +74,7 @@ def _check_embeddings(cfg: DictConfig) -> None:
         )
     try:
         # a donor that is asked for and not named is Hydra's own error
-        cfg.embeddings.get("initialisation", {}).get("donor")
+        (cfg.embeddings.get("initialisation") or {}).get("donor")
     except InterpolationKeyError as error:
         raise ValueError(
             f"embeddings=omp needs a donor, a model that has the new tokenizer, and that of the "

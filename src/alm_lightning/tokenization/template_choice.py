@@ -9,7 +9,11 @@ from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
 
-KEEPING = "; a student has those of its old tokenizer with tokenizer.special_tokens=keep"
+KEEPING = (
+    "With tokenizer.special_tokens=keep a student has the special tokens and the template of its "
+    "old tokenizer."
+)
+"""A way out for students with a new tokenizer."""
 
 
 @lru_cache(maxsize=64)
@@ -38,8 +42,8 @@ def template_of(view: TokenizerView, choice: str | None) -> ChatTemplate:
             raise ValueError(
                 f"the chat format '{choice}' needs the special tokens {', '.join(missing)}, which "
                 f"tokenizer {view.name!r} does not have. Take another format, leave the template "
-                "to the tokenizer (student_template=null, teacher_template=null), or add the tokens to "
-                f"it{KEEPING}."
+                "to the tokenizer (null for student_template or teacher_template), or add the "
+                f"tokens to it. {KEEPING}"
             )
         return ChatTemplate(view, FORMATS[choice].jinja, f"'{choice}'")
     if "{{" not in choice and "{%" not in choice:
@@ -66,8 +70,8 @@ def _own(view: TokenizerView) -> ChatTemplate:
         raise ValueError(
             f"tokenizer {view.name!r} has no chat template, and its special tokens fit "
             f"{' and '.join(names) or 'no format that is known here'}. Choose one for its side "
-            f"(student_template, teacher_template): {', '.join(FORMATS)}, or a template in "
-            f"Jinja{KEEPING}."
+            f"(student_template, teacher_template): {', '.join(FORMATS)}, or a template in Jinja. "
+            f"{KEEPING}"
         )
     log.warning(
         "tokenizer %s has no chat template of its own: taking the format '%s', whose special "

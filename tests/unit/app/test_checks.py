@@ -49,6 +49,24 @@ def test_no_such_checkpoint(settings, tmp_path):
         check_settings(settings(f"ckpt_path={tmp_path}/nothing.ckpt"))
 
 
+@pytest.mark.parametrize("tokenizer", ["qwen2", "smollm2"])
+def test_embeddings_of_bytes_for_another_tokenizer(settings, tokenizer):
+    with pytest.raises(
+        ValueError, match=r"is to be .*(Qwen|SmolLM2).*Take embeddings=fvt \(or omp"
+    ):
+        check_settings(settings(f"tokenizer={tokenizer}"))
+    check_settings(settings(f"tokenizer={tokenizer}", "embeddings=fvt"))
+
+
+def test_a_donor_that_is_nowhere_named(settings):
+    for tokenizer in ("gpt2", "bytes"):
+        with pytest.raises(ValueError, match=r"omp needs a donor.* can't be found \(.*Say where"):
+            check_settings(settings(f"tokenizer={tokenizer}", "embeddings=omp"))
+    hub = "embeddings.initialisation.donor=${tokenizer.source.sources.hub.weights}"
+    check_settings(settings("tokenizer=gpt2", "embeddings=omp", hub))
+    check_settings(settings("tokenizer=smollm2", "embeddings=omp"))
+
+
 # --- the teacher
 
 
