@@ -19,7 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 MOST_LOGITS = 2**24
 """Made at a time, in one place: asking for the memory anew would cost as much as the sums."""
@@ -31,14 +31,23 @@ def fast_dtype() -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def tokenizer_class(folder: str) -> type:
+    """The class that reads the tokenizer as it was written: an export's card names it."""
+    card = Path(folder) / "README.md"
+    named = card.is_file() and "tokenizer = PreTrainedTokenizerFast." in card.read_text("utf-8")
+    return PreTrainedTokenizerFast if named else AutoTokenizer
+
+
 @torch.inference_mode()
 def log_likelihoods(folder: str, sentences: list[str], batch_size: int) -> dict[str, float]:
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = tokenizer_class(folder).from_pretrained(folder, trust_remote_code=False)
     model = AutoModelForCausalLM.from_pretrained(
         folder, trust_remote_code=True, dtype=fast_dtype()
     ).eval()
     # body in bfloat16, logits in float32: bfloat16 ones are off by up to 0.17 nats a token
     head = model.get_output_embeddings().weight.float()
+    if getattr(model.get_output_embeddings(), "bias", None) is not None:
+        raise SystemExit(f"{folder} has an output bias, which this script does not add.")
     if getattr(model.config.get_text_config(), "final_logit_softcapping", None):
         raise SystemExit(f"{folder} soft-caps its logits, which this script does not do.")
     logits = torch.empty(max(MOST_LOGITS // len(head), 1), len(head))

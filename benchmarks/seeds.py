@@ -61,7 +61,8 @@ def main() -> None:
 def name_of(overrides: list[str]) -> tuple[str, ...]:
     """What makes runs alike: everything that was said but the seed and where the output goes."""
     not_names = ("seed=", "paths.", "hydra.")
-    return tuple(part for part in overrides if not part.startswith(not_names))
+    # in whatever order it was said
+    return tuple(sorted(part for part in overrides if not part.startswith(not_names)))
 
 
 def figures(summary: dict, blimp: dict, ends: tuple) -> dict[str, tuple]:
@@ -76,7 +77,7 @@ def figures(summary: dict, blimp: dict, ends: tuple) -> dict[str, tuple]:
 
 
 def closed(teacher: float | None, before: float | None, after: float | None) -> float | None:
-    if None in (teacher, before, after):
+    if None in (teacher, before, after) or before == teacher:
         return None
     return (before - after) / (before - teacher)
 

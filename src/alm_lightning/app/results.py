@@ -69,13 +69,7 @@ def export_student(cfg: DictConfig, student: Scorer, summary: Mapping) -> Path:
         title=f"{cfg.student.name} as a model over {student.view.name}",
         base_model=cfg.student.name,
         license_note=cfg.student.licence,
-        how_made=(
-            f"Made with ALM Lightning by distilling {cfg.teacher.name} into a student with the "
-            f"tokenizer {student.view.name}, by the terms {', '.join(cfg.objective)}. The method "
-            "is Approximate Likelihood Matching (Minixhofer, Vulić and Ponti, arXiv:2503.20083). "
-            "The figures are those of the student before its weights were rounded to "
-            f"{cfg.export_dtype}."
-        ),
+        how_made=_how_made(cfg, student.view.name),
         recipe=_recipe(cfg),
         figures=_flat(
             {
@@ -96,6 +90,21 @@ def export_student(cfg: DictConfig, student: Scorer, summary: Mapping) -> Path:
     )
     log.info("exported to %s", folder)
     return folder
+
+
+def _how_made(cfg: DictConfig, tokenizer: str) -> str:
+    terms = [name for name, term in cfg.objective.items() if term is not None]
+    # the terms of objective=next_token ask no teacher
+    asked = f"distilling {cfg.teacher.name} into" if terms != ["next_token"] else "training"
+    alm = (
+        " The method is Approximate Likelihood Matching (Minixhofer, Vulić and Ponti, "
+        "arXiv:2503.20083)."
+    )
+    return (
+        f"Made with ALM Lightning by {asked} a student with the tokenizer {tokenizer}, by the "
+        f"terms {', '.join(terms)}.{alm if 'alm' in terms else ''} The figures are those of the "
+        f"student before its weights were rounded to {cfg.export_dtype}."
+    )
 
 
 def _recipe(cfg: DictConfig) -> dict[str, str | int | float | bool | None]:

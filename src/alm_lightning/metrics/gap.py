@@ -11,7 +11,8 @@ def gap_closed(*, before: float, after: float, teacher: float) -> float | None:
 
     Returns:
         1 where the student has reached its teacher, 0 where it is as it was, below 0 where it has
-        become worse, above 1 where it is better than its teacher; None without a gap.
+        become worse, above 1 where it is better than its teacher; None without a gap. Of a student
+        that was the better one before training, it is the share of its lead that it has lost.
 
     Example:
         >>> gap_closed(before=2.5, after=1.5, teacher=1.25)

@@ -14,14 +14,12 @@ from transformers.initialization import no_init_weights
 from alm_lightning.models.byte_config import ByteLMConfig
 from alm_lightning.models.byte_lm import ByteForCausalLM
 from alm_lightning.models.expansion import reversed_trie
+from alm_lightning.models.structure import UNSUPPORTED_HEADS
 
 NUM_BYTES = 256
 
 BYTE_ROLES = {"bos": NUM_BYTES, "eos": NUM_BYTES + 1, "pad": NUM_BYTES + 2}
 """Ids of the special tokens that have a role, where each has a token of its own."""
-
-UNSUPPORTED_HEADS = ("logit_scale", "logits_scaling", "lm_head_multiplier")
-"""Config names of families that scale their logits (Cohere, Granite, Falcon-H1)."""
 
 
 def single_byte_tokens(

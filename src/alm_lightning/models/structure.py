@@ -15,6 +15,9 @@ MASKS_FROM_POSITIONS = ("eager", "sdpa", "flex_attention")
 ACROSS_DOCUMENTS = ("linear_attention", "mamba", "conv", "recurrent", "hybrid")
 """Kinds of layers that carry a state along a row, whatever its positions say."""
 
+UNSUPPORTED_HEADS = ("logit_scale", "logits_scaling", "lm_head_multiplier")
+"""Config names of families that scale their logits (Cohere, Granite, Falcon-H1)."""
+
 
 def last_hidden(
     model: PreTrainedModel,
@@ -138,7 +141,7 @@ def output_head(model: PreTrainedModel, view: TokenizerView) -> OutputHead:
             f"{len(layer.weight):,} output rows: they do not belong together. Load both from one "
             "revision of one model."
         )
-    for scale in ("logit_scale", "logits_scaling"):
+    for scale in UNSUPPORTED_HEADS:
         if getattr(config, scale, None) not in (None, 1, 1.0):
             raise ValueError(
                 f"{type(model).__name__} scales its logits ({scale}={getattr(config, scale)}), "

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from alm_lightning.models.byte_student import UNSUPPORTED_HEADS
+from alm_lightning.models.structure import UNSUPPORTED_HEADS
 
 FORMER_IDS = (
     "bad_words_ids",
@@ -60,7 +60,7 @@ def transferred(
     check_transferable(model)
     student = _uninitialised(
         type(model),
-        _new_config(model.config, len(input_rows), roles, content_ids),
+        _new_config(model, len(input_rows), roles, content_ids),
         dtype,
     )
     ours = {
@@ -84,8 +84,9 @@ def transferred(
             )
             replaced[id(parameter)] = kept
         weights[name] = replaced[id(parameter)]
-    for name, buffer in model.state_dict().items():
-        weights.setdefault(name, buffer.clone())
+    for name, tensor in model.state_dict().items():
+        if name not in weights:
+            weights[name] = tensor.clone()
     if difference := student.state_dict().keys() ^ weights.keys():
         raise ValueError(
             f"{type(model).__name__} builds other weights from its config than the loaded model "
@@ -155,10 +156,12 @@ def is_tied(model: PreTrainedModel) -> bool:
 
 
 def _new_config(
-    old: PreTrainedConfig, vocab_size: int, roles: Mapping[str, int], content_ids: frozenset[int]
+    model: PreTrainedModel, vocab_size: int, roles: Mapping[str, int], content_ids: frozenset[int]
 ) -> PreTrainedConfig:
-    config = copy.deepcopy(old)
+    config = copy.deepcopy(model.config)
     config.vocab_size = vocab_size
+    # a checkpoint with two matrices may say that they are one; what is exported goes by this
+    config.tie_word_embeddings = is_tied(model)
     # such as unk_token_id: nothing here knows its counterpart, and the tokenizer says it
     for key in [name for name in vars(config) if name.endswith("_token_id")]:
         setattr(config, key, None)

@@ -19,6 +19,7 @@ CONTINUED = (
     "objective",
     "balance",
     "student.name",
+    "teacher.name",
     "tokenizer",
     "embeddings",
     "adapter",

@@ -103,3 +103,13 @@ def test_rows_that_no_token_has_get_no_mass(metaspace_view):
     assert output_head(model, metaspace_view).padding_ids is None
     Scorer(model, view, "teacher")
     assert np.array_equal(view.boundary_ids, head.boundary_ids.numpy())
+
+
+@pytest.mark.parametrize("scale", ["logit_scale", "logits_scaling", "lm_head_multiplier"])
+def test_a_head_that_scales_its_logits_is_refused(scale, metaspace_view):
+    model = tiny_gemma3(metaspace_view.num_tokens)
+    setattr(model.config, scale, 1.0)
+    output_head(model, metaspace_view)
+    setattr(model.config, scale, 0.5)
+    with pytest.raises(ValueError, match=rf"scales its logits \({scale}=0\.5\)"):
+        output_head(model, metaspace_view)

@@ -166,6 +166,29 @@ def test_ids_of_the_new_vocabulary():
     assert (missing.config.bos_token_id, missing.config.pad_token_id) == (None, None)
 
 
+@pytest.mark.parametrize("says", [True, False])
+def test_the_configuration_says_whether_the_matrices_are_one(says):
+    """Some checkpoints say the opposite of what they hold; an export goes by what is said."""
+    old = model_of(LlamaConfig(**SIZES, tie_word_embeddings=not says))
+    old.config.tie_word_embeddings = says
+    assert is_tied(old) != says
+    student = moved(old)
+    assert student.config.tie_word_embeddings == is_tied(student) == is_tied(old)
+    assert set(student.all_tied_weights_keys) == ({"lm_head.weight"} if not says else set())
+    assert old.config.tie_word_embeddings == says
+
+
+def test_no_matrix_of_the_old_vocabulary_is_copied(monkeypatch):
+    old = model_of(FAMILIES["llama, untied"])
+    sizes = []
+    clone = torch.Tensor.clone
+    monkeypatch.setattr(
+        torch.Tensor, "clone", lambda t, **settings: sizes.append(t.shape) or clone(t, **settings)
+    )
+    moved(old, share_body=True)
+    assert not [size for size in sizes if old.config.vocab_size in size]
+
+
 def test_moving_one_moves_the_shared_body_once():
     """As Lightning and the scorer of the teacher do: parameters stay shared."""
     old = model_of(FAMILIES["llama, untied"])

@@ -21,3 +21,11 @@ def test_another_machine_goes_on():
 def test_what_changes_the_curve_is_refused():
     with pytest.raises(ValueError, match=r"alignment\.threshold: 0\.1 then, 0\.01 now"):
         check_continued(CONFIG, changed(threshold=0.01))
+
+
+def test_another_teacher_is_refused():
+    """What the student is to become is part of the curve, though its own model is the same."""
+    stopped = CONFIG | {"student": {"name": "one"}, "teacher": {"name": "one", "dtype": "float32"}}
+    check_continued(stopped, stopped | {"teacher": {"name": "one", "dtype": "bfloat16"}})
+    with pytest.raises(ValueError, match=r"teacher\.name: 'one' then, 'other' now"):
+        check_continued(stopped, stopped | {"teacher": {"name": "other", "dtype": "float32"}})
