@@ -1,5 +1,6 @@
 """What of a student is trained: all of it, or low-rank adapters and its embeddings."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,8 +13,12 @@ from transformers import PreTrainedModel
 
 from alm_lightning.models.structure import layers_of
 
+log = logging.getLogger(__name__)
+
 ADAPTER = "default"
 """peft's name of the only adapter."""
+MANY = 0.1
+"""Part of the blocks' matrices from which on it is worth a word that they get no adapters."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class FullFineTuning:
 @dataclass(frozen=True)
 class LowRank:
     """LoRA on every linear layer of the blocks; embeddings in full; all else frozen.
+
+    Experts that transformers keeps in one tensor are no linear layers: a log line says so.
 
     The published recipe of subword targets (method.md, section 4). Reference: Hu et al. (2021),
     "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685.
@@ -78,6 +85,7 @@ class LowRank:
                 f"the blocks of {type(model).__name__} have no linear layers for adapters. Take "
                 "adapter=full."
             )
+        _warn_of_others(model, layers, targets)
         inject_adapter_in_model(
             LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets), layers
         )
@@ -114,6 +122,22 @@ def merged_weights(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[tuple
             continue
         plain = f"{owner}.{rest}" if rest else name
         yield plain, tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _warn_of_others(model: PreTrainedModel, layers: nn.Module, targets: list[str]) -> None:
+    """Says so where blocks are made of more than linear layers, such as experts in one tensor."""
+    linear = {f"{target}.weight" for target in targets}
+    matrices = {name: p.numel() for name, p in layers.named_parameters() if p.ndim > 1}
+    others = {name: size for name, size in matrices.items() if name not in linear}
+    if sum(others.values()) > MANY * sum(matrices.values()):
+        log.warning(
+            "%s of %s weights in the blocks of %s are in no linear layer, such as %s: they get no "
+            "adapters, and stay frozen. adapter=full trains them too.",
+            f"{sum(others.values()):,}",
+            f"{sum(matrices.values()):,}",
+            type(model).__name__,
+            max(others, key=others.__getitem__),
+        )
 
 
 def _adapted(layers: nn.Module) -> Iterator[LoraLayer]:

@@ -1,11 +1,12 @@
 """Low-rank adapters: what is trained, what stays, and what the weights are in the end."""
 
 import copy
+import logging
 
 import pytest
 import torch
 from tests.conftest import SENTENCES, tiny_gemma3
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MixtralConfig
 
 from alm_lightning.alignment.boundaries import Finest
 from alm_lightning.corpus.document import Document
@@ -202,6 +203,16 @@ def test_what_has_no_linear_layers_is_refused():
     config = GPT2Config(vocab_size=20, n_embd=8, n_layer=2, n_head=2)
     with pytest.raises(ValueError, match=r"GPT2LMHeadModel have no linear layers.*adapter=full"):
         LORA.adapt(AutoModelForCausalLM.from_config(config))
+
+
+def test_experts_that_get_no_adapters_are_told(teacher_model, caplog):
+    caplog.set_level(logging.WARNING, logger="alm_lightning")
+    LORA.adapt(teacher_model)
+    assert not caplog.records
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_local_experts": 4}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 1}
+    LORA.adapt(AutoModelForCausalLM.from_config(MixtralConfig(vocab_size=20, **sizes, **heads)))
+    assert "MixtralForCausalLM are in no linear layer, such as 0.mlp.experts" in caplog.text
 
 
 @pytest.mark.parametrize(("rank", "alpha"), [(0, 8), (4, 0), (4, float("nan"))])
