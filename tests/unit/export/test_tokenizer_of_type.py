@@ -58,3 +58,19 @@ def test_the_card_names_a_class_that_reads_the_tokenizer(
     assert f"tokenizer = {named}.from_pretrained(folder)" in card
     assert ("Not with" in card) == is_misread
     assert ("models of type qwen2" in caplog.text) == is_misread
+
+
+def test_an_export_outlives_a_class_that_cannot_read_it(
+    metaspace_tokenizer, tmp_path, caplog, monkeypatch
+):
+    def failing(*args, **kwargs):
+        raise KeyError("no such piece")
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", failing)
+    model = LlamaForCausalLM(LlamaConfig(**SIZES))
+    folder = export_folder(
+        model, metaspace_tokenizer, tmp_path / "model", card=CARD, dtype=torch.float32
+    )
+    assert "no such piece" in caplog.text
+    assert PreTrainedTokenizerFast.from_pretrained(folder)(TEXT) == metaspace_tokenizer(TEXT)
+    assert "Not with `AutoTokenizer`" in (folder / "README.md").read_text(encoding="utf-8")
