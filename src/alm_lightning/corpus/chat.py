@@ -90,6 +90,7 @@ class Chat:
     Attributes:
         messages: The turns, in order.
         name: Where it came from, for messages: ``"chats.jsonl:12"``.
+        group: What figures of an evaluation are split by; None for nothing.
 
     Example:
         >>> chat = Chat.of([{"role": "user", "content": "Hi"}], name="chats.jsonl:1")
@@ -99,6 +100,7 @@ class Chat:
 
     messages: tuple[Message, ...]
     name: str
+    group: str | None = None
 
     @classmethod
     def of(cls, value: object, name: str) -> "Chat":

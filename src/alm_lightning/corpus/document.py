@@ -31,6 +31,7 @@ class Document:
     Attributes:
         text: The text, unchanged: no normalisation, no stripping.
         name: Where it came from, for messages: ``"topics.jsonl:12"``.
+        group: What figures of an evaluation are split by, as its language; None for nothing.
 
     Example:
         >>> Document("Some text", name="notes.txt").is_blank
@@ -43,6 +44,7 @@ class Document:
 
     text: str
     name: str
+    group: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what has no bytes.

@@ -5,6 +5,7 @@ import json
 import mmap
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
@@ -78,17 +79,22 @@ def _pieces(file: Path, separator: str | None) -> Iterator[bytes]:
 class JsonLines:
     """A file with one JSON object a line, plain (``.jsonl``) or compressed (``.jsonl.gz``)."""
 
-    def __init__(self, *, path: str, column: str, reader: ColumnReader) -> None:
+    def __init__(
+        self, *, path: str, column: str, reader: ColumnReader, group_column: str | None = None
+    ) -> None:
         """Sets up the source.
 
         Args:
             path: The file; ``~`` is spelled out.
             column: The key whose value becomes the document.
             reader: How that value spells a text.
+            group_column: The key whose value the figures of an evaluation are split by, as the
+                language; None for no groups.
         """
         self.path = path
         self.column = column
         self.reader = reader
+        self.group_column = group_column
 
     def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
         """One document a line, named by its number; empty lines are left out."""
@@ -104,14 +110,18 @@ class JsonLines:
 
     def _document(self, line: bytes, name: str) -> AnyDocument:
         row = _json_object(decode(line, name), name)
-        if self.column not in row:
-            # another line may have it: a fault of this one
-            raise BadDocument(
-                f"{name}: there is no column '{self.column}'. Choose one of those that exist: "
-                f"{', '.join(sorted(row)) or '(none)'}.",
-                kind="no column",
-            )
-        return self.reader(row[self.column], name)
+        for column in (self.column, self.group_column):
+            if column is not None and column not in row:
+                # another line may have it: a fault of this one
+                raise BadDocument(
+                    f"{name}: there is no column '{column}'. Choose one of those that exist: "
+                    f"{', '.join(sorted(row)) or '(none)'}.",
+                    kind="no column",
+                )
+        document = self.reader(row[self.column], name)
+        if self.group_column is None:
+            return document
+        return replace(document, group=str(row[self.group_column]))
 
 
 class Parquet:

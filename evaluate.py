@@ -1,0 +1,21 @@
+"""Evaluates models: `python evaluate.py model=PATH [harness=...] [key=value]`; see conf/."""
+
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from alm_lightning.app.evaluate import evaluate
+from alm_lightning.app.evaluate_arguments import model_arguments
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    """Evaluates one model, several, or an ensemble."""
+    evaluate(cfg, models=Path(__file__).parent / "conf" / "student")
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = model_arguments(sys.argv[1:])
+    main()

@@ -1,0 +1,99 @@
+"""A run's own held-out figures, computed anew from the folder that it exported."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from omegaconf import DictConfig, OmegaConf
+
+from alm_lightning.app.build import load_scorer
+from alm_lightning.app.build_data import build_corpora, build_data
+from alm_lightning.evaluation.compare import paired_figures
+from alm_lightning.evaluation.harness import Record, Result
+from alm_lightning.evaluation.paired import side_of, totals_of
+from alm_lightning.evaluation.subject import Subject
+from alm_lightning.models.pair import Scorer
+
+log = logging.getLogger(__name__)
+SETS = {"heldout": "", "other": "_other"}
+"""The evaluation sets of a run, and what the names of their figures end in."""
+
+
+class RunFigures:
+    """Reads the configuration that a run left, and evaluates its model on the same windows.
+
+    The figures equal those that the run printed, but for the rounding of exported weights
+    (`export_dtype`).
+    """
+
+    def prepare(self) -> Sequence[str]:
+        """The evaluation sets; their text is found when the run is known.
+
+        Returns:
+            Their names.
+        """
+        return list(SETS)
+
+    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+        """Scores the windows of the evaluation sets by student and teacher.
+
+        Args:
+            subject: A student that a run exported.
+            keys: Of the evaluation sets.
+
+        Yields:
+            Totals of each set.
+
+        Raises:
+            FileNotFoundError: The model is none of a run, or its configuration is gone.
+        """
+        cfg = _config_of(subject)
+        corpora = build_corpora(cfg)
+        teacher = load_scorer(cfg.teacher, "teacher")
+        student = Scorer(subject.model, subject.view, "student")
+        data = build_data(cfg, corpora, student, teacher)
+        teaching = replace(subject, name=cfg.teacher.name, model=teacher.model, view=teacher.view)
+        for key in keys:
+            totals: dict[str, float] = {}
+            windows = data.evaluation[key]
+            size = data.collator.micro_batch_size
+            for start in range(0, len(windows), size):
+                own = [windows[i] for i in range(start, min(start + size, len(windows)))]
+                batch = data.collator.batch(own)
+                sides = side_of(subject, batch, "student"), side_of(teaching, batch, "teacher")
+                for name, value in totals_of(batch, *sides).items():
+                    totals[name] = totals.get(name, 0.0) + value
+            yield key, dict(totals)
+
+    def result(self, records: Mapping[str, Record]) -> Result:
+        """The figures that end a run; they are totals of windows, without standard errors.
+
+        Args:
+            records: Totals of both sets.
+
+        Returns:
+            Figures of the training domain, and of the other domain with names in ``_other``.
+        """
+        return Result(
+            {
+                name + SETS[key]: figure
+                for key, totals in records.items()
+                for name, figure in paired_figures([totals]).items()
+            }
+        )
+
+
+def _config_of(subject: Subject) -> DictConfig:
+    if subject.run is None:
+        raise FileNotFoundError(
+            f"harness=run evaluates a model on the held-out text of the run that made it, and "
+            f"{subject.name} ({subject.described}) lies in no run's folder. Give model=outputs/"
+            "<experiment>/<time>, or take harness=bits_per_byte, which needs a corpus alone."
+        )
+    path = subject.run / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{subject.run} has no .hydra/config.yaml, so its settings are not known. Take "
+            "harness=compare with the corpus that it was held out from."
+        )
+    return OmegaConf.load(path)

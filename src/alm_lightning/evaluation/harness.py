@@ -1,0 +1,69 @@
+"""What a suite of measurements is: items with keys, a record for each, and figures of them all.
+
+A record is written down as soon as it is made, so an evaluation that was stopped goes on where it
+was: only the items without a record are scored again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from alm_lightning.evaluation.subject import Subject
+
+Record = dict[str, object]
+"""What was found of one item, as JSON has it: numbers that figures can be made of exactly."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that a person reads.
+
+    Attributes:
+        value: In `unit`.
+        stderr: Its standard error, from the spread over items; None where there is none to tell.
+        count: Number of items that it is made of.
+        unit: Such as ``bits/byte``, ``accuracy``, ``nats``.
+        lower_is_better: Whether a smaller value is a better model's; None where neither is.
+    """
+
+    value: float
+    stderr: float | None
+    count: int
+    unit: str
+    lower_is_better: bool | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a harness found of a subject.
+
+    Attributes:
+        figures: The main figures by name, in the order to show them.
+        groups: More figures, by what they are split by (``phenomenon``, ``lang``) and its values.
+        samples: Texts to read: prompts with what the model wrote.
+    """
+
+    figures: Mapping[str, Figure]
+    groups: Mapping[str, Mapping[str, Mapping[str, Figure]]] = field(default_factory=dict)
+    samples: Sequence[Mapping[str, object]] = ()
+
+
+@runtime_checkable
+class Harness(Protocol):
+    """A suite of measurements. Plain classes, built from a file of conf/harness/."""
+
+    def prepare(self) -> Sequence[str]:
+        """Reads and checks what is to be scored, before a model is loaded.
+
+        Returns:
+            The keys of the items, each once, the same with every call.
+        """
+        ...
+
+    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+        """Scores the items of these keys, in any order, and yields each when it is done."""
+        ...
+
+    def result(self, records: Mapping[str, Record]) -> Result:
+        """Figures of all records, whatever run of the program they are from."""
+        ...

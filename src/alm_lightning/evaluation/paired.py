@@ -1,0 +1,85 @@
+"""Student and teacher on the same batch: exact totals, from which figures of both are made."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from alm_lightning.data.batch import DistillBatch
+from alm_lightning.evaluation.scoring import token_logprobs
+from alm_lightning.evaluation.subject import Subject
+from alm_lightning.likelihood.chunks import sum_into_chunks
+from alm_lightning.likelihood.signal import SideSignal
+from alm_lightning.metrics.totals import FIELDS, batch_totals
+
+
+def side_of(subject: Subject, batch: DistillBatch, side: str) -> SideSignal:
+    """What a model says of its half of a batch; boundaries are not asked for.
+
+    Args:
+        subject: The model or ensemble.
+        batch: The batch, one window a row.
+        side: ``student`` or ``teacher``.
+
+    Returns:
+        Log-likelihoods of tokens and chunks, nats.
+
+    Raises:
+        ValueError: A log-likelihood is no number.
+    """
+    device = subject.model.device
+    ids = getattr(batch, f"{side}_ids").to(device).long()
+    mask = getattr(batch, f"{side}_mask").to(device)
+    scored = mask.clone()
+    scored[:, 0] = False
+    logprobs = token_logprobs(subject, ids, mask, scored).cpu()
+    if not torch.isfinite(logprobs).all():
+        raise ValueError(
+            f"{subject.name} gives a log-probability that is no number (NaN or infinite): its "
+            "weights are broken, or overflow in their type. Take dtype=float32, or another "
+            "checkpoint."
+        )
+    chunk_ids = getattr(batch, f"{side}_chunk_ids").long()
+    chunks = sum_into_chunks(logprobs, chunk_ids, num_chunks=batch.chunk_mask.shape[1])
+    return SideSignal(
+        token_logprobs=logprobs, chunk_logprobs=chunks, boundary_logprobs=torch.zeros_like(chunks)
+    )
+
+
+def totals_of(batch: DistillBatch, student: SideSignal, teacher: SideSignal) -> dict[str, float]:
+    """Totals of a batch, by name: those of training, and the agreement of chunks.
+
+    Args:
+        batch: The batch.
+        student: The student's side.
+        teacher: The teacher's side.
+
+    Returns:
+        `metrics.totals.FIELDS`, and ``chunk_agreement``: the sum over content chunks of
+        :math:`1 - |p_T(c) - p_S(c)|`, which is 1 less the total variation between the two
+        distributions over "this chunk" and "anything else".
+    """
+    totals = dict(zip(FIELDS, batch_totals(batch, student, teacher).tolist(), strict=True))
+    content = batch.chunk_mask & ~batch.chunk_is_structure
+    apart = (teacher.chunk_logprobs.double().exp() - student.chunk_logprobs.double().exp()).abs()
+    return totals | {"chunk_agreement": float((1.0 - apart)[content].sum())}
+
+
+def chunk_lengths(
+    batch: DistillBatch, byte_lengths: Float[Tensor, " vocab"]
+) -> Float[np.ndarray, " chunk"]:
+    """Bytes of each content chunk of a batch.
+
+    Args:
+        batch: The batch.
+        byte_lengths: Bytes that each of the student's tokens stands for.
+
+    Returns:
+        One number a chunk, row after row.
+    """
+    lengths = sum_into_chunks(
+        byte_lengths[batch.student_ids.long()],
+        batch.student_chunk_ids.long(),
+        num_chunks=batch.chunk_mask.shape[1],
+    )
+    return lengths[batch.chunk_mask & ~batch.chunk_is_structure].numpy()

@@ -1,0 +1,97 @@
+"""How the next token is chosen, and how long a text may become."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Settings of generation.
+
+    Attributes:
+        max_new_tokens: The most tokens that are made; None for no limit of this kind.
+        max_new_bytes: The most bytes that they spell, which is the same length for any tokenizer;
+            None for no limit of this kind. One of both is needed.
+        temperature: Of the distribution that is sampled from; 0 takes the likeliest token.
+        top_p: Mass of the likeliest tokens that are sampled from, up to 1.
+        seed: Of the random numbers.
+    """
+
+    max_new_tokens: int | None = None
+    max_new_bytes: int | None = None
+    temperature: float | int = 0.0
+    top_p: float | int = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        """Refuses settings that make no sense."""
+        lengths = {name: getattr(self, name) for name in ("max_new_tokens", "max_new_bytes")}
+        if all(length is None for length in lengths.values()):
+            raise ValueError(
+                "no length is given: expected max_new_tokens or max_new_bytes, at least 1."
+            )
+        for name, length in lengths.items():
+            if length is not None and length < 1:
+                raise ValueError(f"{name} is {length}: expected at least 1.")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(
+                f"temperature is {self.temperature}: expected 0 for the likeliest token, or more."
+            )
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}: expected a share above 0, at most 1.")
+
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens that can be needed: each spells a byte at least, or nothing."""
+        limits = (self.max_new_tokens, self.max_new_bytes)
+        return min(limit for limit in limits if limit is not None)
+
+    def arguments(self) -> dict[str, object]:
+        """The same for transformers' `generate`, which would keep the 50 likeliest tokens only."""
+        if self.temperature == 0:
+            return {"do_sample": False}
+        shape = {"temperature": float(self.temperature), "top_p": float(self.top_p), "top_k": 0}
+        return {"do_sample": True, **shape}
+
+
+def next_ids(
+    logits: Float[Tensor, "batch vocab"], sampling: Sampling, generator: torch.Generator
+) -> Int[Tensor, " batch"]:
+    """The tokens that come next.
+
+    Args:
+        logits: Of the next token, for each row.
+        sampling: How to choose.
+        generator: Where random numbers come from.
+
+    Returns:
+        A token a row.
+    """
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    probabilities = (logits.float() / sampling.temperature).softmax(-1)
+    ranked, order = probabilities.sort(dim=-1, descending=True)
+    # a token stays while those before it have not enough, so the first one always does
+    before = ranked.cumsum(-1) - ranked
+    ranked = ranked.masked_fill(before >= sampling.top_p, 0.0)
+    return order.gather(-1, torch.multinomial(ranked, 1, generator=generator)).squeeze(-1)
+
+
+def check_logits(logits: Float[Tensor, "batch vocab"], name: str) -> None:
+    """Refuses logits that are no numbers; -inf is one, for what can't come next.
+
+    Args:
+        logits: Of the next token.
+        name: The model.
+
+    Raises:
+        ValueError: One of them is NaN.
+    """
+    if bool(logits.isnan().any()):
+        raise ValueError(
+            f"{name} gives logits that are no numbers (NaN): its weights are broken, or overflow "
+            "in their type. Take dtype=float32, or another checkpoint."
+        )

@@ -1,0 +1,132 @@
+"""Log-probabilities of rows of tokens, by a model or an ensemble, without whole logits between."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from alm_lightning.evaluation.ensemble import Ensemble
+from alm_lightning.evaluation.subject import Subject
+from alm_lightning.likelihood.linear import linear_log_likelihood
+from alm_lightning.models.structure import last_hidden, output_head
+
+BATCH_TOKENS = 2048
+"""Tokens of a batch, padding included: enough for a processor to be quick, and little memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Tokens to read, of which the last ones are scored.
+
+    Attributes:
+        ids: Token ids, the start token included.
+        first: Index of the first token that is scored: at least 1, since the first token of all
+            has nothing before it.
+    """
+
+    ids: Int[np.ndarray, " pos"]
+    first: int = 1
+
+    def __post_init__(self):
+        """Refuses a row of which nothing can be scored."""
+        if not 1 <= self.first < len(self.ids):
+            raise ValueError(
+                f"a row of {len(self.ids)} tokens is to be scored from token {self.first} on: "
+                f"expected a place of 1 to {len(self.ids) - 1}. Put a start token before the text."
+            )
+
+
+def score_rows(
+    subject: Subject, rows: Sequence[Row], *, batch_tokens: int = BATCH_TOKENS
+) -> Iterator[tuple[int, Float[np.ndarray, " scored"]]]:
+    """Log-probability of each scored token given all tokens before it in its row.
+
+    Rows of like length share a batch, the longest first, so that little is padding and a batch that
+    is too large for the memory fails at the start.
+
+    Args:
+        subject: The model or ensemble, with its tokenizer.
+        rows: What is read and scored.
+        batch_tokens: Tokens of a batch, padding included; a longer row is a batch of its own.
+
+    Yields:
+        The index of a row, and its log-probabilities in nats; in the order of the batches.
+
+    Raises:
+        ValueError: A row is longer than the model's context, or the model gives a log-probability
+            that is no number.
+    """
+    for index, row in enumerate(rows):
+        if len(row.ids) > subject.context_length:
+            raise ValueError(
+                f"row {index} has {len(row.ids):,} tokens, but {subject.name} reads at most "
+                f"{subject.context_length:,} at once. Give shorter texts, or windows of them."
+            )
+    order = iter(sorted(range(len(rows)), key=lambda index: -len(rows[index].ids)))
+    while chosen := list(islice(order, 1)):
+        # the first is the longest: all others are padded to it
+        chosen += islice(order, max(batch_tokens // len(rows[chosen[0]].ids), 1) - 1)
+        scores = _batch_scores(subject, [rows[index] for index in chosen])
+        yield from zip(chosen, scores, strict=True)
+
+
+@torch.inference_mode()
+def _batch_scores(subject: Subject, rows: Sequence[Row]) -> list[Float[np.ndarray, " scored"]]:
+    width = len(rows[0].ids)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.bool)
+    scored = torch.zeros(len(rows), width, dtype=torch.bool)
+    for place, row in enumerate(rows):
+        length = len(row.ids)
+        ids[place, :length] = torch.from_numpy(row.ids.astype(np.int64))
+        mask[place, :length] = True
+        scored[place, row.first : length] = True
+    device = subject.model.device
+    ids, mask, scored = ids.to(device), mask.to(device), scored.to(device)
+    found = token_logprobs(subject, ids, mask, scored)[scored]
+    values = found.double().cpu().numpy()
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{subject.name} gives a log-probability that is no number (NaN or infinite) to "
+            f"{int((~np.isfinite(values)).sum())} of {len(values)} tokens: its weights are broken, "
+            "or overflow in their type. Take dtype=float32, or another checkpoint."
+        )
+    return np.split(values, np.cumsum([len(row.ids) - row.first for row in rows])[:-1])
+
+
+@torch.inference_mode()
+def token_logprobs(
+    subject: Subject,
+    ids: Int[Tensor, "batch pos"],
+    mask: Bool[Tensor, "batch pos"],
+    scored: Bool[Tensor, "batch pos"],
+) -> Float[Tensor, "batch pos"]:
+    """Log-probabilities of chosen tokens given all tokens before them in their rows.
+
+    Args:
+        subject: The model or ensemble.
+        ids: Token ids, padded on the right.
+        mask: True for a token, False for padding.
+        scored: True for a token whose log-probability is wanted; never the first of a row.
+
+    Returns:
+        Nats, float32; 0.0 for all other tokens.
+    """
+    if isinstance(subject.model, Ensemble):
+        return subject.model.token_logprobs(ids, mask).masked_fill(~scored, 0.0)
+    head = output_head(subject.model, subject.view)
+    found, _ = linear_log_likelihood(
+        # the position before a token is what predicts it
+        last_hidden(subject.model, ids, mask)[scored.roll(-1, dims=1)],
+        head.weight,
+        ids[scored],
+        bias=head.bias,
+        softcap=head.softcap,
+        num_tokens=head.num_tokens,
+        padding_ids=head.padding_ids,
+    )
+    return found.new_zeros(ids.shape).masked_scatter(scored, found)

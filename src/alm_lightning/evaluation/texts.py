@@ -1,0 +1,53 @@
+"""The documents of an evaluation: read once, each with a key that is the same the next time."""
+
+import hashlib
+import math
+
+from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.sources import AnyDocument, Source
+
+
+def keyed_documents(
+    source: Source, *, leave_out: float = 0.0, max_documents: int | None = None
+) -> dict[str, AnyDocument]:
+    """The documents of a corpus, by keys that hold their place and a hash of their text.
+
+    Args:
+        source: Where they come from.
+        leave_out: Share of the documents, from the front, that is left out: 0.9 takes the last
+            tenth.
+        max_documents: How many to take at most after those; None for all.
+
+    Returns:
+        Documents by key, in their order; blank ones are left out.
+
+    Raises:
+        CorpusError: Nothing is left to evaluate on.
+        ValueError: A setting makes no sense.
+    """
+    if not 0.0 <= leave_out < 1.0:
+        raise ValueError(
+            f"leave_out is {leave_out}: expected a share of the documents, from 0 to below 1."
+        )
+    if max_documents is not None and max_documents < 1:
+        raise ValueError(f"max_documents is {max_documents}: expected at least 1, or null for all.")
+    documents = list(source.documents())
+    # rounded, since 0.9 * 10 must not be 9.000000001 documents
+    first = math.ceil(round(leave_out * len(documents), 6))
+    last = None if max_documents is None else first + max_documents
+    found = {
+        f"{place}:{_digest(document.text)}": document
+        for place, document in enumerate(documents[first:last], start=first)
+        if not document.is_blank
+    }
+    if not found:
+        raise CorpusError(
+            f"the corpus has {len(documents)} documents, and none with text is left to evaluate on "
+            f"(leave_out={leave_out}, max_documents={max_documents}). Choose another corpus, or "
+            "take more of it."
+        )
+    return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=6).hexdigest()

