@@ -66,6 +66,38 @@ def test_figures_of_a_run_are_those_that_it_printed(run_here, evaluate_here, tmp
     )
 
 
+def test_a_report_of_a_student_beside_its_teacher(
+    evaluate_here, model_folder, corpus, tmp_path, capsys
+):
+    for _ in range(2):
+        # the second call has nothing to score, and makes the page anew
+        evaluate_here(
+            f"model={model_folder}",
+            "harness=[bits_per_byte,compare]",
+            f"harness.compare.teacher={model_folder}",
+            "report=true",
+            *corpus,
+        )
+        assert f"report   {tmp_path / 'evaluation' / 'report.html'}" in capsys.readouterr().out
+    page = (tmp_path / "evaluation" / "report.html").read_text("utf-8")
+    assert page.count("<svg") >= 1
+    assert "prose.txt:1" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert not list((tmp_path / "evaluation").glob(".*"))
+
+
+def test_a_prompt_is_gone_on_with_on_the_terminal(evaluate_here, model_folder, capsys):
+    [result] = evaluate_here(
+        f"model={model_folder}",
+        "harness=generate",
+        "prompt='The quick, brown fox: it'",
+        "harness.generate.max_new_tokens=5",
+    )
+    [sample] = result["samples"]
+    assert sample["prompt"] == "The quick, brown fox: it"
+    assert f"The quick, brown fox: it{sample['continuation']}" in capsys.readouterr().out
+
+
 def test_a_model_that_no_run_made_has_no_run_to_evaluate_on(evaluate_here, model_folder):
     with pytest.raises(FileNotFoundError, match="lies in no run's folder"):
         evaluate_here(f"model={model_folder}", "harness=run")

@@ -101,7 +101,7 @@ def _sections(data: ReportData) -> Iterator[tuple[str, str, str]]:
     for harness in dict.fromkeys(("blimp", "bits_per_byte", *data.harnesses)):
         titles = groups.group_titles(data, harness)
         if titles or harness in LABELS:
-            yield f"parts-{harness}", *_grouped(data, harness, titles)
+            yield f"parts-{escape(harness)}", *_grouped(data, harness, titles)
     yield "lengths", "Lengths of chunks", _lengths(data)
     yield "chunks", "Chunks of held-out documents", _chunks(data)
     yield "samples", "Continuations", _samples(data)

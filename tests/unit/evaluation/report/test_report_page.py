@@ -203,6 +203,17 @@ def test_groups_of_other_harnesses_have_parts_of_their_own(evaluation, run):
     assert 'class="f0"' not in part
 
 
+def test_names_in_headings_are_escaped(evaluation, run):
+    low = {"<i>": figure(0.5, 0.1, "<u>")}
+    write_result(evaluation, "<b>", '<s id="x">', low, {"<em>": {"<q>": low}})
+    read = Reader(report_page(read_report(evaluation, run)))
+    for tag in ("h2", "a"):
+        assert '<s id="x">: <i> by <em>' in read.inside(tag)
+    assert 'parts-<s id="x">' in {heading["id"] for heading in read.all("h2")}
+    # the page has <b> of its own, and <i> with a class
+    assert not {"i", "s", "u", "q", "em"} & {tag for tag, attrs in read.elements if not attrs}
+
+
 def test_other_samples_do_not_hide_a_models_chunks(evaluation, run):
     # a model with chunks is evaluated under a harness with other samples after it
     html = report_page(read_report(evaluation, run))

@@ -1,0 +1,110 @@
+r"""The figure that an answer to a sum comes to: found in a text, and compared as a number."""
+
+import re
+from decimal import Decimal
+
+MARK = "####"
+"""Stands before the final figure in GSM8K, and in what models that learnt from it write."""
+
+_NUMBER = re.compile(
+    r"""
+    (?P<minus>(?<![\w)])-)?                # after a word, a figure or a bracket it subtracts
+    (?:[$€£]\s?)?(?P<inner>(?<=[$€£])-)?
+    (?P<digits>
+        \d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?   # 1,234.50
+        | \d+(?:\.\d+)?                        # 1234, 12.5; the dot that ends a sentence is none
+        | (?<!\d)\.\d+
+    )
+    """,
+    re.VERBOSE,
+)
+_FRACTION = re.compile(r"(-?)\s*\\[dt]?frac\s*\{?(-?\d+)\}?\s*\{?(\d+)\}?")
+_SLASH = re.compile(r"^(\s*)(-?\d+)\s*/\s*(\d+)\s*$")
+_SPACING = re.compile(r"\\[!,;: ]")
+_WORDS = re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf)\s*\{[^{}]*\}")
+
+
+def final_figure(text: str, mark: str | None = MARK) -> Decimal | None:
+    r"""The figure that a text comes to.
+
+    The figure after the last mark; without one, that in the last ``\boxed{}``; or else the last
+    number of the text. Separators of thousands, currencies and units are no part of it.
+
+    Args:
+        text: A reference answer, or what a model wrote.
+        mark: What stands before a final figure; None where nothing does.
+
+    Returns:
+        The number; None where the text holds none.
+
+    Example:
+        >>> final_figure("16 - 3 - 4 = 9 eggs, so 9 * 2 = $18.\n#### 18")
+        Decimal('18')
+        >>> final_figure(r"The total is $\boxed{1{,}250.00}$ dollars, not 7.")
+        Decimal('1250.00')
+    """
+    if mark and mark in text:
+        found = _numbers(text.rpartition(mark)[2])
+        if found:
+            return found[0]
+    boxed = _last_boxed(text)
+    found = None if boxed is None else _boxed_figure(boxed)
+    if found is not None:
+        return found
+    numbers = _numbers(text)
+    return numbers[-1] if numbers else None
+
+
+def told(figure: Decimal | None) -> str | None:
+    """A figure in one spelling: no exponent, no zeros at the end of a fraction.
+
+    Args:
+        figure: The number, if there is one.
+
+    Returns:
+        Such as ``1250`` for 1250.00.
+
+    Example:
+        >>> told(Decimal("1250.00")), told(Decimal("-0.50"))
+        ('1250', '-0.5')
+    """
+    if figure is None:
+        return None
+    spelled = f"{figure:f}"
+    return spelled.rstrip("0").rstrip(".") if "." in spelled else spelled
+
+
+def _numbers(text: str) -> list[Decimal]:
+    """All numbers of a text, in order."""
+    # LaTeX's ways to part thousands, and Unicode's minus
+    plain = _SPACING.sub("", text.replace("{,}", ",").replace(",\\!", ","))
+    plain = plain.replace("\u2212", "-").replace("\\$", "$")
+    found = []
+    for match in _NUMBER.finditer(plain):
+        value = Decimal(match["digits"].replace(",", ""))
+        found.append(-value if match["minus"] or match["inner"] else value)
+    return found
+
+
+def _boxed_figure(content: str) -> Decimal | None:
+    content = _WORDS.sub("", content)
+    if fraction := _FRACTION.search(content) or _SLASH.match(content):
+        sign, top, bottom = fraction.groups()
+        if int(bottom):
+            value = Decimal(top) / Decimal(bottom)
+            return -value if sign == "-" else value
+    found = _numbers(content)
+    return found[-1] if found else None
+
+
+def _last_boxed(text: str) -> str | None:
+    r"""What the last ``\boxed{}`` holds; braces in it are balanced, or it is not closed."""
+    _, found, rest = text.rpartition("\\boxed{")
+    if not found:
+        return None
+    depth = 1
+    for place, character in enumerate(rest):
+        depth += (character == "{") - (character == "}")
+        if depth == 0:
+            return rest[:place]
+    return rest

@@ -1,0 +1,116 @@
+"""Tasks of EleutherAI's lm-eval, found by name and loaded with their data before any model is."""
+
+import difflib
+import importlib.util
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+NUM_CLOSE = 5
+"""Names that an error suggests."""
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """What names stand for.
+
+    Attributes:
+        tasks: Tasks by name, in order, those of groups among them.
+        groups: Groups by name.
+    """
+
+    tasks: Mapping[str, Any]
+    groups: Mapping[str, Any]
+
+
+def find_tasks(names: Sequence[str], include_path: Path | None) -> Tasks:
+    """Loads tasks with their data.
+
+    Args:
+        names: Of tasks, groups or tags; patterns such as ``mmlu_*``; files of one task.
+        include_path: A folder of task files, looked through with all below it; None for lm-eval's
+            own alone.
+
+    Returns:
+        The tasks.
+
+    Raises:
+        ModuleNotFoundError: lm-eval is not installed.
+        FileNotFoundError: There is no such folder.
+        ValueError: There is no such task, or its data can't be had.
+    """
+    if importlib.util.find_spec("lm_eval") is None:
+        raise ModuleNotFoundError(
+            "harness=lm_eval needs the package lm-eval, which is not installed. Install with: "
+            "pip install 'alm-lightning[eval]'"
+        )
+    if include_path is not None and not include_path.is_dir():
+        raise FileNotFoundError(
+            f"harness.lm_eval.include_path={include_path}: there is no such folder. Expected one "
+            "with a YAML file a task."
+        )
+    manager = _manager(names, include_path)
+    wanted: list[str] = []
+    for name in names:
+        matching = [name] if name in manager.task_index else manager.match_tasks([name])
+        if not matching and not Path(name).is_file():
+            raise ValueError(_unknown(name, manager.all_tasks, include_path))
+        wanted += matching or [name]
+    try:
+        loaded = manager.load(list(dict.fromkeys(wanted)))
+    # what a dataset ends with that is not at hand, or not as the task expects
+    except (OSError, ValueError, LookupError) as error:
+        raise ValueError(
+            f"harness.lm_eval.tasks={list(names)} can't be loaded: {error} "
+            f"({type(error).__name__}). Most tasks fetch their data from the hub; a task of your "
+            "own can read files: dataset_path: json, dataset_kwargs: {data_files: {test: FILE}}."
+        ) from error
+    return Tasks(loaded["tasks"], loaded.get("groups", {}))
+
+
+def _manager(names: Sequence[str], include_path: Path | None) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    if include_path is not None:
+        own = TaskManager(include_path=include_path, include_defaults=False)
+        # groups may have members that are lm-eval's own
+        if set(names) <= set(own.all_subtasks):
+            return own
+    # thousands of files, half a minute
+    log.info("looking through the tasks of lm-eval")
+    return TaskManager(include_path=include_path)
+
+
+def _unknown(name: str, known: Sequence[str], include_path: Path | None) -> str:
+    close = difflib.get_close_matches(name, known, NUM_CLOSE, cutoff=0.5)
+    suggested = f" Close to it: {', '.join(close)}." if close else ""
+    folder = (
+        "Tasks of your own are found with harness.lm_eval.include_path=FOLDER."
+        if include_path is None
+        else f"Of {include_path}, only files that are valid YAML with a `task:` count."
+    )
+    return (
+        f"harness.lm_eval.tasks has {name!r}, which is no task, group or tag of lm-eval, and no "
+        f"file.{suggested} {folder} `lm_eval ls tasks` lists all."
+    )
+
+
+def needs_greedy(task: Any) -> bool:
+    """Whether a task asks if its answers are what a model would write by itself.
+
+    Args:
+        task: A loaded task.
+
+    Returns:
+        False for a task that compares likelihoods alone.
+    """
+    is_plain_choice = (
+        task.OUTPUT_TYPE == "multiple_choice"
+        and task.config.process_results is None
+        and type(task).process_results.__module__ == "lm_eval.api.task"
+    )
+    return not is_plain_choice or "exact_match" in task.aggregation()

@@ -1,0 +1,75 @@
+"""evaluate.py's configuration: every harness composes, is built, and says what it needs."""
+
+import json
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from tests.runs import REPOSITORY
+
+from alm_lightning.app.evaluate_arguments import model_arguments
+from alm_lightning.app.evaluate_build import build_harnesses
+
+MODELS = REPOSITORY / "conf" / "student"
+NAMES = sorted(path.stem for path in (REPOSITORY / "conf" / "harness").glob("*.yaml"))
+
+
+def composed(*overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
+        return compose("evaluate", [*overrides])
+
+
+@pytest.fixture
+def needs(tmp_path):
+    """What some harnesses can't do without."""
+    problem = {"question": "1+1?", "answer": "#### 2"}
+    (tmp_path / "problems.jsonl").write_text(json.dumps(problem) + "\n", "utf-8")
+    return {
+        "blimp": ["harness.blimp.path=pairs.jsonl"],
+        "compare": ["harness.compare.teacher=smollm2_135m"],
+        "generate": ["prompt=Once"],
+        "gsm8k": [f"harness.gsm8k.path={tmp_path / 'problems.jsonl'}"],
+        "lm_eval": ["harness.lm_eval.tasks=[arc_easy]"],
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_harness_is_built(name, needs):
+    harnesses = build_harnesses(composed(f"harness={name}", *needs.get(name, [])), MODELS)
+    assert list(harnesses) == [name]
+
+
+def test_several_are_built_in_their_order(needs):
+    chosen = ["run", "generate", "blimp"]
+    said = [override for name in chosen for override in needs.get(name, [])]
+    harnesses = build_harnesses(composed(f"harness=[{','.join(chosen)}]", *said), MODELS)
+    assert list(harnesses) == chosen
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("bits_per_byte", "run")])
+def test_a_harness_names_what_it_needs(name):
+    with pytest.raises(Exception, match=r"harness\.|prompt"):
+        build_harnesses(composed(f"harness={name}"), MODELS)
+
+
+@pytest.mark.parametrize(
+    ("argument", "node"),
+    [
+        ("model=my run/a=b's (1)", {"path": "my run/a=b's (1)"}),
+        ("model=[a,b]", {"path": ["a", "b"]}),
+        ("model='quoted'", {"path": "quoted"}),
+        ("model=org/name", {"path": "org/name"}),
+        ("model=2026-11-25_10-00-00", {"path": "2026-11-25_10-00-00"}),
+        ("model=ensemble", {"kind": "ensemble"}),
+        ("model=123", {"path": "123"}),
+        ("model=C:\\\\models", {"path": "C:\\\\models"}),
+    ],
+)
+def test_a_model_is_what_a_user_typed(argument, node):
+    found = OmegaConf.to_container(composed(*model_arguments([argument])).model)
+    assert found == found | node
+
+
+def test_other_arguments_stay_as_they_are():
+    given = ["harness=blimp", "model.weights=fit", "--cfg", "job", "model"]
+    assert model_arguments(given) == given
