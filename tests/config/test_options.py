@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
 CONF = Path(__file__).parents[2] / "conf"
-NOT_OPTIONS = ("hydra", "experiment", "ablation", "sweep", "objective/terms")
+# harnesses are evaluate.py's: test_evaluate_options.py
+NOT_OPTIONS = ("hydra", "experiment", "ablation", "sweep", "objective/terms", "harness")
 """Folders whose files are not chosen for themselves: Hydra's own settings, differences from other
 groups, and the terms that objectives are put together from."""
 
