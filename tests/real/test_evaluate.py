@@ -33,7 +33,7 @@ pytestmark = [
 def real(request):
     """A model by this project, and by transformers alone."""
     entry = find_model(request.param, REPOSITORY / "conf" / "student")
-    subject = load_subject(entry, "float32")
+    subject = load_subject(entry, "float32", "cpu")
     folder = entry.source.resolve().path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     return subject, model, PreTrainedTokenizerFast.from_pretrained(folder)

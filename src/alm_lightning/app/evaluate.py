@@ -99,7 +99,7 @@ def _planned(cfg: DictConfig, models: Path) -> list[Planned]:
         Planned(
             entry.name,
             {**entry.identity(), "dtype": cfg.dtype},
-            functools.partial(load_subject, entry, cfg.dtype),
+            functools.partial(load_subject, entry, cfg.dtype, cfg.device),
             entry.run,
         )
         for entry in entries
@@ -129,7 +129,7 @@ def _ensembles(cfg: DictConfig, entries: Sequence[Entry]) -> list[Planned]:
 
 
 def _load_ensemble(cfg: DictConfig, entries: Sequence[Entry], way: str) -> Subject:
-    return combined(cfg, [load_subject(entry, cfg.dtype) for entry in entries], way)
+    return combined(cfg, [load_subject(entry, cfg.dtype, cfg.device) for entry in entries], way)
 
 
 def _evaluate_one(

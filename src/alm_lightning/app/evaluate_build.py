@@ -50,7 +50,7 @@ def _teacher(cfg: DictConfig, node: DictConfig, models: Path) -> Callable[[], Su
             "harness=compare needs a teacher to compare with: say harness.compare.teacher="
             "gemma3_270m, or a folder, or a hub id."
         )
-    return functools.partial(load_subject, find_model(node.teacher, models), cfg.dtype)
+    return functools.partial(load_subject, find_model(node.teacher, models), cfg.dtype, cfg.device)
 
 
 def combined(cfg: DictConfig, members: Sequence[Subject], way: str) -> Subject:

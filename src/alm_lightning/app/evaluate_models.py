@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -108,12 +109,13 @@ def _folder_name(folder: Path, run: Path | None) -> str:
     return f"{summary.get('experiment', 'run')}-{run.absolute().name}"
 
 
-def load_subject(entry: Entry, dtype: str) -> Subject:
+def load_subject(entry: Entry, dtype: str, device: str) -> Subject:
     """Loads a model that was found.
 
     Args:
         entry: The model.
         dtype: Of the weights, as ``auto`` or ``float32``.
+        device: Where it is to be, as ``cuda:1``; ``auto`` is an accelerator where there is one.
 
     Returns:
         The model with its tokenizer.
@@ -127,6 +129,7 @@ def load_subject(entry: Entry, dtype: str) -> Subject:
         entry.source, dtype=torch_dtype(dtype), attn_implementation=entry.attention
     )
     check_pair(model, view.num_tokens, entry.name)
+    model.to(_device(device))
     unknown = [text for text in entry.stop_tokens if text not in view.special_ids]
     if unknown:
         raise ValueError(
@@ -146,6 +149,17 @@ def load_subject(entry: Entry, dtype: str) -> Subject:
         stop_ids=tuple(dict.fromkeys(stops)),
         run=entry.run,
     )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device is {name!r}: expected auto, cpu, cuda or cuda:1, say ({error})."
+        ) from error
 
 
 def with_unique_names(entries: Sequence[Entry], names: Sequence[str] | None) -> list[Entry]:

@@ -49,7 +49,7 @@ class RunFigures:
         """
         cfg = _config_of(subject)
         corpora = build_corpora(cfg)
-        teacher = load_scorer(cfg.teacher, "teacher")
+        teacher = load_scorer(cfg.teacher, "teacher").to(subject.model.device)
         student = Scorer(subject.model, subject.view, "student")
         data = build_data(cfg, corpora, student, teacher)
         teaching = replace(subject, name=cfg.teacher.name, model=teacher.model, view=teacher.view)

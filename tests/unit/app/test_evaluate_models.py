@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from tests.runs import REPOSITORY
 
@@ -32,7 +33,7 @@ def test_a_folder_of_a_model(model_folder):
     entry = find_model(str(model_folder), MODELS)
     assert (entry.name, entry.run) == ("tiny-gemma", None)
     assert isinstance(entry.source, Folder)
-    subject = load_subject(entry, "float32")
+    subject = load_subject(entry, "float32", "cpu")
     assert subject.stop_ids == (1,)
     assert subject.context_length == 512
 
@@ -141,3 +142,11 @@ def test_every_named_model_can_be_found():
     found = [name for name in names if name not in ("folder", "hub")]
     assert len(found) > 5
     assert all(find_model(name, MODELS).name == name for name in found)
+
+
+def test_a_device_that_is_none_is_told(model_folder):
+    entry = find_model(str(model_folder), MODELS)
+    with pytest.raises(ValueError, match="device is 'gpu0': expected auto, cpu"):
+        load_subject(entry, "float32", "gpu0")
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert load_subject(entry, "float32", "auto").model.device.type == expected
