@@ -1,21 +1,34 @@
 """Continuations that end at a text, such as the beginning of the next question."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
 
-from alm_lightning.evaluation.generate import (
-    BATCH_SIZE,
-    GeneratedText,
-    _devices,
-    _no_settings,
-    _room,
-)
 from alm_lightning.evaluation.sampling import Sampling, check_logits
 from alm_lightning.evaluation.spelling import Spelling
 from alm_lightning.evaluation.subject import Subject
+
+BATCH_SIZE = 8
+"""Prompts that are gone on with at once, where nobody says otherwise."""
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """What a model wrote.
+
+    Attributes:
+        text: Its text, without special tokens; half a character at its end is U+FFFD.
+        num_tokens: Number of tokens that were made, without the one it stopped at.
+        stopped: Whether it stopped by itself, rather than at the longest that was asked for.
+    """
+
+    text: str
+    num_tokens: int
+    stopped: bool
 
 
 def generate_until(
@@ -58,7 +71,7 @@ def _batch(
     stops: Sequence[str],
 ) -> list[GeneratedText]:
     model, width = subject.model, max(len(prompt) for prompt in prompts)
-    limit, name = _room(subject, prompts, sampling), subject.name
+    limit, name = room_for(subject, prompts, sampling), subject.name
     pad = subject.view.roles.get("pad", subject.view.start_id)
     # on the left, so that the last token of every row is the one to go on from
     ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
@@ -101,6 +114,45 @@ def _read(
     places = [text.find(stop) for stop in stops if stop in text]
     ended = spelling.stopped or bool(places)
     return GeneratedText(text[: min(places)] if places else text, spelling.num_tokens, ended)
+
+
+def room_for(subject: Subject, prompts: Sequence[Sequence[int]], sampling: Sampling) -> int:
+    """How many tokens may follow the longest of these prompts.
+
+    Args:
+        subject: The model.
+        prompts: The ids to go on from.
+        sampling: How many are asked for.
+
+    Returns:
+        At most as many as are asked for.
+
+    Raises:
+        ValueError: The longest prompt leaves no room.
+    """
+    longest = max(len(prompt) for prompt in prompts)
+    room = subject.context_length - longest
+    if room < 1:
+        raise ValueError(
+            f"a prompt has {longest:,} tokens, but {subject.name} reads at most "
+            f"{subject.context_length:,}, and there must be room for an answer. Shorten the prompt."
+        )
+    return min(sampling.most_tokens, room)
+
+
+def _devices(model: PreTrainedModel) -> list[torch.device]:
+    return [] if model.device.type == "cpu" else [model.device]
+
+
+@contextmanager
+def _no_settings(model: PreTrainedModel) -> Iterator[None]:
+    """Hides what a model's folder says of generation: penalties and the like would come on top."""
+    kept = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = kept
 
 
 class _Ended:
