@@ -193,8 +193,8 @@ def test_a_long_prompt_leaves_room_for_an_answer(short_context, caplog):
     assert "is cut to 12" in caplog.text
 
 
-def test_settings_of_generation():
-    subject = SimpleNamespace(view=SimpleNamespace(byte_lengths=torch.tensor([4, 1]).numpy()))
+def test_settings_of_generation(subjects):
+    subject = subjects["gemma"]
     writing = Writing(5, seed=3)
     sampling, stops = writing.of({}, subject)
     assert (sampling.most_tokens, sampling.temperature, sampling.seed, stops) == (256, 0.0, 3, [])
@@ -205,8 +205,7 @@ def test_settings_of_generation():
     assert writing.of({**given, "do_sample": False}, subject)[0].temperature == 0.0
     with pytest.raises(ValueError, match=r"top_k.*gen_kwargs"):
         writing.of({"top_k": 5}, subject)
-    subject.view.byte_lengths = torch.tensor([1, 0]).numpy()
-    assert writing.of({"max_gen_toks": 8}, subject)[0].most_tokens == 40
+    assert writing.of({"max_gen_toks": 8}, subjects["bytes"])[0].most_tokens == 40
 
 
 def test_chats_are_written_by_the_template_and_their_special_tokens_parsed(subjects):
