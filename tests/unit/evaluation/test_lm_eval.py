@@ -145,9 +145,9 @@ def test_minimal_pairs_as_this_project_has_them(subjects, folder, name):
     expected = own.result(dict(own.records(subject, own.prepare()))).figures["accuracy"]
     result, records = run(harness(folder, "tiny_pairs"), subject)
     assert 0 < expected.value < 1
-    assert result.figures["tiny_pairs acc"] == replace(
-        expected, stderr=pytest.approx(expected.stderr)
-    )
+    found = result.figures["tiny_pairs acc"]
+    assert found.stderr == pytest.approx(expected.stderr)
+    assert replace(found, stderr=None) == replace(expected, stderr=None)
     record = records["tiny_pairs"]
     assert (record["task_version"], record["lm_eval"]) == ("1.5", NEEDED.__version__)
 
@@ -168,14 +168,14 @@ def test_several_tasks_and_a_limit(subjects, folder):
 
 
 def test_a_group_is_its_members_by_size(subjects, folder, monkeypatch):
-    # the group's members are looked for among lm-eval's own tasks as well, which takes half a minute
+    # members are looked for among lm-eval's own tasks as well, which takes half a minute
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=str(folder / "tasks"), include_defaults=False)
     monkeypatch.setattr(lm_eval_tasks, "_manager", lambda *_: manager)
     suite = harness(folder, "tiny_group", "tiny_answers")
     assert suite.prepare() == ["tiny_pairs", "tiny_pairs_again", "tiny_answers"]
-    result, records = run(suite, subjects["gemma"])
+    result, _ = run(suite, subjects["gemma"])
     assert list(result.figures) == ["tiny_group acc", "tiny_answers exact_match"]
     members = result.groups["tiny_group"]
     values = [members[name]["acc"].value for name in ("tiny_pairs", "tiny_pairs_again")]
