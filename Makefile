@@ -18,7 +18,7 @@ format:  ## Puts every file into the project's form
 	ruff format .
 	ruff check --fix .
 
-test:  ## The fast tests: no network, no GPU, about a minute
+test:  ## The fast tests: no network, no GPU, minutes; -n 0 for one process
 	pytest
 
 test-slow:  ## Whole runs in processes of their own, real weights, several processes
