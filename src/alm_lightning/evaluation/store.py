@@ -118,7 +118,8 @@ def _read(path: Path) -> dict[str, Record]:
     if kept != whole:
         path.write_bytes(kept)
     records = {}
-    for line in kept.decode("utf-8").splitlines():
+    # bytes: Unicode has more ends of lines than a file of JSON lines
+    for line in kept.splitlines():
         record = json.loads(line)
         records[record.pop("key")] = record
     return records
