@@ -3,6 +3,8 @@
 import json
 import math
 from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
 
 import pytest
 
@@ -12,13 +14,17 @@ from alm_lightning.evaluation.ensemble import Ensemble
 from alm_lightning.evaluation.lm_eval_harness import LmEval
 from alm_lightning.evaluation.store import as_plain
 
-NEEDED = pytest.importorskip(
-    "lm_eval", reason="lm-eval is not installed: pip install 'alm-lightning[eval]'"
-)
-# of lm-eval and of what it imports
 pytestmark = [
-    pytest.mark.filterwarnings(f"ignore::{kind}")
-    for kind in ("DeprecationWarning", "FutureWarning", "UserWarning", "ResourceWarning")
+    # not importorskip, which would import it while tests are collected
+    pytest.mark.skipif(
+        find_spec("lm_eval") is None,
+        reason="lm-eval is not installed: pip install 'alm-lightning[eval]'",
+    ),
+    # of lm-eval and of what it imports
+    *(
+        pytest.mark.filterwarnings(f"ignore::{kind}")
+        for kind in ("DeprecationWarning", "FutureWarning", "UserWarning", "ResourceWarning")
+    ),
 ]
 PAIRS = [
     ("agreement", "morphology", "The quick fox jumps.", "The quick fox jump."),
@@ -43,6 +49,7 @@ output_type: multiple_choice
 test_split: test
 doc_to_text: ""
 doc_to_target: 0
+target_delimiter: ""
 doc_to_choice: "{{{{[sentence_good, sentence_bad]}}}}"
 metric_list:
   - {{metric: acc, aggregation: mean, higher_is_better: true}}
@@ -149,7 +156,7 @@ def test_minimal_pairs_as_this_project_has_them(subjects, folder, name):
     assert found.stderr == pytest.approx(expected.stderr)
     assert replace(found, stderr=None) == replace(expected, stderr=None)
     record = records["tiny_pairs"]
-    assert (record["task_version"], record["lm_eval"]) == ("1.5", NEEDED.__version__)
+    assert (record["task_version"], record["lm_eval"]) == ("1.5", version("lm-eval"))
 
 
 def test_several_tasks_and_a_limit(subjects, folder):
