@@ -70,6 +70,33 @@ def test_a_model_is_what_a_user_typed(argument, node):
     assert found == found | node
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Hello, world",
+        "It's late",
+        'Say "hi"',
+        "a=b",
+        "def f(x):",
+        "42",
+        "null",
+        "[x]",
+        "{a: b}",
+        "Once (upon) a time?",
+        "C:\\dir\\",
+        "it\\'s",
+        "100 % # b",
+        "a\\\\'b\\\\",
+    ],
+)
+def test_a_prompt_is_the_text_that_a_user_typed(prompt):
+    assert composed(*model_arguments([f"prompt={prompt}"])).prompt == prompt
+
+
+def test_a_quoted_prompt_is_hydras_own():
+    assert composed(*model_arguments(["prompt='a, b'"])).prompt == "a, b"
+
+
 def test_other_arguments_stay_as_they_are():
     given = ["harness=blimp", "model.weights=fit", "--cfg", "job", "model"]
     assert model_arguments(given) == given

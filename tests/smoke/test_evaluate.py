@@ -176,14 +176,26 @@ def test_weights_are_fitted_on_other_text(
         (["harness=blimp"], "harness.blimp.path"),
         (["harness=blimp", "harness.blimp.path=none.jsonl"], "none.jsonl"),
         (["names=[a,b]"], "names"),
+        (["model=ensemble", "model.members=[MODEL,MODEL]", "model.weights=[1]"], "weights"),
+        (["model=ensemble", "model.members=[MODEL,MODEL]", "model.combine=sum"], "mean_prob"),
+        (
+            [
+                "model=ensemble",
+                "model.members=[MODEL,MODEL]",
+                "model.weights=fit",
+                "model.combine=[mean_prob,mean_logprob]",
+            ],
+            "alone",
+        ),
     ],
 )
 def test_bad_input_is_told_before_a_model_is_loaded(
     evaluate_here, model_folder, arguments, said, monkeypatch
 ):
     monkeypatch.setattr("alm_lightning.app.evaluate.load_subject", lambda *_: pytest.fail("loaded"))
+    given = [argument.replace("MODEL", str(model_folder)) for argument in arguments]
     with pytest.raises(Exception, match=said):
-        evaluate_here(f"model={model_folder}", *arguments)
+        evaluate_here(f"model={model_folder}", *given)
 
 
 def test_the_command_of_the_readme(model_folder, corpus, tmp_path):

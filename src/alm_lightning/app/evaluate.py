@@ -12,7 +12,13 @@ import lightning as L
 from omegaconf import DictConfig
 from rich.console import Console
 
-from alm_lightning.app.evaluate_build import build_harnesses, combined
+from alm_lightning.app.evaluate_build import (
+    FIT,
+    build_harnesses,
+    check_ensemble,
+    combined,
+    harness_settings,
+)
 from alm_lightning.app.evaluate_models import (
     Entry,
     find_model,
@@ -29,6 +35,7 @@ from alm_lightning.evaluation.harness import Harness
 from alm_lightning.evaluation.report.page import write_report
 from alm_lightning.evaluation.store import Store
 from alm_lightning.evaluation.subject import Subject
+from alm_lightning.models.loading import torch_dtype
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +76,7 @@ def evaluate(cfg: DictConfig, models: Path) -> list[dict[str, object]]:
     folder = Path(cfg.paths.output_dir)
     results = []
     for plan in planned:
-        results += _evaluate_one(cfg, plan, harnesses, keys, folder)
+        results += _evaluate_one(cfg, plan, harnesses, keys, models)
     path = write_tables(folder, results)
     console = Console()
     for table in (*group_tables(results), main_table(results)):
@@ -98,7 +105,7 @@ def _planned(cfg: DictConfig, models: Path) -> list[Planned]:
     alone = [
         Planned(
             entry.name,
-            {**entry.identity(), "dtype": cfg.dtype},
+            {**entry.identity(), "dtype": str(torch_dtype(cfg.dtype))},
             functools.partial(load_subject, entry, cfg.dtype, cfg.device),
             entry.run,
         )
@@ -111,19 +118,21 @@ def _planned(cfg: DictConfig, models: Path) -> list[Planned]:
 
 
 def _ensembles(cfg: DictConfig, entries: Sequence[Entry]) -> list[Planned]:
-    ways = cfg.model.combine
+    ways = [cfg.model.combine] if isinstance(cfg.model.combine, str) else list(cfg.model.combine)
+    # before the members are evaluated, which may take hours
+    check_ensemble(ways, plain(cfg.model)["weights"], len(entries))
     found = []
-    for way in [ways] if isinstance(ways, str) else list(ways):
+    for way in ways:
         identity = {
             "members": [entry.identity() for entry in entries],
             "combine": way,
-            "weights": plain(cfg)["model"]["weights"],
-            "dtype": cfg.dtype,
+            "weights": plain(cfg.model)["weights"],
+            "dtype": str(torch_dtype(cfg.dtype)),
         }
-        if cfg.model.weights == "fit":
-            identity["fit"] = plain(cfg)["corpus_fit"]
+        if cfg.model.weights == FIT:
+            identity["fit"] = [plain(cfg.corpus_fit), cfg.model.fit_documents]
         load = functools.partial(_load_ensemble, cfg, entries, way)
-        fitted = "-fitted" if cfg.model.weights == "fit" else ""
+        fitted = "-fitted" if cfg.model.weights == FIT else ""
         found.append(Planned(f"ensemble-{way}{fitted}", identity, load))
     return found
 
@@ -137,12 +146,13 @@ def _evaluate_one(
     plan: Planned,
     harnesses: Mapping[str, Harness],
     keys: Mapping[str, Sequence[str]],
-    folder: Path,
+    models: Path,
 ) -> list[dict[str, object]]:
+    folder, given = Path(cfg.paths.output_dir), harness_settings(cfg, models)
     stores = {
         name: Store(
             folder / plan.name / name,
-            {"model": plan.identity, "harness": plain(cfg.harness)[name], "seed": cfg.seed},
+            {"model": plan.identity, "harness": given[name], "seed": cfg.seed},
         )
         for name in harnesses
     }

@@ -1,5 +1,6 @@
-"""The word `model=` of evaluate.py, which names a model, or says that several make an ensemble."""
+"""The words `model=` and `prompt=` of evaluate.py, which Hydra would not read as they are meant."""
 
+import re
 from collections.abc import Sequence
 
 ENSEMBLE = "ensemble"
@@ -10,7 +11,7 @@ def model_arguments(arguments: Sequence[str]) -> list[str]:
 
     ``model=PATH`` stands for ``model.path=PATH``, quoted where it is one path, since Hydra's
     grammar would stumble over spaces and equal signs; ``model=[a,b]`` for ``model.path=[a,b]``; and
-    ``model=ensemble`` for ``model.kind=ensemble``.
+    ``model=ensemble`` for ``model.kind=ensemble``. A prompt is quoted for the same reason.
 
     Args:
         arguments: What follows the program's name.
@@ -29,6 +30,9 @@ def model_arguments(arguments: Sequence[str]) -> list[str]:
 
 def _spelled(argument: str) -> str:
     name, equals, value = argument.partition("=")
+    if name == "prompt" and equals:
+        # a text is a text, whatever it looks like: a list, a number, a sweep
+        return argument if _is_quoted(value) else f"prompt={_quoted(value)}"
     if name != "model" or not equals:
         return argument
     if value == ENSEMBLE:
@@ -36,5 +40,14 @@ def _spelled(argument: str) -> str:
     # lists, sweeps and what is quoted already are Hydra's own
     if not value or value[0] in "['\"" or "," in value or value == "null":
         return f"model.path={value}"
-    escaped = value.replace("'", "\\'")
-    return f"model.path='{escaped}'"
+    return f"model.path={_quoted(value)}"
+
+
+def _is_quoted(value: str) -> bool:
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+
+
+def _quoted(value: str) -> str:
+    """A text as Hydra's grammar has it: backslashes before a quote, and at the end, are doubled."""
+    escaped = re.sub(r"(\\*)(?='|$)", lambda found: found[1] * 2, value).replace("'", "\\'")
+    return f"'{escaped}'"

@@ -10,13 +10,15 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from alm_lightning.app.evaluate_models import find_model, load_subject
+from alm_lightning.app.evaluate_models import find_model, load_subject, plain
 from alm_lightning.evaluation.ensemble_members import check_same_tokenizer, ensemble_subject
+from alm_lightning.evaluation.ensemble_mixture import COMBINES, MEAN_PROB, checked_weights
 from alm_lightning.evaluation.ensemble_weights import fitted_weights
 from alm_lightning.evaluation.harness import Harness
 from alm_lightning.evaluation.scoring import Row, score_rows
 from alm_lightning.evaluation.subject import Subject
 from alm_lightning.evaluation.texts import keyed_documents
+from alm_lightning.models.loading import torch_dtype
 
 log = logging.getLogger(__name__)
 FIT = "fit"
@@ -51,6 +53,49 @@ def _teacher(cfg: DictConfig, node: DictConfig, models: Path) -> Callable[[], Su
             "gemma3_270m, or a folder, or a hub id."
         )
     return functools.partial(load_subject, find_model(node.teacher, models), cfg.dtype, cfg.device)
+
+
+def harness_settings(cfg: DictConfig, models: Path) -> dict[str, object]:
+    """What the records of each harness depend on: its settings, and the teacher that they name.
+
+    Args:
+        cfg: The whole configuration.
+        models: The folder of files that name models.
+
+    Returns:
+        Plain values by harness.
+    """
+    settings = plain(cfg.harness)
+    for node in settings.values():
+        if "teacher" in node:
+            identity = find_model(node["teacher"], models).identity()
+            node["teacher"] = {**identity, "dtype": str(torch_dtype(cfg.dtype))}
+    return settings
+
+
+def check_ensemble(ways: Sequence[str], weights: object, num_members: int) -> None:
+    """Refuses an ensemble that could not be made.
+
+    Args:
+        ways: How probabilities are to be combined.
+        weights: None, ``fit``, or one a member.
+        num_members: Number of members.
+
+    Raises:
+        ValueError: A way is none, weights do not fit the members, or can't be fitted.
+    """
+    unknown = [way for way in ways if way not in COMBINES]
+    if unknown:
+        raise ValueError(
+            f"model.combine has {unknown}: expected one or several of {', '.join(COMBINES)}."
+        )
+    if weights == FIT and set(ways) != {MEAN_PROB}:
+        raise ValueError(
+            f"model.weights={FIT} is for model.combine={MEAN_PROB} alone, and combine is "
+            f"{list(ways)}. Evaluate the others in a call of their own, with weights or without."
+        )
+    if weights != FIT:
+        checked_weights(weights, num_members)
 
 
 def combined(cfg: DictConfig, members: Sequence[Subject], way: str) -> Subject:

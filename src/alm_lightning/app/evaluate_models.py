@@ -40,7 +40,11 @@ class Entry:
         """What tells this model from another that lies, or lay, in the same place."""
         described = {"source": self.source.describe(), "attention": self.attention}
         if isinstance(self.source, Folder):
-            files = sorted(self.source.path.glob("*.safetensors"))
+            files = sorted(
+                file
+                for pattern in ("*.safetensors", "*.json")
+                for file in self.source.path.glob(pattern)
+            )
             described["files"] = [
                 [file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files
             ]
@@ -182,12 +186,15 @@ def with_unique_names(entries: Sequence[Entry], names: Sequence[str] | None) -> 
                 "for each."
             )
         return [_renamed(entry, name) for entry, name in zip(entries, names, strict=True)]
-    seen: dict[str, int] = {}
+    taken = {entry.name for entry in entries}
+    given: set[str] = set()
     unique = []
     for entry in entries:
-        seen[entry.name] = seen.get(entry.name, 0) + 1
-        number = seen[entry.name]
-        unique.append(entry if number == 1 else _renamed(entry, f"{entry.name}-{number}"))
+        name, number = entry.name, 2
+        while name in given or (name != entry.name and name in taken):
+            name, number = f"{entry.name}-{number}", number + 1
+        given.add(name)
+        unique.append(entry if name == entry.name else _renamed(entry, name))
     return unique
 
 

@@ -13,6 +13,7 @@ from alm_lightning.evaluation.estimates import share
 from alm_lightning.evaluation.harness import Record, Result
 from alm_lightning.evaluation.scoring import Row, score_rows
 from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.texts import digest
 
 COLUMNS = ("UID", "linguistics_term", "sentence_good", "sentence_bad")
 PAIRS_AT_ONCE = 128
@@ -47,13 +48,14 @@ class Blimp:
         """Reads the pairs.
 
         Returns:
-            A key a pair: its phenomenon and its place among those.
+            A key a pair: its phenomenon, its place among those, and a hash of the sentences.
         """
         seen: Counter[str] = Counter()
         for row in _rows(self.path):
             uid = row["UID"]
             if self.most is None or seen[uid] < self.most:
-                self.pairs[f"{uid}:{seen[uid]}"] = row
+                text = f"{row['sentence_good']}\n{row['sentence_bad']}"
+                self.pairs[f"{uid}:{seen[uid]}:{digest(text)}"] = row
                 seen[uid] += 1
         if not self.pairs:
             raise CorpusError(f"{self.path} holds no pairs. Expected one JSON object a line.")

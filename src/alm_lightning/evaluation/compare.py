@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from alm_lightning.alignment.text import ChunkSelection
+from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.sources import AnyDocument, Source
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.pairing import ChatSettings, Pairing
@@ -144,6 +145,12 @@ class Compare:
         """
         # a document that left no window (nothing of it is trained on) has no totals
         counted = [record for record in records.values() if record.get("bytes")]
+        if not counted:
+            raise CorpusError(
+                f"none of the {len(records)} documents leaves a chunk to compare. Of chats, "
+                "harness.compare.chat.trained says what counts; else take other text, or longer "
+                "windows (harness.compare.student_length, teacher_length)."
+            )
         members: dict[str, list[Record]] = {}
         lengths: Counter[str] = Counter()
         for record in counted:

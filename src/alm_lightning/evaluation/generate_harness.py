@@ -1,6 +1,5 @@
 """Continuations of prompts, shown while they are made: `harness=generate`."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from alm_lightning.evaluation.prompts import Prompt, as_user, prompt_ids, read_p
 from alm_lightning.evaluation.sampling import Sampling
 from alm_lightning.evaluation.spelling import Spelling
 from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.texts import digest
 
 
 class Generate:
@@ -74,7 +74,9 @@ class Generate:
             prompts = [as_user(self.prompt) if self.chat else self.prompt]
         else:
             prompts = read_prompts(Path(str(self.path)).expanduser(), chat=self.chat)
-        self.prompts = {f"{place}:{_digest(each)}": each for place, each in enumerate(prompts)}
+        self.prompts = {
+            f"{place}:{digest(json.dumps(each))}": each for place, each in enumerate(prompts)
+        }
         return list(self.prompts)
 
     def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
@@ -143,7 +145,3 @@ def _shown(prompt: Prompt) -> str:
         return prompt
     turns = [f"{message['role']}: {message['content']}\n" for message in prompt]
     return "".join(turns) + "assistant: "
-
-
-def _digest(prompt: Prompt) -> str:
-    return hashlib.blake2b(json.dumps(prompt).encode(), digest_size=6).hexdigest()

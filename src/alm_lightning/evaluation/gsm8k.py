@@ -19,6 +19,7 @@ from alm_lightning.evaluation.prompts import Prompt, prompt_ids
 from alm_lightning.evaluation.sampling import Sampling
 from alm_lightning.evaluation.scoring import Row, score_rows
 from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.texts import digest
 from alm_lightning.evaluation.until import generate_until
 from alm_lightning.tokenization.template_choice import template_of
 
@@ -103,10 +104,9 @@ class Gsm8k:
         """Reads the problems, and those that prompts begin with.
 
         Returns:
-            A key a problem: its line, and a hash of the question.
+            A key a problem: its line, and hashes of it and of what its prompt begins with.
         """
         found = read_problems(Path(self.path).expanduser(), self.columns, self.limit)
-        self.problems = {problem.key: problem for problem in found}
         if self.fewshot:
             path = Path(str(self.fewshot_path)).expanduser()
             self.solved = read_problems(path, self.columns, self.fewshot)
@@ -115,6 +115,10 @@ class Gsm8k:
                     f"harness.gsm8k.fewshot is {self.fewshot}, but {path} holds "
                     f"{len(self.solved)} problems. Take fewer, or another file."
                 )
+            # answers depend on what a prompt begins with
+            shots = digest("\n".join(problem.key for problem in self.solved))
+            found = [replace(problem, key=f"{problem.key}:{shots}") for problem in found]
+        self.problems = {problem.key: problem for problem in found}
         return list(self.problems)
 
     def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:

@@ -1,7 +1,6 @@
 """Problems whose reference answers come to a figure, from a file of JSON lines."""
 
 import gzip
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from alm_lightning.corpus.document import CorpusError, Document, decode, shortened
 from alm_lightning.evaluation.final_figure import final_figure
+from alm_lightning.evaluation.texts import digest
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Problem:
         answer: The reference answer, with the way to it.
         figure: What it comes to.
         name: Where it stands: ``"gsm8k_test.jsonl:12"``.
-        key: Its line, and a hash of the question.
+        key: Its line, and a hash of question, answer and figure.
     """
 
     question: str
@@ -92,9 +92,9 @@ def _problem(row: Mapping[str, object], name: str, columns: Columns) -> Problem:
     if not answer.strip():
         raise CorpusError(f"{name}: the answer is empty. Leave out problems that have none.")
     number = name.rpartition(":")[2]
-    digest = hashlib.blake2b(question.encode("utf-8"), digest_size=6).hexdigest()
     figure = _figure(row, answer, name, columns)
-    return Problem(question, answer, figure, name, f"{number}:{digest}")
+    whole = digest("\n".join((question, answer, str(figure))))
+    return Problem(question, answer, figure, name, f"{number}:{whole}")
 
 
 def _figure(row: Mapping[str, object], answer: str, name: str, columns: Columns) -> Decimal:

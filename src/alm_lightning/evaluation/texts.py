@@ -36,7 +36,7 @@ def keyed_documents(
     first = math.ceil(round(leave_out * len(documents), 6))
     last = None if max_documents is None else first + max_documents
     found = {
-        f"{place}:{_digest(document.text)}": document
+        f"{place}:{digest(document.text)}": document
         for place, document in enumerate(documents[first:last], start=first)
         if not document.is_blank
     }
@@ -49,5 +49,13 @@ def keyed_documents(
     return found
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """A short hash of a text, by which a key tells it from another in the same place.
+
+    Args:
+        text: Any.
+
+    Returns:
+        Twelve hexadecimal digits.
+    """
     return hashlib.blake2b(text.encode("utf-8"), digest_size=6).hexdigest()

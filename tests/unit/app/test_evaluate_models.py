@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,9 +99,12 @@ def test_weights_that_changed_in_their_place_are_other_weights(tmp_path, model_f
     shutil.copytree(model_folder, tmp_path / "m")
     before = find_model(str(tmp_path / "m"), MODELS).identity()
     assert find_model(str(tmp_path / "m"), MODELS).identity() == before
-    weights = tmp_path / "m" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes() + b" ")
-    assert find_model(str(tmp_path / "m"), MODELS).identity() != before
+    for name in ("model.safetensors", "tokenizer.json"):
+        file = tmp_path / "m" / name
+        file.write_bytes(file.read_bytes() + b" ")
+        after = find_model(str(tmp_path / "m"), MODELS).identity()
+        assert after != before
+        before = after
 
 
 def test_models_of_one_name_are_told_apart(model_folder):
@@ -110,6 +114,10 @@ def test_models_of_one_name_are_told_apart(model_folder):
         "tiny-gemma-2",
         "tiny-gemma-3",
     ]
+    other = find_model(str(model_folder), MODELS)
+    taken = [*entries[:2], replace(other, name="tiny-gemma-2")]
+    names = [entry.name for entry in with_unique_names(taken, None)]
+    assert names == ["tiny-gemma", "tiny-gemma-3", "tiny-gemma-2"]
     named = with_unique_names(entries[:2], ["before", "after"])
     assert [entry.name for entry in named] == ["before", "after"]
     for names in (["one"], ["a", "a"], ["a/b", "c"], ["..", "c"]):

@@ -10,7 +10,7 @@ from tests.unit.evaluation.conftest import Listed
 
 from alm_lightning.alignment.boundaries import Finest
 from alm_lightning.alignment.text import align_text
-from alm_lightning.corpus.document import Document
+from alm_lightning.corpus.document import CorpusError, Document
 from alm_lightning.data.pairing import ALL_TRAINED
 from alm_lightning.evaluation.compare import Compare
 
@@ -70,6 +70,11 @@ def test_chunks_have_the_likelihoods_of_both_models(subjects, sentences):
     assert shares == {n: pytest.approx(lengths.count(n) / len(lengths)) for n in set(lengths)}
     assert set(result.groups["group"]) == {"code", "prose"}
     assert [sample["document"] for sample in result.samples] == ["0", "1"]
+
+
+def test_nothing_to_compare_is_told(subjects):
+    with pytest.raises(CorpusError, match="none of the 0 documents"):
+        suite(Listed([]), subjects["gemma"]).result({})
 
 
 def test_a_model_agrees_with_itself(subjects, sentences):

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from tests.unit.evaluation.test_gsm8k_more import SETTINGS
 
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.evaluation.gsm8k import Gsm8k
@@ -24,19 +25,7 @@ def data(tmp_path):
 
 
 def suite(path, **changes):
-    settings = {
-        "question_column": "question",
-        "answer_column": "answer",
-        "figure_column": None,
-        "mark": "####",
-        "limit": None,
-        "chat": False,
-        "fewshot": 0,
-        "fewshot_path": None,
-        "max_new_tokens": None,
-        "max_new_bytes": 12,
-        "batch_size": 2,
-    }
+    settings = SETTINGS | {"batch_size": 2}
     return Gsm8k(path=str(path), **(settings | changes))
 
 
