@@ -170,5 +170,5 @@ def test_hidden_states_by_hand():
                 - signal.teacher.hidden[row, chunk, channel]
             )
             expected += difference**2 / float(signal.teacher_mean_square[channel]) / 4
-    assert float(HiddenStates()(signal)) == pytest.approx(expected, rel=1e-9)
-    assert float(HiddenStates().weight(signal)) == int(signal.chunk_mask.sum())
+    assert float(HiddenStates(projection=None)(signal)) == pytest.approx(expected, rel=1e-9)
+    assert float(HiddenStates(projection=None).weight(signal)) == int(signal.chunk_mask.sum())

@@ -72,6 +72,16 @@ class DistillBatch:
         is_structure = self.chunk_is_structure.gather(1, chunk_ids.long().clamp_min(0))
         return (chunk_ids != NO_CHUNK) & ~is_structure
 
+    @property
+    def student_has_target(self) -> Bool[Tensor, "batch student_pos"]:
+        """True for a student token that has one before it in its document, to be predicted from."""
+        return self.student_mask & (self.student_positions > 0)
+
+    @property
+    def teacher_has_target(self) -> Bool[Tensor, "batch teacher_pos"]:
+        """True for a teacher token that has one before it in its document, to be predicted from."""
+        return self.teacher_mask & (self.teacher_positions > 0)
+
     def to(self, device: torch.device, non_blocking: bool = False) -> "DistillBatch":
         """The same batch on another device.
 

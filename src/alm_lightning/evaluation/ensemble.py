@@ -30,7 +30,7 @@ from alm_lightning.evaluation.ensemble_scores import (
     scored_positions,
     states_before,
 )
-from alm_lightning.likelihood.score import OutputHead
+from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.models.byte_lm import CACHE
 from alm_lightning.models.structure import unused_ids
 from alm_lightning.tokenization.view import TokenizerView

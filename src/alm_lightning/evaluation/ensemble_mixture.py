@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from alm_lightning.likelihood.blocks import LogitBlocks, VocabularyOrder
-from alm_lightning.likelihood.score import OutputHead
+from alm_lightning.likelihood.head import OutputHead
 
 MEAN_PROB, MEAN_LOGPROB = "mean_prob", "mean_logprob"
 COMBINES = (MEAN_PROB, MEAN_LOGPROB)

@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.linear import linear_log_likelihood
-from alm_lightning.likelihood.score import OutputHead
 from alm_lightning.models.structure import UNSUPPORTED_HEADS, last_hidden
 
 

@@ -1,36 +1,13 @@
 """From a batch and the hidden states of one model to that model's side of the signal."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from alm_lightning.likelihood.chunks import last_positions, sum_into_chunks
+from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.linear import linear_log_likelihood
 from alm_lightning.likelihood.signal import SideSignal
-
-
-@dataclass(frozen=True)
-class OutputHead:
-    """The output layer of a model: how hidden states become logits.
-
-    Attributes:
-        weight: Output matrix.
-        bias: Output bias, if the model has one.
-        softcap: Gemma 2's final soft-capping, if the model has it.
-        num_tokens: Output rows up to the last one that a token has; those after them are padding,
-            without mass.
-        padding_ids: More rows that no token has, among the others; None where there are none.
-        boundary_ids: Tokens that open a new word, and special tokens.
-    """
-
-    weight: Float[Tensor, "vocab hidden"]
-    bias: Float[Tensor, " vocab"] | None
-    softcap: float | None
-    num_tokens: int
-    padding_ids: Int[Tensor, " unused"] | None
-    boundary_ids: Int[Tensor, " subset"]
 
 
 def token_logprobs(

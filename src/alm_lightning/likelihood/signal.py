@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from alm_lightning.likelihood.distributions import Distributions, Tokens
+
 
 @dataclass(frozen=True)
 class SideSignal:
@@ -17,12 +19,14 @@ class SideSignal:
         boundary_logprobs: Log-mass b(c) on boundary tokens right after each chunk, nats; 0.0 after
             a chunk that is structure, which is a boundary by itself.
         hidden: Last hidden state at the last token of each chunk, if an objective asked for it.
+        distributions: Whole next-token distributions, if an objective asked for them.
     """
 
     token_logprobs: Float[Tensor, "batch pos"]
     chunk_logprobs: Float[Tensor, "batch chunk"]
     boundary_logprobs: Float[Tensor, "batch chunk"]
     hidden: Float[Tensor, "batch chunk hidden"] | None = None
+    distributions: Distributions | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Signal:
         target_mask: True for a student token that the next-token loss predicts.
         teacher_mean_square: Mean square of each channel of the teacher's hidden states over the
             chunks of the whole optimizer step, on all ranks, if an objective asked for them.
+        student_tokens: The student's tokens, if an objective asked for distributions.
+        teacher_tokens: The teacher's tokens, likewise.
     """
 
     student: SideSignal | None
@@ -46,3 +52,5 @@ class Signal:
     chunk_ends_run: Bool[Tensor, "batch chunk"]
     target_mask: Bool[Tensor, "batch student_pos"]
     teacher_mean_square: Float[Tensor, " hidden"] | None = None
+    student_tokens: Tokens | None = None
+    teacher_tokens: Tokens | None = None

@@ -1,11 +1,12 @@
 """The pair: a student that learns, and a frozen teacher that stays out of checkpoints."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedModel
 
 from alm_lightning.data.batch import DistillBatch
+from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.score import side_signal
 from alm_lightning.likelihood.signal import SideSignal
 from alm_lightning.models.structure import check_packable, last_hidden, output_head
@@ -32,12 +33,15 @@ class Scorer:
         """Refuses a model and a tokenizer that do not belong together, before the first step."""
         output_head(self.model, self.view)
 
-    def __call__(self, batch: DistillBatch, *, keep_hidden: bool = False) -> SideSignal:
+    def __call__(
+        self, batch: DistillBatch, *, keep_hidden: bool = False, keep_distributions: bool = False
+    ) -> SideSignal:
         """This model's side of the signal.
 
         Args:
             batch: The batch.
             keep_hidden: Whether hidden states at the ends of chunks are wanted.
+            keep_distributions: Whether whole next-token distributions are wanted.
 
         Returns:
             The side, with a gradient where the model has one.
@@ -47,16 +51,22 @@ class Scorer:
         positions = getattr(batch, f"{self.side}_positions")
         if batch.is_packed:
             check_packable(self.model)
-        return side_signal(
-            last_hidden(self.model, ids, mask, positions if batch.is_packed else None),
+        hidden = last_hidden(self.model, ids, mask, positions if batch.is_packed else None)
+        head = output_head(self.model, self.view)
+        side = side_signal(
+            hidden,
             ids,
             mask,
             positions,
             getattr(batch, f"{self.side}_chunk_ids"),
             batch.chunk_is_structure,
-            output_head(self.model, self.view),
+            head,
             keep_hidden=keep_hidden,
         )
+        if not keep_distributions:
+            return side
+        embedded = self.model.get_input_embeddings()(ids)
+        return replace(side, distributions=Distributions(hidden, embedded, head))
 
     def to(self, device: torch.device) -> "Scorer":
         """The same scorer with its model on another device.

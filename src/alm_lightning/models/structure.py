@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from alm_lightning.likelihood.score import OutputHead
+from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.tokenization.view import TokenizerView
 
 MASKS_FROM_POSITIONS = ("eager", "sdpa", "flex_attention")

@@ -2,11 +2,13 @@
 
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.objectives.objective import Objective
+from alm_lightning.objectives.pair_facts import PairFacts
 
 
 class HiddenStates(Objective):
@@ -15,13 +17,51 @@ class HiddenStates(Objective):
     .. math:: \frac1{|C|} \sum_{c} \frac1d \sum_{i=1}^{d} \frac{(s_{c,i} - t_{c,i})^2}{m_i}
 
     where m_i is the teacher's mean square of channel i over the chunks of the optimizer step: a few
-    channels of trained models are far larger than all others and would be all that counts.
+    channels of trained models are far larger than all others and would be all that counts. Where
+    the two models differ in width, s is a linear map of the student's state, trained along.
 
-    Reference: Minixhofer, Vulić and Ponti (2025), arXiv:2503.20083, the auxiliary loss for bytes.
+    Reference: Minixhofer, Vulić and Ponti (2025), arXiv:2503.20083, the auxiliary loss for bytes;
+    the map: Romero et al. (2015), arXiv:1412.6550.
     """
 
     needs_teacher: ClassVar[bool] = True
     needs_hidden: ClassVar[bool] = True
+
+    def __init__(self, *, projection: str | None):
+        """Sets up the objective.
+
+        Args:
+            projection: ``linear`` compares a trained linear map of the student's states, for models
+                of different widths; None compares the states themselves.
+        """
+        super().__init__()
+        if projection not in (None, "linear"):
+            raise ValueError(
+                f"objective.hidden_states.projection is {projection!r}: expected linear or null."
+            )
+        self.projection = projection
+        self.map: nn.Linear | None = None
+
+    def setup(self, pair: PairFacts) -> None:
+        """Makes the map from the student's width to the teacher's, or checks that none is needed.
+
+        Args:
+            pair: The widths.
+
+        Raises:
+            ValueError: If the widths differ and there is to be no map.
+        """
+        student, teacher = pair.student.hidden_size, pair.teacher.hidden_size
+        if self.projection == "linear":
+            self.map = nn.Linear(student, teacher, bias=False)
+            # lengths are kept, as far as the widths allow: the loss starts at the states' own scale
+            nn.init.orthogonal_(self.map.weight)
+        elif student != teacher:
+            raise ValueError(
+                f"the hidden states of a student {student} wide can't be compared with those of a "
+                f"teacher {teacher} wide. Take objective.hidden_states.projection=linear, or an "
+                "objective without hidden_states."
+            )
 
     def weight(self, signal: Signal) -> Float[Tensor, ""]:
         """Number of chunks.
@@ -43,7 +83,11 @@ class HiddenStates(Objective):
         Returns:
             The total, without a unit.
         """
-        difference = (signal.student.hidden - signal.teacher.hidden)[signal.chunk_mask]
+        student = signal.student.hidden[signal.chunk_mask]
+        if self.map is not None:
+            with torch.autocast(student.device.type, enabled=False):
+                student = self.map(student.float())
+        difference = student - signal.teacher.hidden[signal.chunk_mask]
         # a channel on which the teacher is 0 throughout has no scale, and says nothing
         scale = signal.teacher_mean_square.clamp_min(1e-12)
         return (difference.square() / scale).mean(dim=-1).sum()

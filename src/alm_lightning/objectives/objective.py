@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from alm_lightning.likelihood.signal import Signal
+from alm_lightning.objectives.pair_facts import PairFacts
 
 
 class Objective(nn.Module):
@@ -17,10 +18,23 @@ class Objective(nn.Module):
     Attributes:
         needs_teacher: Whether the teacher's side of the signal must be there.
         needs_hidden: Whether hidden states at the ends of chunks must be there, on both sides.
+        needs_distributions: Whether whole next-token distributions must be there, on both sides,
+            and the tokens of both.
     """
 
     needs_teacher: ClassVar[bool] = True
     needs_hidden: ClassVar[bool] = False
+    needs_distributions: ClassVar[bool] = False
+
+    def setup(self, pair: PairFacts) -> None:
+        """Learns what the two sides are, once, before the first step.
+
+        The place to map one vocabulary to the other, to make parameters that are trained along, and
+        to refuse (or to warn of) a pair on which the term has nothing to say.
+
+        Args:
+            pair: Vocabularies and widths of student and teacher.
+        """
 
     def weight(self, signal: Signal) -> Float[Tensor, ""]:
         """Number of units (chunks, tokens) in a batch. Needs no student.

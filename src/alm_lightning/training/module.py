@@ -14,6 +14,7 @@ from alm_lightning.models.pair import Scorer
 from alm_lightning.models.structure import last_matrix, layers_of
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
+from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
 from alm_lightning.training.resume import check_continued
 from alm_lightning.training.step import DistillStep, StepResult
 from alm_lightning.training.teacher_sides import TeacherSides
@@ -71,19 +72,10 @@ class DistillModule(L.LightningModule):
         self._teacher_scorer = teacher
         teacher.model.requires_grad_(False).eval()
         self._teacher_sides = TeacherSides(teacher)
-        self._check_widths()
+        pair = PairFacts(_facts(student), _facts(teacher))
+        for term in self.objective.values():
+            term.setup(pair)
         self.last_result: StepResult | None = None
-
-    def _check_widths(self) -> None:
-        if not any(term.needs_hidden for term in self.objective.values()):
-            return
-        models = (self._student_scorer.model, self._teacher_scorer.model)
-        student, teacher = (model.config.get_text_config().hidden_size for model in models)
-        if student != teacher:
-            raise ValueError(
-                f"the hidden states of a student {student} wide can't be compared with those of a "
-                f"teacher {teacher} wide. Take an objective without hidden_states."
-            )
 
     def setup(self, stage: str) -> None:
         """Puts the teacher where the student will be.
@@ -182,12 +174,12 @@ class DistillModule(L.LightningModule):
                 self.log(f"val/{name}/{figure}", value)
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """The student's parameters that are trained.
+        """What is trained: parameters of the student, and those that an objective has of its own.
 
         Returns:
             Those that require a gradient.
         """
-        return [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def configure_optimizers(self) -> dict:
         """The optimizer and the learning rate's schedule."""
@@ -217,3 +209,9 @@ class DistillModule(L.LightningModule):
         missing = own.keys() - checkpoint["state_dict"].keys()
         frozen = {f"student.{n}" for n, p in self.student.named_parameters() if not p.requires_grad}
         checkpoint["state_dict"] |= {name: own[name] for name in missing & frozen}
+
+
+def _facts(scorer: Scorer) -> SideFacts:
+    model = scorer.model
+    width = model.get_input_embeddings().weight.shape[1]
+    return SideFacts(scorer.view, model.config.get_text_config().hidden_size, width)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from alm_lightning.data.batch import DistillBatch
+from alm_lightning.likelihood.distributions import Tokens
 from alm_lightning.likelihood.signal import SideSignal, Signal
 from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.combine import Balance
@@ -84,6 +85,7 @@ class DistillStep:
         self.reduce, self.backward, self.scale = reduce, backward, scale
         self.needs_teacher = any(term.needs_teacher for term in terms.values())
         self.needs_hidden = any(term.needs_hidden for term in terms.values())
+        self.needs_distributions = any(term.needs_distributions for term in terms.values())
 
     def __call__(self, batches: Sequence[DistillBatch]) -> StepResult:
         """Adds the gradients of a step to the student's parameters.
@@ -133,7 +135,8 @@ class DistillStep:
 
     def _no_loss(self) -> Float[Tensor, ""]:
         """A loss of 0, with a gradient of 0 for every trained parameter."""
-        trained = (p for p in self.student.model.parameters() if p.requires_grad)
+        modules = (self.student.model, *self.terms.values())
+        trained = (p for module in modules for p in module.parameters() if p.requires_grad)
         return sum(parameter.flatten()[:0].sum() for parameter in trained)
 
     def _without_student(self, batches: Sequence[DistillBatch]) -> list[Signal]:
@@ -148,6 +151,8 @@ class DistillStep:
                 chunk_ends_run=batch.chunk_ends_run,
                 target_mask=batch.student_targets,
                 teacher_mean_square=mean_square,
+                student_tokens=_tokens(batch, "student") if self.needs_distributions else None,
+                teacher_tokens=_tokens(batch, "teacher") if self.needs_distributions else None,
             )
             for batch, side in zip(batches, sides, strict=True)
         ]
@@ -156,7 +161,11 @@ class DistillStep:
     def _teacher_side(self, batch: DistillBatch) -> SideSignal | None:
         if not self.needs_teacher:
             return None
-        return self.teacher(batch, keep_hidden=self.needs_hidden)
+        return self.teacher(
+            batch,
+            keep_hidden=self.needs_hidden,
+            keep_distributions=self.needs_distributions,
+        )
 
     def _mean_square(
         self, batches: Sequence[DistillBatch], sides: Sequence[SideSignal]
@@ -172,7 +181,11 @@ class DistillStep:
 
     def _totals(self, batch: DistillBatch, signal: Signal) -> dict[str, Float[Tensor, ""]]:
         """Every term's total over one micro-batch, with its graph."""
-        side = self.student(batch, keep_hidden=self.needs_hidden)
+        side = self.student(
+            batch,
+            keep_hidden=self.needs_hidden,
+            keep_distributions=self.needs_distributions,
+        )
         complete = replace(signal, student=side)
         return {name: term(complete) for name, term in self.terms.items()}
 
@@ -197,3 +210,9 @@ class DistillStep:
             {name: self.reduce(loss) / weights[name] for name, loss in losses.items()},
             {name: self.reduce(gradient).norm() for name, gradient in gradients.items()},
         )
+
+
+def _tokens(batch: DistillBatch, side: str) -> Tokens:
+    names = (f"{side}_ids", f"{side}_chunk_ids", f"{side}_has_target")
+    ids, chunk_ids, has_target = (getattr(batch, name) for name in names)
+    return Tokens(ids.long(), chunk_ids.long(), has_target)

@@ -1,0 +1,157 @@
+"""Whole next-token distributions, a few positions at a time.
+
+Most objectives make do with two numbers a token (`likelihood.linear`). Some compare all of a
+vocabulary. They get log-probabilities of the positions that they name, and sum over slices of
+positions: logits of a whole batch never exist.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+from alm_lightning.likelihood.blocks import LogitBlocks
+from alm_lightning.likelihood.head import OutputHead
+
+SLICE_ELEMENTS = 2**24
+"""Positions x tokens of a slice: 64 MiB of logits in float32, of which a few copies are alive."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of one side of a batch.
+
+    Attributes:
+        ids: Token ids, padded on the right.
+        chunk_ids: The chunk of each token, counted from 0 in its row, or `NO_CHUNK`.
+        has_target: True for a token that its model predicts: neither padding nor the first of its
+            document.
+    """
+
+    ids: Int[Tensor, "batch pos"]
+    chunk_ids: Int[Tensor, "batch pos"]
+    has_target: Bool[Tensor, "batch pos"]
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """What the next-token distributions of one model on one batch are made from.
+
+    Attributes:
+        hidden: Last hidden states.
+        embedded: Input embedding of each token, as the first layer reads it.
+        head: The output layer.
+    """
+
+    hidden: Float[Tensor, "batch pos hidden"]
+    embedded: Float[Tensor, "batch pos width"]
+    head: OutputHead
+
+    def predicting(self, places: Int[Tensor, " row"]) -> Float[Tensor, "row hidden"]:
+        """Hidden states from which the tokens at some places are predicted.
+
+        Args:
+            places: Places in the flattened batch, row * length + position, of tokens that have a
+                target: the state is the one before.
+
+        Returns:
+            One state a place.
+        """
+        return self.hidden.flatten(0, 1)[places - 1]
+
+    def logprobs(self, places: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
+        """Log-probabilities of every token at some places, given all tokens before.
+
+        Args:
+            places: As for `predicting`.
+
+        Returns:
+            Float32 nats, as many columns as the tokenizer has ids; a row of the output matrix that
+            no token has gets a finite number so low that its probability is 0.
+        """
+        return self.logprobs_of(self.predicting(places))
+
+    def logprobs_of(self, hidden: Float[Tensor, "row hidden"]) -> Float[Tensor, "row vocab"]:
+        """Log-probabilities that the output layer gives from any hidden states.
+
+        Args:
+            hidden: Hidden states, as wide as the model's.
+
+        Returns:
+            As for `logprobs`.
+        """
+        head = self.head
+        bias = None if head.bias is None else head.bias[: head.num_tokens]
+        weight = head.weight[: head.num_tokens]
+        logits = _Logits.apply(hidden, weight, bias, head.softcap)
+        if head.padding_ids is not None:
+            # finite: 0 * -inf would be nan in every expectation
+            logits = logits.index_fill(1, head.padding_ids, torch.finfo(logits.dtype).min / 4)
+        return logits.log_softmax(dim=1)
+
+
+def sum_over_slices(
+    function: Callable[..., Float[Tensor, ""]],
+    *rows: Tensor,
+    num_tokens: int,
+) -> Float[Tensor, ""]:
+    """Sum of a function over slices of rows; in the backward pass each slice is computed again.
+
+    Args:
+        function: From slices of `rows` to a total over them.
+        *rows: Tensors of the same length.
+        num_tokens: Columns of the widest distribution that the function makes: the more, the fewer
+            rows a slice has.
+
+    Returns:
+        The total; 0 without rows.
+    """
+    size = max(1, SLICE_ELEMENTS // num_tokens)
+    slices = zip(*(each.split(size) for each in rows), strict=True)
+    totals = [checkpoint(function, *part, use_reentrant=False) for part in slices if len(part[0])]
+    return sum(totals, start=torch.zeros((), device=rows[0].device))
+
+
+class _Logits(torch.autograd.Function):
+    """Logits of whole rows, float32 whatever the operands are: `LogitBlocks` says why and how."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Float[Tensor, "row hidden"],
+        weight: Float[Tensor, "vocab hidden"],
+        bias: Float[Tensor, " vocab"] | None,
+        softcap: float | int | None,
+    ) -> Float[Tensor, "row vocab"]:
+        blocks = LogitBlocks(hidden, weight, bias, softcap)
+        logits = hidden.new_empty(len(hidden), len(weight), dtype=blocks.dtype)
+        with torch.autocast(hidden.device.type, enabled=False):
+            for start in range(0, len(weight), blocks.num_columns):
+                block = slice(start, min(start + blocks.num_columns, len(weight)))
+                selected = blocks.select(block)
+                for rows in blocks.rows:
+                    logits[rows, block] = blocks.logits(rows, *selected)
+        ctx.save_for_backward(hidden, weight, bias, None if softcap is None else logits)
+        ctx.softcap = softcap
+        return logits
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Float[Tensor, "row vocab"]) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, logits = ctx.saved_tensors
+        if ctx.softcap is not None:
+            # the derivative of s tanh(z / s) at its own result
+            grad = grad * (1 - (logits / ctx.softcap).square())
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        with torch.autocast(hidden.device.type, enabled=False):
+            return (
+                (grad @ weight.to(grad.dtype)).to(hidden.dtype) if needs_hidden else None,
+                (grad.T @ hidden.to(grad.dtype)).to(weight.dtype) if needs_weight else None,
+                grad.sum(0).to(bias.dtype) if needs_bias and bias is not None else None,
+                None,
+            )

@@ -1,0 +1,1 @@
+"""Rivals of ALM, as objectives: each one file, its paper in the docstring."""

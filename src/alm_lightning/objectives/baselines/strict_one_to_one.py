@@ -1,0 +1,93 @@
+"""Strict one-to-one: KL on the shared vocabulary, where both sides have one token."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from alm_lightning.likelihood.distributions import Distributions, sum_over_slices
+from alm_lightning.likelihood.signal import Signal
+from alm_lightning.objectives.objective import Objective
+from alm_lightning.objectives.one_to_one import one_to_one
+from alm_lightning.objectives.pair_facts import PairFacts
+from alm_lightning.objectives.shared_vocabulary import SharedVocabulary, shared_ids, warn_of_little
+
+
+class StrictOneToOne(Objective):
+    r"""Forward KL over the tokens that both vocabularies have, at one-to-one chunks only.
+
+    .. math:: \frac1{|C_1|} \sum_{c \in C_1} \sum_{v \in V_S \cap V_T}
+       \bar p_T(v) \log \frac{\bar p_T(v)}{\bar p_S(v)}
+
+    where the bars say that both distributions are renormalised over the shared vocabulary. Chunks
+    of several tokens on either side teach nothing.
+
+    Reference: arXiv:2610.08448.
+    """
+
+    needs_teacher: ClassVar[bool] = True
+    needs_distributions: ClassVar[bool] = True
+
+    def __init__(self, *, temperature: float | int):
+        """Sets up the objective.
+
+        Args:
+            temperature: Both distributions are p^(1/T), renormalised; the loss is times T^2
+                (Hinton et al. 2015, arXiv:1503.02531).
+        """
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(
+                f"objective.strict_one_to_one.temperature is {temperature}: expected above 0."
+            )
+        self.temperature = float(temperature)
+
+    def setup(self, pair: PairFacts) -> None:
+        """Finds the shared vocabulary; warns where it is hardly any.
+
+        Args:
+            pair: Both vocabularies.
+        """
+        self.shared = SharedVocabulary(*shared_ids(pair))
+        warn_of_little(pair, len(self.shared), "objective=strict_one_to_one")
+
+    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+        """Number of one-to-one chunks.
+
+        Args:
+            signal: The signal; only tokens and masks are read.
+
+        Returns:
+            The count.
+        """
+        return one_to_one(signal).chunks.sum().float()
+
+    def forward(self, signal: Signal) -> Float[Tensor, ""]:
+        """Sum over one-to-one chunks of the KL on the shared vocabulary, nats times T^2.
+
+        Args:
+            signal: The signal of both sides, with distributions.
+
+        Returns:
+            The total; 0 where there is no such chunk.
+        """
+        found = one_to_one(signal)
+        student, teacher = signal.student.distributions, signal.teacher.distributions
+
+        def kl(
+            student_places: Int[Tensor, " row"], teacher_places: Int[Tensor, " row"]
+        ) -> Float[Tensor, ""]:
+            log_q = self._restricted(student, student_places, self.shared.student)
+            log_p = self._restricted(teacher, teacher_places, self.shared.teacher)
+            return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
+
+        widest = max(student.head.num_tokens, teacher.head.num_tokens)
+        total = sum_over_slices(kl, found.student_places, found.teacher_places, num_tokens=widest)
+        return total * self.temperature**2
+
+    def _restricted(
+        self, side: Distributions, places: Int[Tensor, " row"], ids: Int[Tensor, " shared"]
+    ) -> Float[Tensor, "row shared"]:
+        """Log-probabilities of the shared tokens at a temperature, among themselves."""
+        return (side.logprobs(places)[:, ids] / self.temperature).log_softmax(dim=1)

@@ -1,0 +1,59 @@
+"""Where a whole distribution can be compared: chunks of one token on both sides."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from alm_lightning.likelihood.chunks import sum_into_chunks
+from alm_lightning.likelihood.distributions import Tokens
+from alm_lightning.likelihood.signal import Signal
+from alm_lightning.shapes import NO_CHUNK
+
+
+@dataclass(frozen=True)
+class OneToOne:
+    """Chunks that are one token on both sides, both of them predicted.
+
+    Attributes:
+        chunks: Whether each chunk of the batch is one.
+        student_places: Places of their tokens in the flattened batch, row * length + position.
+        teacher_places: The same for the teacher, in the same order.
+    """
+
+    chunks: Bool[Tensor, "batch chunk"]
+    student_places: Int[Tensor, " row"]
+    teacher_places: Int[Tensor, " row"]
+
+
+def one_to_one(signal: Signal) -> OneToOne:
+    """Finds the chunks at which both models predict one token.
+
+    Args:
+        signal: The signal, with the tokens of both sides; no model's side is read.
+
+    Returns:
+        Chunks and places, ascending.
+    """
+    sides = (signal.student_tokens, signal.teacher_tokens)
+    single = [_is_single(tokens, signal.chunk_mask) for tokens in sides]
+    chunks = signal.chunk_mask & single[0] & single[1]
+    return OneToOne(chunks, *(_places(tokens, chunks) for tokens in sides))
+
+
+def _is_single(
+    tokens: Tokens, chunk_mask: Bool[Tensor, "batch chunk"]
+) -> Bool[Tensor, "batch chunk"]:
+    """Whether a chunk has one token, which is predicted."""
+    num_chunks = chunk_mask.shape[1]
+    ones = torch.ones_like(tokens.ids, dtype=torch.float32)
+    count = sum_into_chunks(ones, tokens.chunk_ids, num_chunks=num_chunks)
+    predicted = sum_into_chunks(tokens.has_target.float(), tokens.chunk_ids, num_chunks=num_chunks)
+    return (count == 1) & (predicted == 1)
+
+
+def _places(tokens: Tokens, chunks: Bool[Tensor, "batch chunk"]) -> Int[Tensor, " row"]:
+    """Places of the tokens of some chunks in the flattened batch."""
+    chosen = chunks.gather(1, tokens.chunk_ids.clamp_min(0)) & (tokens.chunk_ids != NO_CHUNK)
+    return chosen.flatten().nonzero().squeeze(1)

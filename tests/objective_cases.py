@@ -1,0 +1,107 @@
+"""Small pairs on which objectives over whole distributions are tested, in float64.
+
+A slow reference may take any logits that it likes: `case.student_logprobs[row, position]` is the
+whole distribution from which the token at that position is predicted.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from tests.conftest import SENTENCES, tiny_gemma3
+from torch import Tensor
+
+from alm_lightning.alignment.boundaries import Finest
+from alm_lightning.corpus.document import Document
+from alm_lightning.data.batch import DistillBatch
+from alm_lightning.data.collator import Collator
+from alm_lightning.data.pairing import Pairing
+from alm_lightning.likelihood.distributions import Tokens
+from alm_lightning.likelihood.signal import Signal
+from alm_lightning.models.pair import Scorer
+from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
+
+
+@dataclass(frozen=True)
+class Case:
+    """A student and a teacher with a batch.
+
+    Attributes:
+        student: The student, trainable.
+        teacher: The teacher.
+        batch: Windows of the inline sentences.
+        pair: What `Objective.setup` is given.
+        signal: What `Objective.forward` is given, with distributions; its student has a gradient.
+        student_logprobs: Log-probabilities from transformers' own logits, [row, position, token],
+            moved so that those at a position predict the token at that position.
+        teacher_logprobs: The same for the teacher.
+    """
+
+    student: Scorer
+    teacher: Scorer
+    batch: DistillBatch
+    pair: PairFacts
+    signal: Signal
+    student_logprobs: Float[Tensor, "batch pos vocab"]
+    teacher_logprobs: Float[Tensor, "batch pos vocab"]
+
+
+def objective_case(student_view, teacher_view, *, num_rows: int = 6, widths=(32, 48)) -> Case:
+    """Builds a case of two tiny models of different widths in float64."""
+    models = [
+        tiny_gemma3(view.num_tokens, hidden_size=width).double()
+        for view, width in zip((student_view, teacher_view), widths, strict=True)
+    ]
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for model in models:
+            # as they are initialised, all distributions are nearly uniform
+            for parameter in model.parameters():
+                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                parameter.add_(0.3 * noise)
+    models[1].requires_grad_(False)
+    scorers = [
+        Scorer(model, view, side)
+        for model, view, side in zip(
+            models, (student_view, teacher_view), ("student", "teacher"), strict=True
+        )
+    ]
+    pairing = Pairing(
+        student=student_view,
+        teacher=teacher_view,
+        alignment=Finest(),
+        student_length=40,
+        teacher_length=40,
+    )
+    documents = [Document(text, name=str(index)) for index, text in enumerate(SENTENCES)]
+    rows = [window for document in documents for window in pairing.windows(document)][:num_rows]
+    collator = Collator(student=student_view, teacher=teacher_view, micro_batch_size=num_rows)
+    batch = collator.batch(rows)
+    sides = [scorer(batch, keep_hidden=True, keep_distributions=True) for scorer in scorers]
+    tokens = [
+        Tokens(
+            getattr(batch, f"{side}_ids").long(),
+            getattr(batch, f"{side}_chunk_ids").long(),
+            getattr(batch, f"{side}_has_target"),
+        )
+        for side in ("student", "teacher")
+    ]
+    signal = Signal(
+        student=sides[0],
+        teacher=sides[1],
+        chunk_mask=batch.chunk_mask,
+        chunk_ends_run=batch.chunk_ends_run,
+        target_mask=batch.student_targets,
+        student_tokens=tokens[0],
+        teacher_tokens=tokens[1],
+    )
+    facts = [SideFacts(s.view, width, width) for s, width in zip(scorers, widths, strict=True)]
+    logprobs = [_logprobs(scorer, batch) for scorer in scorers]
+    return Case(*scorers, batch, PairFacts(*facts), signal, *logprobs)
+
+
+def _logprobs(scorer: Scorer, batch: DistillBatch) -> Float[Tensor, "batch pos vocab"]:
+    ids, mask = (getattr(batch, f"{scorer.side}_{name}") for name in ("ids", "mask"))
+    logits = scorer.model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
+    found = logits[..., : scorer.view.num_tokens].log_softmax(dim=-1)
+    return found.roll(1, dims=1)

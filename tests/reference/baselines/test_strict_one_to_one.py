@@ -1,0 +1,108 @@
+"""Against a loop over chunks on transformers' own logits."""
+
+import logging
+from collections import Counter
+
+import pytest
+import torch
+from tests.objective_cases import objective_case
+
+from alm_lightning.objectives.baselines.strict_one_to_one import StrictOneToOne
+
+
+@pytest.fixture
+def case(byte_level_view, metaspace_view):
+    return objective_case(byte_level_view, metaspace_view)
+
+
+def shared_pairs(student, teacher):
+    """By hand: the same bytes, or both EOS; a byte-fallback token last."""
+    pairs = {}
+    for view, place in ((student, 0), (teacher, 1)):
+        for id_ in sorted(range(view.num_tokens), key=lambda i: (i in view.fallback_ids, i)):
+            if view.token_bytes[id_]:
+                pairs.setdefault(view.token_bytes[id_], [None, None])
+                if pairs[view.token_bytes[id_]][place] is None:
+                    pairs[view.token_bytes[id_]][place] = id_
+    found = [tuple(pair) for pair in pairs.values() if None not in pair]
+    return [*found, (student.id_of("eos"), teacher.id_of("eos"))]
+
+
+def reference(case, temperature):
+    """Sum over chunks of one token on both sides, and how many there are."""
+    pairs = shared_pairs(case.student.view, case.teacher.view)
+    student_ids, teacher_ids = (torch.tensor(ids) for ids in zip(*pairs, strict=True))
+    total, count = 0.0, 0
+    batch = case.batch
+    for row in range(len(batch.student_ids)):
+        student = Counter(batch.student_chunk_ids[row].tolist())
+        teacher = Counter(batch.teacher_chunk_ids[row].tolist())
+        for chunk in range(int(batch.chunk_mask[row].sum())):
+            if student[chunk] != 1 or teacher[chunk] != 1:
+                continue
+            count += 1
+            s = batch.student_chunk_ids[row].tolist().index(chunk)
+            t = batch.teacher_chunk_ids[row].tolist().index(chunk)
+            q = (case.student_logprobs[row, s, student_ids] / temperature).softmax(0)
+            p = (case.teacher_logprobs[row, t, teacher_ids] / temperature).softmax(0)
+            total = total + temperature**2 * (p * (p / q).log()).sum()
+    return total, count
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("slice_elements", [1000, 2**24])
+def test_value_and_gradient(case, temperature, slice_elements, monkeypatch):
+    monkeypatch.setattr("alm_lightning.likelihood.distributions.SLICE_ELEMENTS", slice_elements)
+    objective = StrictOneToOne(temperature=temperature)
+    objective.setup(case.pair)
+    expected, count = reference(case, temperature)
+    assert count > 20
+    assert objective.weight(case.signal) == count
+    found = objective(case.signal)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    parameters = list(case.student.model.parameters())
+    # twice from one graph, as a balance that compares gradients does
+    for _ in range(2):
+        gradients = torch.autograd.grad(found, parameters, retain_graph=True)
+    wanted = torch.autograd.grad(expected, parameters)
+    for got, want in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-7, atol=1e-9)
+
+
+def test_it_is_0_where_the_student_is_its_teacher(byte_level_view):
+    case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
+    case.teacher.model.load_state_dict(case.student.model.state_dict())
+    same = case.teacher(case.batch, keep_distributions=True)
+    signal = type(case.signal)(**{**vars(case.signal), "teacher": same})
+    objective = StrictOneToOne(temperature=1.0)
+    objective.setup(case.pair)
+    assert objective(case.signal).item() > 1.0
+    assert objective(signal).item() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_byte_student_is_warned_of(case, bytes_view, caplog):
+    caplog.set_level(logging.INFO)
+    objective = StrictOneToOne(temperature=1.0)
+    objective.setup(case.pair)
+    assert caplog.records[-1].levelname == "INFO"
+    big = type(case.teacher.view)(**{**vars_of(case.teacher.view), "token_bytes": many_tokens()})
+    facts = type(case.pair.student)
+    objective.setup(type(case.pair)(facts(bytes_view, 32, 32), facts(big, 48, 48)))
+    assert caplog.records[-1].levelname == "WARNING"
+    assert "257, which are" in caplog.text
+    assert "1.3 % of the teacher's 20,000" in caplog.text
+
+
+def vars_of(view):
+    return {name: getattr(view, name) for name in view.__dataclass_fields__}
+
+
+def many_tokens():
+    bytes_ = [bytes([i]) for i in range(256)]
+    return [None, None, None, *bytes_, *(b"token %d" % i for i in range(20_000 - 259))]
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0])
+def test_a_temperature_that_is_none(temperature):
+    with pytest.raises(ValueError, match=r"strict_one_to_one\.temperature"):
+        StrictOneToOne(temperature=temperature)
