@@ -12,7 +12,7 @@ lint:  ## Format, style, docstrings, and the direction of imports
 	ruff format --check .
 	ruff check .
 	pydoclint --quiet src
-	lint-imports
+	lint-imports --no-cache
 
 format:  ## Puts every file into the project's form
 	ruff format .

@@ -1,8 +1,47 @@
 """What an objective may know of a pair before the first step."""
 
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from alm_lightning.tokenization.view import TokenizerView
+import numpy as np
+from jaxtyping import Int
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """What cuts texts into tokens."""
+
+    def ids_of_many(
+        self, texts: Sequence[str]
+    ) -> tuple[Int[np.ndarray, " pos"], Int[np.ndarray, " text"]]:
+        """Content ids of many pieces of texts, joined; and how many ids each piece has."""
+        ...
+
+
+@runtime_checkable
+class Vocabulary(Protocol):
+    """A vocabulary: what `TokenizerView` has of it, and no more.
+
+    Attributes:
+        name: What errors and logs call it.
+        token_bytes: For each id the bytes that it stands for; None for a special token and for an
+            id that no token has.
+        roles: The ids of ``bos``, ``eos`` and ``pad``, those that it has.
+        special_ids: From the text of a special token to its id.
+        fallback_ids: Ids of byte-fallback tokens, which spell what has no token of its own.
+        num_tokens: Number of ids.
+        encoder: Cuts texts into its tokens.
+    """
+
+    name: str
+    token_bytes: Sequence[bytes | None]
+    roles: Mapping[str, int]
+    special_ids: Mapping[str, int]
+    fallback_ids: AbstractSet[int]
+    num_tokens: int
+    encoder: TextEncoder
 
 
 @dataclass(frozen=True)
@@ -10,12 +49,12 @@ class SideFacts:
     """One side of a pair.
 
     Attributes:
-        view: Its tokenizer: which bytes each id stands for.
+        view: Its vocabulary: which bytes each id stands for.
         hidden_size: Channels of its last hidden states.
         embedding_size: Channels of its input embeddings.
     """
 
-    view: TokenizerView
+    view: Vocabulary
     hidden_size: int
     embedding_size: int
 

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import nn
 
-from alm_lightning.objectives.pair_facts import PairFacts
-from alm_lightning.tokenization.view import TokenizerView
+from alm_lightning.objectives.pair_facts import PairFacts, Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +40,11 @@ def shared_ids(pair: PairFacts) -> tuple[Int[np.ndarray, " shared"], Int[np.ndar
     return found[:, 0], found[:, 1]
 
 
-def ids_by_surface(view: TokenizerView) -> dict[bytes, int]:
+def ids_by_surface(view: Vocabulary) -> dict[bytes, int]:
     """From the bytes of a token to its id.
 
     Args:
-        view: A tokenizer.
+        view: A vocabulary.
 
     Returns:
         One id for each string of bytes that is a token's; special tokens have none.
