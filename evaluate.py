@@ -13,7 +13,7 @@ from alm_lightning.app.evaluate_arguments import model_arguments
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Evaluates one model, several, or an ensemble."""
-    evaluate(cfg, models=Path(__file__).parent / "conf" / "student")
+    evaluate(cfg, models=Path(__file__).parent / "conf" / "model")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from alm_lightning.tokenization.view import TokenizerView
 
 VERSION = 1
 """Of the finished tokenizers: raise it when load_tokenizer makes others out of the same files."""
-GEMMA = Path(__file__).parents[1] / "conf" / "student" / "gemma3_270m.yaml"
+GEMMA = Path(__file__).parents[1] / "conf" / "model" / "gemma3_270m.yaml"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from tests.runs import REPOSITORY
 from alm_lightning.app.evaluate_arguments import model_arguments
 from alm_lightning.app.evaluate_build import build_harnesses
 
-MODELS = REPOSITORY / "conf" / "student"
+MODELS = REPOSITORY / "conf" / "model"
 NAMES = sorted(path.stem for path in (REPOSITORY / "conf" / "harness").glob("*.yaml"))
 
 

@@ -12,18 +12,21 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 CONF = Path(__file__).parents[2] / "conf"
 # harnesses are evaluate.py's: test_evaluate_options.py
-NOT_OPTIONS = ("hydra", "experiment", "ablation", "sweep", "objective/terms", "harness")
+NOT_OPTIONS = ("hydra", "experiment", "ablation", "sweep", "objective/terms", "harness", "model")
 """Folders whose files are not chosen for themselves: Hydra's own settings, differences from other
-groups, and the terms that objectives are put together from."""
+groups, the terms that objectives are put together from, and the models of students and teachers."""
 
 REQUIRED = {
     "corpus/text": ["corpus.source.path=x.txt"],
     "corpus/jsonl": ["corpus.source.path=x.jsonl"],
     "corpus/messages": ["corpus.source.path=x.jsonl"],
+    "corpus/question_answer": ["corpus.source.path=x.jsonl"],
     "corpus/parquet": ["corpus.source.path=x.parquet"],
     "corpus/hub": ["corpus.source.name=owner/data"],
     "student/folder": ["student.source.path=x"],
     "student/hub": ["student.source.hub_id=owner/model"],
+    "teacher/folder": ["teacher.source.path=x"],
+    "teacher/hub": ["teacher.source.hub_id=owner/model"],
     "tokenizer/folder": ["tokenizer.source.path=x"],
     "tokenizer/hub": ["tokenizer.source.weights.hub_id=owner/model"],
 }

@@ -26,7 +26,7 @@ def pair(old, new, share_body=True):
     vocabulary = NewVocabulary(FastVocabularyTransfer(), torch.float32)
     student = vocabulary(model, old=old, new=new, share_body=share_body)
     torch.manual_seed(1)
-    LowRank(rank=4, alpha=8, share_body=share_body).adapt(student)
+    LowRank(rank=4, alpha=8, share_body=share_body, train_embeddings=True).adapt(student)
     for name, parameter in student.named_parameters():
         if ".lora_B." in name:
             torch.nn.init.normal_(parameter, std=0.1)

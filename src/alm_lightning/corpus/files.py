@@ -4,7 +4,7 @@ import gzip
 import json
 import mmap
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet
 
 from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
-from alm_lightning.corpus.columns import ColumnReader, check_column
+from alm_lightning.corpus.columns import ColumnReader, check_column, names_of, value_of
 from alm_lightning.corpus.document import BadDocument, CorpusError, Document, decode, shortened
 from alm_lightning.corpus.sources import AnyDocument, at_least_one, existing_file
 
@@ -80,13 +80,18 @@ class JsonLines:
     """A file with one JSON object a line, plain (``.jsonl``) or compressed (``.jsonl.gz``)."""
 
     def __init__(
-        self, *, path: str, column: str, reader: ColumnReader, group_column: str | None = None
+        self,
+        *,
+        path: str,
+        column: str | Sequence[str],
+        reader: ColumnReader,
+        group_column: str | None = None,
     ) -> None:
         """Sets up the source.
 
         Args:
             path: The file; ``~`` is spelled out.
-            column: The key whose value becomes the document.
+            column: The key whose value becomes the document; several, for a reader of several.
             reader: How that value spells a text.
             group_column: The key whose value the figures of an evaluation are split by, as the
                 language; None for no groups.
@@ -110,15 +115,16 @@ class JsonLines:
 
     def _document(self, line: bytes, name: str) -> AnyDocument:
         row = _json_object(decode(line, name), name)
-        for column in (self.column, self.group_column):
-            if column is not None and column not in row:
+        group = [] if self.group_column is None else [self.group_column]
+        for column in [*names_of(self.column), *group]:
+            if column not in row:
                 # another line may have it: a fault of this one
                 raise BadDocument(
                     f"{name}: there is no column '{column}'. Choose one of those that exist: "
                     f"{', '.join(sorted(row)) or '(none)'}.",
                     kind="no column",
                 )
-        document = self.reader(row[self.column], name)
+        document = self.reader(value_of(row, self.column), name)
         if self.group_column is None:
             return document
         return replace(document, group=str(row[self.group_column]))
@@ -127,12 +133,12 @@ class JsonLines:
 class Parquet:
     """A Parquet file."""
 
-    def __init__(self, *, path: str, column: str, reader: ColumnReader) -> None:
+    def __init__(self, *, path: str, column: str | Sequence[str], reader: ColumnReader) -> None:
         """Sets up the source.
 
         Args:
             path: The file; ``~`` is spelled out.
-            column: The column whose values become documents.
+            column: The column whose values become documents; several, for a reader of several.
             reader: How a value spells a text.
         """
         self.path = path
@@ -162,17 +168,19 @@ class Parquet:
 
     def _read(self, file: Path, on_bad: BadDocuments) -> Iterator[AnyDocument]:
         number = 0
+        columns = names_of(self.column)
         with pyarrow.parquet.ParquetFile(file) as table:
-            for batch in table.iter_batches(PARQUET_BATCH_ROWS, columns=[self.column]):
-                for scalar in batch.column(self.column):
-                    document = attempt(on_bad, self._document, scalar, f"{file.name}:{number}")
+            for batch in table.iter_batches(PARQUET_BATCH_ROWS, columns=columns):
+                for scalars in zip(*map(batch.column, columns), strict=True):
+                    row = dict(zip(columns, scalars, strict=True))
+                    document = attempt(on_bad, self._document, row, f"{file.name}:{number}")
                     if document is not None:
                         yield document
                     number += 1
 
-    def _document(self, scalar: pyarrow.Scalar, name: str) -> AnyDocument:
+    def _document(self, row: Mapping[str, pyarrow.Scalar], name: str) -> AnyDocument:
         try:
-            value = scalar.as_py()
+            values = {column: scalar.as_py() for column, scalar in row.items()}
         except UnicodeDecodeError as error:
             # Parquet does not check what it is told to be text
             raise BadDocument(
@@ -180,7 +188,7 @@ class Parquet:
                 "file anew from decoded text, or drop the row.",
                 kind="not UTF-8",
             ) from error
-        return self.reader(value, name)
+        return self.reader(value_of(values, self.column), name)
 
 
 def _lines(file: Path) -> Iterator[bytes]:

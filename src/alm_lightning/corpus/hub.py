@@ -1,12 +1,12 @@
 """Documents from a data set on the Hugging Face hub."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import datasets
 
 from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
-from alm_lightning.corpus.columns import ColumnReader, check_column
+from alm_lightning.corpus.columns import ColumnReader, check_column, names_of, value_of
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.sources import AnyDocument, at_least_one, check_limit
 
@@ -25,7 +25,7 @@ class HubDataset:
         config: str | None,
         revision: str | None,
         split: str,
-        column: str,
+        column: str | Sequence[str],
         reader: ColumnReader,
         streaming: bool,
         max_documents: int | None,
@@ -37,7 +37,7 @@ class HubDataset:
             config: The configuration of the data set, if it has several; else None.
             revision: Branch, tag or commit; None for the newest.
             split: As ``train``.
-            column: The column whose values become documents.
+            column: The column whose values become documents; several, for a reader of several.
             reader: How a value spells a text.
             streaming: Whether to fetch rows as they are read, instead of the whole set before.
             max_documents: How many rows to read at most, from the front; None for all.
@@ -59,7 +59,7 @@ class HubDataset:
         if rows.column_names is not None:
             check_column(self.column, rows.column_names, self.name)
             # the other columns are neither read nor decoded
-            rows = rows.select_columns([self.column])
+            rows = rows.select_columns(names_of(self.column))
         on_bad = on_bad or Refuse()
         return at_least_one(self._read(rows, on_bad), self.name, on_bad)
 
@@ -89,7 +89,7 @@ class HubDataset:
             name = f"{self.name}/{self.split}:{number}"
             # all rows of a data set have the same columns: no fault of this one
             check_column(self.column, row, name)
-            document = attempt(on_bad, self.reader, row[self.column], name)
+            document = attempt(on_bad, self.reader, value_of(row, self.column), name)
             if document is not None:
                 yield document
 

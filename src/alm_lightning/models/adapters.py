@@ -37,7 +37,7 @@ class FullFineTuning:
 
 @dataclass(frozen=True)
 class LowRank:
-    """LoRA on every linear layer of the blocks; embeddings in full; all else frozen.
+    """LoRA on every linear layer of the blocks; embeddings in full, or frozen like all else.
 
     Experts that transformers keeps in one tensor are no linear layers: a log line says so.
 
@@ -52,11 +52,13 @@ class LowRank:
         rank: Rank of each adapter.
         alpha: The adapters' product is multiplied by alpha / rank.
         share_body: Whether the frozen weights are the teacher's own, in place of a copy.
+        train_embeddings: Whether input and output embeddings are trained, as new ones must be.
     """
 
     rank: int
     alpha: int | float
     share_body: bool
+    train_embeddings: bool
 
     def __post_init__(self):
         """Refuses a rank or a factor that nothing could be learned with."""
@@ -67,7 +69,7 @@ class LowRank:
             )
 
     def adapt(self, model: PreTrainedModel) -> None:
-        """Freezes the student, adds adapters, and sets its embeddings free.
+        """Freezes the student, adds adapters, and sets its embeddings free if they are trained.
 
         At first the adapters add zero.
 
@@ -94,7 +96,7 @@ class LowRank:
             layer.lora_A.float()
             layer.lora_B.float()
         for matrix in (model.get_input_embeddings(), model.get_output_embeddings()):
-            matrix.requires_grad_(True)
+            matrix.requires_grad_(self.train_embeddings)
 
 
 def merged_weights(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:

@@ -5,7 +5,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from alm_lightning.corpus.columns import Messages, PlainText
+from alm_lightning.corpus.columns import Messages, PlainText, QuestionAnswer
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.files import JsonLines, Parquet, TextFile
 
@@ -139,6 +139,21 @@ class TestJsonLines:
         documents = JsonLines(path=str(path), column="text", reader=PlainText()).documents()
         assert next(documents).text == "a"
 
+    def test_questions_and_answers(self, tmp_path):
+        path = tmp_path / "sums.jsonl"
+        path.write_text('{"answer": "2", "level": "easy", "question": "1+1"}\n{"question": "2"}\n')
+        source = JsonLines(
+            path=str(path),
+            column=["question", "answer"],
+            reader=QuestionAnswer(),
+            group_column="level",
+        )
+        documents = source.documents()
+        chat = next(documents)
+        assert (chat.text, chat.group) == ("1+1\n\n2", "easy")
+        with pytest.raises(CorpusError, match=r"sums.jsonl:2: there is no column 'answer'"):
+            next(documents)
+
 
 class TestParquet:
     def write(self, path, **columns):
@@ -156,6 +171,13 @@ class TestParquet:
         path = self.write(tmp_path / "a.parquet", messages=[chat])
         source = Parquet(path=path, column="messages", reader=Messages())
         assert pairs(source) == [("a.parquet:0", "a\n\nb")]
+
+    def test_questions_and_answers(self, tmp_path):
+        path = self.write(tmp_path / "a.parquet", a=["2", "4"], source=[1, 2], q=["1+1", "2+2"])
+        source = Parquet(path=path, column=["q", "a"], reader=QuestionAnswer())
+        assert pairs(source) == [("a.parquet:0", "1+1\n\n2"), ("a.parquet:1", "2+2\n\n4")]
+        with pytest.raises(CorpusError, match=r"no column 'answer'.*a, q, source"):
+            Parquet(path=path, column=["q", "answer"], reader=QuestionAnswer()).documents()
 
     def test_missing_column_is_refused_by_the_call(self, tmp_path):
         path = self.write(tmp_path / "a.parquet", body=["x"])

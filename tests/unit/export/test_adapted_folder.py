@@ -55,7 +55,7 @@ def student(family, byte_level_view, metaspace_view):
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     vocabulary = NewVocabulary(FastVocabularyTransfer(), torch.float32)
     made = vocabulary(model, old=byte_level_view, new=metaspace_view, share_body=True)
-    LowRank(rank=4, alpha=8, share_body=True).adapt(made)
+    LowRank(rank=4, alpha=8, share_body=True, train_embeddings=True).adapt(made)
     for parameter in made.parameters():
         if parameter.requires_grad:
             parameter.data += 0.1 * torch.randn_like(parameter)

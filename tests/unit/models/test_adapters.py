@@ -18,7 +18,7 @@ from alm_lightning.models.pair import Scorer
 from alm_lightning.models.structure import last_matrix
 from alm_lightning.models.vocabulary import NewVocabulary
 
-LORA = LowRank(rank=4, alpha=8, share_body=True)
+LORA = LowRank(rank=4, alpha=8, share_body=True, train_embeddings=True)
 
 
 def llama(vocab_size):
@@ -186,7 +186,7 @@ def test_frozen_weights_in_bfloat16(byte_level_view, metaspace_view, batch):
 
 
 def test_adapters_on_a_copy(teacher_model, byte_level_view, metaspace_view):
-    adapter = LowRank(rank=4, alpha=8, share_body=False)
+    adapter = LowRank(rank=4, alpha=8, share_body=False, train_embeddings=True)
     student = student_of(teacher_model, byte_level_view, metaspace_view, adapter)
     theirs = {p.untyped_storage().data_ptr() for p in teacher_model.parameters()}
     assert not any(p.untyped_storage().data_ptr() in theirs for p in student.parameters())
@@ -218,4 +218,4 @@ def test_experts_that_get_no_adapters_are_told(teacher_model, caplog):
 @pytest.mark.parametrize(("rank", "alpha"), [(0, 8), (4, 0), (4, float("nan"))])
 def test_settings_that_learn_nothing(rank, alpha):
     with pytest.raises(ValueError, match=r"adapter\.rank is .* expected a rank of 1 or more"):
-        LowRank(rank=rank, alpha=alpha, share_body=True)
+        LowRank(rank=rank, alpha=alpha, share_body=True, train_embeddings=True)

@@ -1,0 +1,106 @@
+"""A student that keeps its vocabulary: distillation from a teacher of another family."""
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from transformers import PreTrainedModel
+
+from alm_lightning.models.transfer import check_transferable, is_tied, transferred
+from alm_lightning.tokenization.template_choice import template_of
+from alm_lightning.tokenization.view import TokenizerView
+
+
+class OwnTokenizer:
+    """The tokenizer that the student has already."""
+
+    def __init__(self, *, name: str, chat_template: str | None):
+        """Sets up the choice.
+
+        Args:
+            name: What errors and model cards call the tokenizer.
+            chat_template: The format of chats, a name or Jinja, for a tokenizer without a template
+                of its own, as that of a base model; it is exported with the student. None leaves
+                the tokenizer as it is.
+        """
+        self.name = name
+        self.chat_template = chat_template
+
+    def __call__(self, old: TokenizerView) -> TokenizerView:
+        """The student's tokenizer.
+
+        Args:
+            old: The tokenizer of the model that the student starts as; left as it is.
+
+        Returns:
+            The same, with a chat template where one was asked for.
+
+        Raises:
+            ValueError: If it has another template already, or lacks special tokens of the one that
+                was asked for.
+        """
+        if self.chat_template is None:
+            return old
+        template = template_of(old, self.chat_template).jinja
+        if old.hf.chat_template not in (None, template):
+            raise ValueError(
+                f"tokenizer {old.name!r} has a chat template of its own, and "
+                f"tokenizer.chat_template={self.chat_template!r} would replace it. Take "
+                "tokenizer.chat_template=null; chat.student_template says what is trained on."
+            )
+        hf = copy.deepcopy(old.hf)
+        hf.chat_template = template
+        return replace(old, hf=hf)
+
+
+@dataclass(frozen=True)
+class OwnVocabulary:
+    """A student that is a copy of the model it starts as.
+
+    Attributes:
+        dtype: Of the weights that are trained.
+    """
+
+    dtype: torch.dtype
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        *,
+        old: TokenizerView,
+        new: TokenizerView,
+        share_body: bool = False,
+    ) -> PreTrainedModel:
+        """The student.
+
+        Args:
+            model: The model that it starts as; left as it is.
+            old: That model's tokenizer.
+            new: The student's tokenizer: the same.
+            share_body: Whether the student's body has the very parameters of `model`, frozen, in
+                place of copies.
+
+        Returns:
+            A model in training mode. Rows of the vocabulary that no token has are kept.
+
+        Raises:
+            ValueError: If the student's tokenizer is another one, or the model is of an unsupported
+                kind.
+        """
+        if new.fingerprint != old.fingerprint:
+            raise ValueError(
+                f"embeddings=own keeps embeddings of tokenizer {old.name!r}, but the student is to "
+                f"have {new.name!r}. Take tokenizer=own, or embeddings=fvt."
+            )
+        check_transferable(model)
+        head = model.get_output_embeddings()
+        return transferred(
+            model,
+            input_rows=model.get_input_embeddings().weight.detach().clone(),
+            head_rows=None if is_tied(model) else head.weight.detach().clone(),
+            head_bias=None if head.bias is None else head.bias.detach().clone(),
+            roles=new.roles,
+            content_ids=frozenset(i for i, s in enumerate(new.token_bytes) if s is not None),
+            dtype=self.dtype,
+            share_body=share_body,
+        )
