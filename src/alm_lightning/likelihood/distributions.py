@@ -95,6 +95,18 @@ class Distributions:
         return logits.log_softmax(dim=1)
 
 
+def slice_rows(num_tokens: int) -> int:
+    """How many rows a slice has.
+
+    Args:
+        num_tokens: Columns of the widest distribution that is made of each row.
+
+    Returns:
+        At least 1.
+    """
+    return max(1, SLICE_ELEMENTS // num_tokens)
+
+
 def sum_over_slices(
     function: Callable[..., Float[Tensor, ""]],
     *rows: Tensor,
@@ -111,7 +123,7 @@ def sum_over_slices(
     Returns:
         The total; 0 without rows.
     """
-    size = max(1, SLICE_ELEMENTS // num_tokens)
+    size = slice_rows(num_tokens)
     slices = zip(*(each.split(size) for each in rows), strict=True)
     totals = [checkpoint(function, *part, use_reentrant=False) for part in slices if len(part[0])]
     return sum(totals, start=torch.zeros((), device=rows[0].device))
