@@ -141,6 +141,8 @@ def test_it_trains_in_small(composed, experiment, pair, corpus, tmp_path):
     assert tokenizer("What is one?")["input_ids"] == old("What is one?")["input_ids"]
     has_template = experiment != "openmath2_llama_to_gemma2"
     assert tokenizer.chat_template == (FORMATS["gemma"].jinja if has_template else None)
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"learned from {cfg.teacher.name}: {cfg.teacher.licence}" in card
     stops = tokenizer.convert_tokens_to_ids([old.eos_token, "<end_of_turn>"])
     assert sorted(student.generation_config.eos_token_id) == sorted(stops)
 

@@ -68,7 +68,7 @@ def export_student(cfg: DictConfig, student: Scorer, summary: Mapping) -> Path:
     card = model_card(
         title=f"{cfg.student.name} as a model over {student.view.name}",
         base_model=cfg.student.name,
-        license_note=cfg.student.licence,
+        license_note=_licences(cfg),
         how_made=_how_made(cfg, student.view.name),
         recipe=_recipe(cfg),
         figures=_flat(
@@ -90,6 +90,13 @@ def export_student(cfg: DictConfig, student: Scorer, summary: Mapping) -> Path:
     )
     log.info("exported to %s", folder)
     return folder
+
+
+def _licences(cfg: DictConfig) -> str:
+    """The licence of the model that the student starts as, and of another teacher."""
+    if cfg.teacher.name == cfg.student.name:
+        return cfg.student.licence
+    return f"{cfg.student.licence}. It learned from {cfg.teacher.name}: {cfg.teacher.licence}."
 
 
 def _how_made(cfg: DictConfig, tokenizer: str) -> str:
