@@ -26,6 +26,8 @@ class ALM(Objective):
     """
 
     needs_teacher: ClassVar[bool] = True
+    name: ClassVar[str] = "alm"
+    """What errors call it, as it is chosen."""
 
     def __init__(
         self,
@@ -47,23 +49,31 @@ class ALM(Objective):
         # not ... > 0 rather than <= 0: nan is neither
         if not _number(temperature) > 0:
             raise ValueError(
-                f"objective.alm.temperature is {temperature}: expected a number above 0, or inf. "
-                "The published default is 100, the best published setting 5."
+                f"objective.{self.name}.temperature is {temperature}: expected a number above 0, "
+                "or inf. The published default is 100, the best published setting 5."
             )
         if not 0 <= _number(threshold) < 1:
             raise ValueError(
-                f"objective.alm.threshold is {threshold}: expected a probability in [0, 1). 0 "
-                "merges nothing; the published default is 0.1."
+                f"objective.{self.name}.threshold is {threshold}: expected a probability in [0, "
+                "1). 0 merges nothing; the published default is 0.1."
             )
         if divergence not in KINDS:
             raise ValueError(
-                f"objective.alm.divergence is {divergence!r}: expected one of {sorted(KINDS)}."
+                f"objective.{self.name}.divergence is {divergence!r}: expected one of "
+                f"{sorted(KINDS)}."
             )
         self.temperature, self.threshold = float(temperature), float(threshold)
         self.debias, self.divergence = debias, divergence
 
-    def _is_last(self, signal: Signal) -> Bool[Tensor, "batch chunk"]:
-        """Whether each chunk is the last of a merged one: it passes, or it ends its run."""
+    def ends_merged(self, signal: Signal) -> Bool[Tensor, "batch chunk"]:
+        """Whether each chunk is the last of a merged one: it passes, or it ends its run.
+
+        Args:
+            signal: The signal; its student may be missing.
+
+        Returns:
+            One flag a chunk, as many True as there are merged chunks.
+        """
         # only the teacher's mass decides, so that student and teacher are merged alike
         passes = passes_threshold(signal.teacher.boundary_logprobs, self.threshold)
         return signal.chunk_mask & (passes | signal.chunk_ends_run)
@@ -77,7 +87,7 @@ class ALM(Objective):
         Returns:
             The count.
         """
-        return self._is_last(signal).sum().float()
+        return self.ends_merged(signal).sum().float()
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
         """Sum of the divergences of all merged chunks, nats.
@@ -88,7 +98,18 @@ class ALM(Objective):
         Returns:
             The total; 0 with a gradient of 0 where there is no chunk.
         """
-        is_last = self._is_last(signal)
+        return self.divergences(signal).sum()
+
+    def divergences(self, signal: Signal) -> Float[Tensor, " merged"]:
+        """The divergence of each merged chunk, nats.
+
+        Args:
+            signal: The signal of both sides.
+
+        Returns:
+            One value a merged chunk, row by row, in the order of `ends_merged`.
+        """
+        is_last = self.ends_merged(signal)
         ids = merged_ids(is_last, signal.chunk_mask)
 
         def merged(side) -> Float[Tensor, "batch chunk"]:
@@ -98,13 +119,12 @@ class ALM(Objective):
             return sum_into_chunks(values, ids, num_chunks=ids.shape[1])
 
         kept = torch.arange(ids.shape[1], device=ids.device) < is_last.sum(dim=1, keepdim=True)
-        divergences = binarised(
+        return binarised(
             merged(signal.teacher)[kept],
             merged(signal.student)[kept],
             temperature=self.temperature,
             kind=self.divergence,
         )
-        return divergences.sum()
 
 
 def _number(value: float | int | str | None) -> float:
