@@ -20,11 +20,13 @@ class Objective(nn.Module):
         needs_hidden: Whether hidden states at the ends of chunks must be there, on both sides.
         needs_distributions: Whether whole next-token distributions must be there, on both sides,
             and the tokens of both.
+        learning_rate: Peak learning rate of the parameters that `setup` makes; None: the student's.
     """
 
     needs_teacher: ClassVar[bool] = True
     needs_hidden: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = False
+    learning_rate: float | None = None
 
     def setup(self, pair: PairFacts) -> None:
         """Learns what the two sides are, once, before the first step.

@@ -19,7 +19,8 @@ from alm_lightning.training.resume import check_continued
 from alm_lightning.training.step import DistillStep, StepResult
 from alm_lightning.training.teacher_sides import TeacherSides
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Iterable[Mapping]], torch.optim.Optimizer]
+"""From groups of parameters, some with a learning rate of their own, to the optimizer."""
 
 
 class DistillModule(L.LightningModule):
@@ -50,7 +51,7 @@ class DistillModule(L.LightningModule):
                 adapters may have its parameters, as frozen weights of its own modules.
             objective: The terms of the loss, by name.
             balance: How the terms are weighed.
-            optimizer: Makes the optimizer from parameters.
+            optimizer: Makes the optimizer from groups of parameters.
             schedule: Factor on the learning rate, from the number of steps done.
             gradient_clip: Largest norm of the gradient; None clips nothing.
             config: The resolved configuration, as plain containers, stored in checkpoints.
@@ -182,8 +183,12 @@ class DistillModule(L.LightningModule):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def configure_optimizers(self) -> dict:
-        """The optimizer and the learning rate's schedule."""
-        optimizer = self.make_optimizer(self.trained_parameters())
+        """The optimizer and the schedule, which all learning rates follow."""
+        apart = [term for term in self.objective.values() if term.learning_rate is not None]
+        own = {parameter for term in apart for parameter in term.parameters()}
+        groups = [{"params": [p for p in self.trained_parameters() if p not in own]}]
+        groups += [{"params": list(t.parameters()), "lr": t.learning_rate} for t in apart]
+        optimizer = self.make_optimizer(groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule}}
 

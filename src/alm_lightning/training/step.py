@@ -187,7 +187,10 @@ class DistillStep:
             keep_distributions=self.needs_distributions,
         )
         complete = replace(signal, student=side)
-        return {name: term(complete) for name, term in self.terms.items()}
+        totals = {name: term(complete) for name, term in self.terms.items()}
+        # what has nothing to say here, such as no one-to-one chunk, has a gradient of 0, not none
+        nothing = side.token_logprobs.flatten()[:0].sum()
+        return {n: total if total.requires_grad else nothing for n, total in totals.items()}
 
     def _measure(
         self,

@@ -1,0 +1,155 @@
+"""Dual-space distillation: both models' distributions in each other's space."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from alm_lightning.likelihood.distributions import Distributions, sum_over_slices
+from alm_lightning.likelihood.signal import Signal
+from alm_lightning.objectives.baselines.cross_model_attention import CrossModelAttention, sees
+from alm_lightning.objectives.objective import Objective
+from alm_lightning.objectives.pair_facts import PairFacts
+
+
+class DSKD(Objective):
+    r"""Dual-space knowledge distillation with cross-model attention (DSKD-CMA).
+
+    The teacher's hidden states are projected into the student's space, where the student's output
+    layer makes a distribution q* of them, and the student's into the teacher's, where its output
+    layer makes p*:
+
+    .. math:: \frac1n \left[ \sum_{i=1}^{n} -\log q^*_i(x_i)
+       + 1[\arg\max q^*_i = x_i] \, KL(q^*_i \| q_i) + \sum_{j=1}^{m} KL(p_j \| p^*_j) \right]
+
+    over the student's n predicted tokens x_i and the teacher's m, where q and p are their own
+    distributions; in both KLs all logits are divided by a temperature, and nothing is multiplied by
+    its square. The cross-entropy trains the projectors alone: output layers, and q* in its KL, are
+    constants. That KL counts only where the projected teacher is right, as in the method's own
+    implementation.
+
+    It differs from that implementation in that
+
+    - vectors are divided by a standard deviation of their own, not by one of the whole batch: what
+      a step does must not depend on which rows share a micro-batch;
+    - tokens see the tokens of their own document alone, since rows may be packed;
+    - output layers keep their bias and soft cap, with which their models were trained;
+    - next-token loss is a term of its own, weighed by `balance`, where theirs has half of the loss.
+
+    Reference: Zhang et al. (2024), "Dual-Space Knowledge Distillation for Large Language Models",
+    arXiv:2406.17328.
+    """
+
+    needs_teacher: ClassVar[bool] = True
+    needs_distributions: ClassVar[bool] = True
+
+    def __init__(self, *, temperature: float | int, learning_rate: float | int):
+        """Sets up the objective.
+
+        Args:
+            temperature: What logits are divided by in both KLs.
+            learning_rate: Peak learning rate of the projectors, which start from nothing.
+        """
+        super().__init__()
+        for name, value in (("temperature", temperature), ("learning_rate", learning_rate)):
+            if not value > 0:
+                raise ValueError(f"objective.dskd.{name} is {value}: expected above 0.")
+        self.temperature, self.learning_rate = float(temperature), float(learning_rate)
+
+    def setup(self, pair: PairFacts) -> None:
+        """Makes the projectors.
+
+        Args:
+            pair: The widths.
+        """
+        self.attention = CrossModelAttention(pair)
+
+    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+        """Number of student tokens that are trained on and see a teacher's token.
+
+        Args:
+            signal: The signal; only tokens and masks are read.
+
+        Returns:
+            The count.
+        """
+        return sees(signal).any(dim=2).sum().float()
+
+    def forward(self, signal: Signal) -> Float[Tensor, ""]:
+        """Sum of the three losses, nats.
+
+        Args:
+            signal: The signal of both sides, with distributions.
+
+        Returns:
+            The total; 0 with a gradient of 0 where there is no token.
+        """
+        student, teacher = signal.student.distributions, signal.teacher.distributions
+        visible = sees(signal)
+        in_student, in_teacher = self.attention(student, teacher, visible)
+        student_places = visible.any(dim=2).flatten().nonzero().squeeze(1)
+        teacher_places = visible.any(dim=1).flatten().nonzero().squeeze(1)
+        in_student = in_student.flatten(0, 1)[student_places].to(student.hidden.dtype)
+        in_teacher = in_teacher.flatten(0, 1)[teacher_places].to(teacher.hidden.dtype)
+        targets = signal.student_tokens.ids.flatten()[student_places]
+        total = self._in_student(student, student_places, targets, in_student)
+        total = total + self._in_teacher(teacher, teacher_places, in_teacher)
+        # ranks and micro-batches without a token have a gradient too
+        return total + in_student[:0].sum() + in_teacher[:0].sum()
+
+    def _in_student(
+        self,
+        student: Distributions,
+        places: Int[Tensor, " row"],
+        targets: Int[Tensor, " row"],
+        projected: Float[Tensor, "row hidden"],
+    ) -> Float[Tensor, ""]:
+        """Cross-entropy of the projected teacher, and KL to the student where it is right."""
+        constant = _constant(student)
+
+        def losses(
+            places: Int[Tensor, " row"],
+            targets: Int[Tensor, " row"],
+            projected: Float[Tensor, "row hidden"],
+        ) -> Float[Tensor, ""]:
+            logprobs = constant.logprobs_of(projected)
+            cross_entropy = torch.nn.functional.nll_loss(logprobs, targets, reduction="sum")
+            is_right = logprobs.argmax(dim=1) == targets
+            # only rows that count: few are right as long as the projectors know little
+            kl = self._kl(student.logprobs(places[is_right]), logprobs[is_right].detach())
+            return cross_entropy + kl
+
+        return sum_over_slices(
+            losses, places, targets, projected, num_tokens=student.head.num_tokens
+        )
+
+    def _in_teacher(
+        self,
+        teacher: Distributions,
+        places: Int[Tensor, " row"],
+        projected: Float[Tensor, "row hidden"],
+    ) -> Float[Tensor, ""]:
+        """KL of the projected student to the teacher."""
+        constant = _constant(teacher)
+
+        def loss(
+            places: Int[Tensor, " row"], projected: Float[Tensor, "row hidden"]
+        ) -> Float[Tensor, ""]:
+            return self._kl(constant.logprobs_of(projected), constant.logprobs(places))
+
+        return sum_over_slices(loss, places, projected, num_tokens=teacher.head.num_tokens)
+
+    def _kl(
+        self, logprobs: Float[Tensor, "row vocab"], wanted: Float[Tensor, "row vocab"]
+    ) -> Float[Tensor, ""]:
+        """Sum of KL(wanted || logprobs), both at the temperature, nats."""
+        log_q, log_p = ((each / self.temperature).log_softmax(1) for each in (logprobs, wanted))
+        return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
+
+
+def _constant(side: Distributions) -> Distributions:
+    """The same distributions, through which no gradient reaches the output layer."""
+    bias = None if side.head.bias is None else side.head.bias.detach()
+    return replace(side, head=replace(side.head, weight=side.head.weight.detach(), bias=bias))

@@ -1,0 +1,155 @@
+"""Steps of objectives over whole distributions do not depend on how they were cut either."""
+
+import pytest
+import torch
+from tests.conftest import SENTENCES, tiny_gemma3
+
+from alm_lightning.alignment.boundaries import Finest
+from alm_lightning.corpus.document import Document
+from alm_lightning.data.collator import Collator
+from alm_lightning.data.packing import FirstFit
+from alm_lightning.data.pairing import Pairing
+from alm_lightning.models.pair import Scorer
+from alm_lightning.models.structure import last_matrix
+from alm_lightning.objectives.alm_hybrid import ALMHybrid
+from alm_lightning.objectives.baselines.dskd import DSKD
+from alm_lightning.objectives.baselines.strict_one_to_one import StrictOneToOne
+from alm_lightning.objectives.combine import GradMag
+from alm_lightning.objectives.next_token import NextToken
+from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
+from alm_lightning.training.step import DistillStep
+
+OBJECTIVES = {
+    "strict_one_to_one": lambda: StrictOneToOne(temperature=1.5),
+    "alm_hybrid": lambda: ALMHybrid(
+        temperature=5,
+        threshold=3e-3,
+        debias=True,
+        distribution_temperature=1.5,
+        distribution_weight=1,
+    ),
+    "dskd": lambda: DSKD(temperature=2, learning_rate=1e-3),
+}
+
+
+@pytest.fixture
+def scorers(byte_level_view, metaspace_view):
+    """Two subword models of different widths, which are not nearly uniform."""
+    views = (byte_level_view, metaspace_view)
+    models = [
+        tiny_gemma3(view.num_tokens, hidden_size=width)
+        for view, width in zip(views, (32, 48), strict=True)
+    ]
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for model in models:
+            for parameter in model.parameters():
+                parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    models[1].requires_grad_(False)
+    sides = ("student", "teacher")
+    return [Scorer(*parts) for parts in zip(models, views, sides, strict=True)]
+
+
+@pytest.fixture
+def rows(scorers):
+    student, teacher = scorers
+    pairing = Pairing(
+        student=student.view,
+        teacher=teacher.view,
+        alignment=Finest(),
+        student_length=20,
+        teacher_length=20,
+    )
+    documents = [Document(text, name=str(index)) for index, text in enumerate(SENTENCES)]
+    return [window for document in documents for window in pairing.windows(document)]
+
+
+@pytest.fixture(params=OBJECTIVES)
+def term(request, scorers):
+    objective = OBJECTIVES[request.param]()
+    torch.manual_seed(3)
+    student, teacher = scorers
+    objective.setup(PairFacts(SideFacts(student.view, 32, 32), SideFacts(teacher.view, 48, 48)))
+    return objective
+
+
+def gradients(scorers, rows, term, *, size, packing=None):
+    """What a step says, and the gradients of the student and of what the term has of its own."""
+    student, teacher = scorers
+    collator = Collator(
+        student=student.view, teacher=teacher.view, micro_batch_size=size, packing=packing
+    )
+    step = DistillStep(
+        student=student,
+        teacher=teacher,
+        terms={"term": term, "next_token": NextToken()},
+        balance=GradMag(),
+        compared_at=last_matrix(student.model),
+        reduce=lambda value: value,
+        backward=torch.Tensor.backward,
+        scale=1.0,
+    )
+    student.model.zero_grad()
+    term.zero_grad()
+    batches = collator(rows)
+    result = step(batches)
+    parameters = [*student.model.named_parameters(), *term.named_parameters()]
+    return result, {name: p.grad.clone() for name, p in parameters}, len(batches)
+
+
+def check_same(first, second):
+    (result, found, _), (expected_result, expected, _) = first, second
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert gradient.any()
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(found[name], gradient, rtol=2e-3, atol=2e-5 * scale)
+    for name, loss in expected_result.losses.items():
+        assert loss > 0
+        torch.testing.assert_close(result.losses[name], loss, rtol=1e-4, atol=0.0)
+        torch.testing.assert_close(
+            result.balance[name], expected_result.balance[name], rtol=1e-3, atol=0.0
+        )
+        assert result.weights[name] == expected_result.weights[name]
+
+
+def test_micro_batches(scorers, rows, term):
+    whole = gradients(scorers, rows, term, size=len(rows))
+    for size in (1, 4):
+        check_same(gradients(scorers, rows, term, size=size), whole)
+
+
+def test_packing_changes_nothing(scorers, rows, term):
+    whole = gradients(scorers, rows, term, size=len(rows))
+    packing = FirstFit(student_length=70, teacher_length=70)
+    for size in (1, 100):
+        packed = gradients(scorers, rows, term, size=size, packing=packing)
+        # fewer rows than windows
+        assert size > 1 or packed[2] < len(rows) / 2
+        check_same(packed, whole)
+
+
+def test_a_step_without_a_unit_has_a_gradient_of_0(scorers, rows, term):
+    """A batch in which nothing is one token on both sides, or in no chunk, or not trained on."""
+    student, teacher = scorers
+    batch = Collator(student=student.view, teacher=teacher.view, micro_batch_size=2).batch(rows[:2])
+    nothing = {
+        "chunk_mask": torch.zeros_like(batch.chunk_mask),
+        "student_targets": torch.zeros_like(batch.student_targets),
+    }
+    empty = type(batch)(**{**vars(batch), **nothing})
+    step = DistillStep(
+        student=student,
+        teacher=teacher,
+        terms={"term": term, "next_token": NextToken()},
+        balance=GradMag(),
+        compared_at=last_matrix(student.model),
+        reduce=lambda value: value,
+        backward=torch.Tensor.backward,
+        scale=1.0,
+    )
+    for batches in ([empty], [empty, empty]):
+        student.model.zero_grad()
+        result = step(batches)
+        assert result.losses["term"] == 0
+        assert not any(p.grad.any() for p in student.model.parameters())
