@@ -7,9 +7,11 @@
 ``pos``           token positions of either side, where a function does not care which
 ``row``           positions of a batch in one long list, padding left out
 ``chunk``         aligned chunks of a row, padding included
+``merged``        merged chunks of a batch in one long list
 ``vocab``         output rows of a model
 ``subset``        a selection of ``vocab``, the boundary tokens above all
-``hidden``        channels of a hidden state
+``cell``          what two vocabularies are compared on: shared tokens, and the rest
+``hidden``        channels of a hidden state; ``student_hidden``, ``teacher_hidden`` of one side's
 ``byte``          bytes of a document
 ``boundary``      common boundaries of a document
 ``position``      positions of a chat's axis: content bytes, and structural pairs
@@ -24,7 +26,8 @@
 ``old_vocab``     ids of the tokenizer that a model was trained with
 ``new_vocab``     ids of the tokenizer that it gets
 ``donor_vocab``   ids of a model that has the new tokenizer
-``width``         channels of an embedding, 1 for a bias; ``donor_width`` of a donor's
+``width``         channels of an embedding, 1 for a bias; ``donor_width`` of a donor's; ``both`` of
+                  two side by side
 ``other_width``   channels of another matrix of the same tokens
 ``token``         tokens of a vocabulary that are worked on
 ``piece``         old tokens that new ones are cut into, one new token after another
