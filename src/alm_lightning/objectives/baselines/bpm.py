@@ -1,0 +1,148 @@
+"""Byte-prefix marginalisation: the teacher's mass on the student's token that comes first."""
+
+import math
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from alm_lightning.likelihood.distributions import sum_over_slices
+from alm_lightning.likelihood.signal import Signal
+from alm_lightning.objectives.baselines.prefix_map import PrefixMap
+from alm_lightning.objectives.baselines.token_runs import TokenRuns, token_runs
+from alm_lightning.objectives.objective import Objective
+from alm_lightning.objectives.pair_facts import PairFacts
+
+LEAST = 1e-12
+"""Least probability of the student on what no token of the teacher leads to, as the authors bound
+it: where the student has no such token at all, that mass can't be learned."""
+
+
+class BytePrefix(Objective):
+    r"""Forward KL from the teacher's mass, moved to the student's tokens along their bytes.
+
+    .. math:: \frac1{|C|} \sum_{c \in C} \sum_{v \in V_S \cup \{\text{other}\}}
+       q_c(v) \log \frac{q_c(v)}{p_S(v)}, \quad q_c(v) = \sum_t p_T(t) [\phi(t) = v]
+
+    at the starts of chunks, where both sides stand at the same byte. phi(t) is the longest token of
+    the student that the bytes of t begin with. What has none, special tokens without a counterpart
+    above all, is one class more, the student's share of which is all that phi leads nowhere to.
+
+    Where the student's own token goes on beyond the teacher's, its mass is spread over several
+    tokens of the teacher. The likelihood of those that the text has, a lower bound of it, moves
+    there from phi of the first. The same happens where a chunk is one token on both sides, even if
+    that is structure. Chunks whose first student token is all whitespace are left out: taught in
+    whole, the indentation of code collapses.
+
+    Reference: Wang et al. (2026), "Cross-Tokenizer On-Policy Distillation via Byte-Prefix
+    Marginalization", arXiv:2607.22334. They also teach the student's positions within a token of
+    the teacher, and bound what spans several tokens for more of the student's tokens than its own.
+    """
+
+    needs_teacher: ClassVar[bool] = True
+    needs_distributions: ClassVar[bool] = True
+
+    def __init__(self, *, mask_whitespace: bool):
+        """Sets up the objective.
+
+        Args:
+            mask_whitespace: Whether chunks whose first student token is all whitespace are left
+                out.
+        """
+        super().__init__()
+        self.mask_whitespace = mask_whitespace
+
+    def setup(self, pair: PairFacts) -> None:
+        """Follows the bytes of the teacher's tokens; warns where they lead to few of the student's.
+
+        Args:
+            pair: Both vocabularies.
+        """
+        self.prefixes = PrefixMap(pair)
+
+    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+        """Number of chunks whose start is taught.
+
+        Args:
+            signal: The signal; only tokens and masks are read.
+
+        Returns:
+            The count.
+        """
+        return self._taught(signal, token_runs(signal)).sum().float()
+
+    def forward(self, signal: Signal) -> Float[Tensor, ""]:
+        """Sum of the divergences at the starts of chunks, nats.
+
+        Args:
+            signal: The signal of both sides, with distributions.
+
+        Returns:
+            The total; 0 where there is no such chunk.
+        """
+        runs = token_runs(signal)
+        taught = self._taught(signal, runs)
+        student, teacher = signal.student.distributions, signal.teacher.distributions
+        own_ids = signal.student_tokens.ids.flatten()[runs.student.first]
+        first_ids = signal.teacher_tokens.ids.flatten()[runs.teacher.first]
+        moved = self._moved(signal, runs, own_ids, first_ids)
+
+        def kl(
+            student_places: Int[Tensor, " row"],
+            teacher_places: Int[Tensor, " row"],
+            own: Int[Tensor, " row"],
+            source: Int[Tensor, " row"],
+            mass: Float[Tensor, " row"],
+        ) -> Float[Tensor, ""]:
+            with torch.no_grad():
+                target = self.prefixes(teacher.logprobs(teacher_places).exp())
+                moves = torch.stack([source, own], dim=1)
+                masses = torch.stack([-mass, mass], dim=1).to(target.dtype)
+                target = target.scatter_add(1, moves, masses)
+                # what moves is at most what is there, but for rounding
+                target = target.clamp_min(0.0)
+            logprobs = student.logprobs(student_places)
+            others = logprobs[:, self.prefixes.unreached]
+            is_own = self.prefixes.unreached == own.unsqueeze(1)
+            others = others.masked_fill(is_own, torch.finfo(others.dtype).min / 4)
+            other = others.logsumexp(dim=1, keepdim=True).clamp_min(math.log(LEAST))
+            logprobs = torch.cat([logprobs, other], dim=1)
+            return (torch.special.xlogy(target, target) - target * logprobs).sum()
+
+        sources = self.prefixes.columns[first_ids]
+        rows = (runs.student.first, runs.teacher.first, own_ids, sources, moved)
+        widest = max(student.head.num_tokens, teacher.head.num_tokens)
+        return sum_over_slices(kl, *(each[taught] for each in rows), num_tokens=widest)
+
+    def _taught(self, signal: Signal, runs: TokenRuns) -> Bool[Tensor, " row"]:
+        """Which chunks are not left out."""
+        own_ids = signal.student_tokens.ids.flatten()[runs.student.first]
+        if not self.mask_whitespace:
+            return torch.ones_like(own_ids, dtype=torch.bool)
+        return ~self.prefixes.is_whitespace[own_ids]
+
+    def _moved(
+        self,
+        signal: Signal,
+        runs: TokenRuns,
+        own_ids: Int[Tensor, " row"],
+        first_ids: Int[Tensor, " row"],
+    ) -> Float[Tensor, " row"]:
+        """Likelihood of the teacher's own tokens that the student's first one spans; else 0."""
+        lengths = self.prefixes.student_lengths[own_ids]
+        spans = lengths > self.prefixes.teacher_lengths[first_ids]
+        spans |= runs.student.counts == 1
+        ids = signal.teacher_tokens.ids.flatten()[runs.teacher.places]
+        token_lengths = self.prefixes.teacher_lengths[ids]
+        before = token_lengths.cumsum(0) - token_lengths
+        counts = runs.teacher.counts
+        before = before - before[runs.teacher.starts].repeat_interleave(counts)
+        is_spanned = before < lengths.repeat_interleave(counts)
+        # a token that stands for no bytes is the first of its chunk, and all of it
+        is_spanned[runs.teacher.starts] = True
+        logprobs = signal.teacher.token_logprobs.flatten()[runs.teacher.places]
+        rows = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+        likelihoods = torch.zeros_like(logprobs[: len(counts)])
+        likelihoods.index_add_(0, rows, logprobs.masked_fill(~is_spanned, 0.0))
+        return likelihoods.exp().masked_fill(~spans, 0.0)
