@@ -1,14 +1,19 @@
 """Trains a student: `python train.py [experiment=...] [group=option] [key=value]`; see conf/."""
 
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
+from alm_lightning.app.bakeoff import bakeoff
 from alm_lightning.app.train import train
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(cfg: DictConfig) -> float:
-    """Runs one experiment; a sweep gets its held-out bits per byte."""
+def main(cfg: DictConfig) -> float | None:
+    """Runs one experiment; a sweep gets its held-out bits per byte. Or holds a bake-off."""
+    if "bakeoff" in cfg:
+        return bakeoff(cfg, train=Path(__file__).absolute())
     return train(cfg)["bits_per_byte"]["student_after"]
 
 

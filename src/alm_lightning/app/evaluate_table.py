@@ -50,8 +50,8 @@ def write_tables(folder: Path, results: Sequence[Plain]) -> Path:
     """
     path = folder / "results.json"
     path.write_text(json.dumps(list(results), indent=2, ensure_ascii=False) + "\n", "utf-8")
-    parts = [_markdown(_rows(results))]
-    parts += [f"### {title}\n\n{_markdown(rows)}" for title, rows in _groups(results).items()]
+    parts = [grid(_rows(results))]
+    parts += [f"### {title}\n\n{grid(rows)}" for title, rows in _groups(results).items()]
     (folder / "results.md").write_text("\n".join(parts), "utf-8")
     return path
 
@@ -121,7 +121,15 @@ def _table(title: str, rows: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def grid(rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown.
+
+    Args:
+        rows: Cells; the first row holds the headings.
+
+    Returns:
+        A line a row, and one below the headings.
+    """
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)

@@ -1,24 +1,25 @@
 """What happens around Hydra's runs: nothing is written over, and a sweep leaves one table."""
 
-import json
+import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-COLUMNS = {
-    "bits_per_byte.teacher": "bpb teacher",
-    "bits_per_byte.student_before": "bpb before",
-    "bits_per_byte.student_after": "bpb after",
-    "bits_per_byte_other.student_after": "bpb after, other domain",
-    "chunk_difference.after": "chunk difference (nats)",
-    "chunk_difference.after_other": "chunk difference, other domain",
-    "seconds.per_step": "s a step",
-}
+from alm_lightning.app.sweep_table import TEXTS, cell, sweep_rows, write_failure, write_sweep
+
+log = logging.getLogger(__name__)
+
+BAKEOFF_LOCK = "bakeoff.lock"
+"""Marks the folder of a bake-off: the only one that a later call may go on in."""
 
 
 class RefuseExistingFolder(Callback):
@@ -26,11 +27,22 @@ class RefuseExistingFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         """Checks the folder of a single run."""
+        if "bakeoff" in config:
+            raise SystemExit(
+                "sweep=bakeoff is many runs, and this would be one. Say "
+                "`python train.py -m sweep=bakeoff experiment=...`."
+            )
         refuse_existing(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         """Checks the folder of a sweep."""
-        refuse_existing(Path(config.hydra.sweep.dir))
+        folder = Path(config.hydra.sweep.dir)
+        if "bakeoff" not in config:
+            refuse_existing(folder)
+            return
+        refuse_lists(list(config.hydra.overrides.task))
+        if not (folder / BAKEOFF_LOCK).is_file():
+            refuse_existing(folder)
 
 
 def refuse_existing(folder: Path) -> None:
@@ -52,19 +64,50 @@ def refuse_existing(folder: Path) -> None:
         )
 
 
+def refuse_lists(overrides: Sequence[str]) -> None:
+    """Refuses a bake-off of several values: Hydra would hold one for each, in one folder.
+
+    Args:
+        overrides: Of the command line.
+
+    Raises:
+        SystemExit: One of them lists several values.
+    """
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override():
+            raise SystemExit(
+                f"sweep=bakeoff takes one value for all its runs, but {override.input_line} has "
+                "several. Hold one bake-off for each, each with a hydra.sweep.dir of its own."
+            )
+
+
 class SweepTable(Callback):
-    """After a multirun: one table over its runs, on the screen and as sweep.json and sweep.md."""
+    """In a multirun: one table over its runs, as sweep.json and sweep.md, and on the screen.
+
+    The files are written anew after each run: Hydra goes on after a run that failed, but ends with
+    its error, and calls no callback at the end.
+    """
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs) -> None:
+        """Notes a failure in the run's folder, and writes the table of the sweep so far."""
+        is_sweep = config.hydra.mode == RunMode.MULTIRUN and "bakeoff" not in config
+        if job_return.status == JobStatus.FAILED:
+            output_dir = Path(config.hydra.runtime.output_dir)
+            error = write_failure(output_dir, job_return)
+            if is_sweep:
+                log.error("%s failed, the others go on: %s", output_dir, error)
+        if is_sweep:
+            write_sweep(Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs) -> None:
-        """Collects the summaries of the runs."""
+        """Shows the table."""
+        if "bakeoff" in config:
+            return
         folder = Path(config.hydra.sweep.dir)
         rows = sweep_rows(folder)
-        with (folder / "sweep.json").open("x", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
-        (folder / "sweep.md").write_text(markdown(rows), encoding="utf-8")
         table = Table(title=f"{len(rows)} runs in {folder}", title_justify="left")
         for name in rows[0] if rows else []:
-            is_text = name == "overrides"
+            is_text = name in TEXTS
             # what a run differs in is folded, where figures would leave no room for it
             table.add_column(
                 name,
@@ -73,61 +116,8 @@ class SweepTable(Callback):
                 min_width=16 if is_text else None,
             )
         for row in rows:
-            table.add_row(*map(_cell, row.values()))
+            table.add_row(*map(cell, row.values()))
         Console().print(table)
-
-
-def sweep_rows(folder: Path) -> list[dict[str, str | float | None]]:
-    """One row for each finished run of a sweep.
-
-    Args:
-        folder: The sweep's folder, with one folder a run.
-
-    Returns:
-        Overrides and figures, in the order of the runs; by name where `hydra.sweep.subdir` gives
-        folders names instead of numbers.
-    """
-    paths = sorted(folder.glob("*/summary.json"), key=_run_order)
-    summaries = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    # what all runs share says nothing in a table that compares them
-    shared = set.intersection(
-        *(set(summary["overrides"]) for summary in summaries or [{"overrides": []}])
-    )
-    rows = []
-    for summary in summaries:
-        own = [override for override in summary["overrides"] if override not in shared]
-        row: dict[str, str | float | None] = {"overrides": ", ".join(own)}
-        for name, title in COLUMNS.items():
-            group, _, key = name.partition(".")
-            row[title] = summary[group][key]
-        rows.append(row)
-    return rows
-
-
-def _run_order(path: Path) -> tuple[int, str]:
-    name = path.parent.name
-    return (int(name) if name.isdecimal() else 0, name)
-
-
-def markdown(rows: list[dict[str, str | float | None]]) -> str:
-    """A table in Markdown.
-
-    Args:
-        rows: From `sweep_rows`.
-
-    Returns:
-        The table, empty without rows.
-    """
-    if not rows:
-        return ""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_cell(v) for v in r.values()] for r in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _cell(value: str | float | None) -> str:
-    if value is None:  # a run that timed no step
-        return "-"
-    return value if isinstance(value, str) else f"{value:.3f}"
 
 
 def task_overrides() -> list[str]:

@@ -1,0 +1,149 @@
+"""A bake-off: all objectives on one pair, alike but for the objective and its learning rate.
+
+First every objective is run at every rate with the first seed; then, seed by seed, every objective
+at the rate that did best. What is finished is not run again, so the same command goes on where it
+was stopped; and tables and plot are written anew after each run.
+"""
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from alm_lightning.app.bakeoff_found import check_found, is_finished
+from alm_lightning.app.bakeoff_plan import Plan, Run, make_plan
+from alm_lightning.app.bakeoff_plot import plot
+from alm_lightning.app.bakeoff_runs import Programs, held
+from alm_lightning.app.bakeoff_standing import Standing, chosen, criterion, standing
+from alm_lightning.app.bakeoff_table import as_json, markdown, screen
+
+log = logging.getLogger(__name__)
+NOT_FOR_RUNS = ("hydra.mode", "hydra.run", "hydra.sweep", "hydra.sweeper", "hydra.launcher")
+"""Overrides of Hydra's own settings that are of the bake-off."""
+
+
+def bakeoff(cfg: DictConfig, train: Path) -> None:
+    """Holds a bake-off, or goes on with one.
+
+    Args:
+        cfg: The composed configuration, with a node ``bakeoff``.
+        train: The path of train.py.
+
+    Raises:
+        SystemExit: A run failed: the others and the table are there; or a signal asked to stop.
+    """
+    own = HydraConfig.get()
+    folder = Path(own.runtime.output_dir)
+    settings = OmegaConf.to_container(cfg.bakeoff, resolve=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with held(folder) as lock:
+        plan = make_plan(
+            settings,
+            folder,
+            list(own.overrides.task),
+            lambda overrides: compose(own.job.config_name, overrides),
+        )
+        check_found(plan)
+        programs = Programs(
+            train=train,
+            flags=_flags(own),
+            hydra=[each for each in own.overrides.hydra if not _is_own(each)],
+            lock=lock,
+            keep_checkpoints=settings["keep_checkpoints"],
+            evaluate=settings["evaluate"],
+        )
+        failures = compete(plan, programs.start, programs.evaluated)
+        found = write(plan, failures)
+    console = Console()
+    console.print(screen(plan, found))
+    # the last line is for programs: nothing but the path
+    sys.stdout.write(f"{folder / 'bakeoff.json'}\n")
+    sys.stdout.flush()
+    if found.failures:
+        raise SystemExit(
+            f"{len(found.failures)} runs failed: {folder / 'bakeoff.md'} says which and why. The "
+            "same command tries them again."
+        )
+
+
+def compete(
+    plan: Plan, start: Callable[[Run], str | None], evaluated: Callable[[Run], str | None]
+) -> dict[str, str]:
+    """Does all runs that are not finished.
+
+    Args:
+        plan: What is to be run.
+        start: Does a run, and says why it failed if it did.
+        evaluated: Evaluates a finished run, and says why that failed if it did.
+
+    Returns:
+        Errors by run.
+    """
+    failures: dict[str, str] = {}
+
+    def do(run: Run) -> None:
+        if not is_finished(run.folder):
+            log.info("%s", run)
+            error = start(run)
+            if error is None:
+                value = criterion(plan, run)
+                log.info("%s: %s is %.4f", run, plan.settings["criterion"], value)
+            else:
+                log.error("%s failed, the others go on: %s", run, error)
+                failures[str(run)] = error
+            write(plan, failures)
+
+    for objective in plan.overrides:
+        for rate in plan.rates:
+            do(plan.run(objective, rate, plan.seeds[0]))
+    # seed by seed: one that is stopped has as many of each objective
+    for seed in plan.seeds:
+        for objective in plan.overrides:
+            rate = chosen(plan, objective)
+            if rate is None:
+                continue
+            run = plan.run(objective, rate, seed)
+            do(run)
+            error = evaluated(run) if is_finished(run.folder) else None
+            if error is not None:
+                log.error("%s, evaluation: %s", run, error)
+                failures[f"{run}, evaluation"] = error
+    return failures
+
+
+def write(plan: Plan, failures: Mapping[str, str]) -> Standing:
+    """Writes tables and plot, in place of those of fewer runs.
+
+    Args:
+        plan: What is run.
+        failures: Errors by run.
+
+    Returns:
+        What they show.
+    """
+    found = standing(plan, failures)
+    plain = json.dumps(as_json(plan, found), indent=2, ensure_ascii=False, allow_nan=False)
+    (plan.folder / "bakeoff.json").write_text(plain + "\n", encoding="utf-8")
+    (plan.folder / "bakeoff.md").write_text(markdown(plan, found), encoding="utf-8")
+    if any(row.figures for row in found.rows):
+        drawn = plot(found, plan.settings["baseline"])
+        (plan.folder / "bakeoff.svg").write_text(drawn, encoding="utf-8")
+    return found
+
+
+def _flags(own: DictConfig) -> list[str]:
+    """What the command line said before overrides, and each run needs as well."""
+    given = [s.path for s in own.runtime.config_sources if s.provider == "command-line"]
+    return [flag for path in given for flag in ("--config-dir", path)]
+
+
+def _is_own(override: str) -> bool:
+    key = override.lstrip("+~").partition("=")[0]
+    return any(key == name or key.startswith(f"{name}.") for name in NOT_FOR_RUNS)

@@ -1,0 +1,153 @@
+"""Figures of finished runs: of one run, and means with standard errors over seeds."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from alm_lightning.evaluation.harness import Figure
+from alm_lightning.metrics.gap import gap_closed
+
+Figures = dict[str, Figure]
+
+SECONDS, MEMORY = "seconds a step", "peak memory"
+BITS, BITS_OTHER = "bits per byte, training domain", "bits per byte, other domain"
+DIFFERENCE, DIFFERENCE_OTHER = "difference, training domain", "difference, other domain"
+DOMAINS = {
+    "bits_per_byte": (BITS, "gap closed, training domain"),
+    "bits_per_byte_other": (BITS_OTHER, "gap closed, other domain"),
+}
+DIFFERENCES = {"": DIFFERENCE, "_other": DIFFERENCE_OTHER}
+NATS = "nats per chunk"
+EVALUATION = "evaluation"
+"""Folder of a run in which evaluate.py left what it found."""
+
+
+def selected(summary: Mapping, path: str) -> float:
+    """One figure of a summary.
+
+    Args:
+        summary: What summary.json holds.
+        path: Dotted keys, such as ``bits_per_byte_other.student_after``.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: There is no number.
+    """
+    node: object = summary
+    for key in path.split("."):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    if isinstance(node, bool) or not isinstance(node, int | float):
+        raise ValueError(
+            f"bakeoff.criterion={path}: summary.json has no such number. Take one that it has, "
+            "such as bits_per_byte_other.student_after or chunk_difference.after_other."
+        )
+    return float(node)
+
+
+def figures_of(summary: Mapping) -> Figures:
+    """What a run is judged by: bits per byte, share of the gap, difference, time and memory.
+
+    The share of the gap closed is (before - after) / (before - teacher) in bits per byte; the
+    difference is the mean of ``|log p_T - log p_S|`` over chunks.
+
+    Args:
+        summary: What summary.json holds.
+
+    Returns:
+        Figures of one run each, without errors; what the run has not measured is left out.
+    """
+    found = {}
+    for key, (bits, gap) in DOMAINS.items():
+        node = summary[key]
+        before, after = node["student_before"], node["student_after"]
+        found[bits] = _one(after, "bits/byte", lower_is_better=True)
+        closed = gap_closed(before=before, after=after, teacher=node["teacher"])
+        found[gap] = _one(closed, "share", lower_is_better=False)
+    for end, name in DIFFERENCES.items():
+        found[name] = _one(summary["chunk_difference"][f"after{end}"], NATS, lower_is_better=True)
+    found[SECONDS] = _one(summary["seconds"]["per_step"], "s", lower_is_better=True)
+    found[MEMORY] = _one(summary["peak_memory_bytes"] / 2**30, "GiB", lower_is_better=True)
+    return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def ends_of(summary: Mapping) -> dict[str, Figures]:
+    """Where runs on a pair start, and where the teacher is.
+
+    Args:
+        summary: Of any of the runs.
+
+    Returns:
+        Figures of ``teacher`` and ``student before``.
+    """
+    teacher, before = {}, {}
+    for key, (bits, _) in DOMAINS.items():
+        teacher[bits] = _one(summary[key]["teacher"], "bits/byte", lower_is_better=True)
+        before[bits] = _one(summary[key]["student_before"], "bits/byte", lower_is_better=True)
+    for end, name in DIFFERENCES.items():
+        teacher[name] = _one(0.0, NATS, lower_is_better=True)
+        before[name] = _one(summary["chunk_difference"][f"before{end}"], NATS, lower_is_better=True)
+    return {"teacher": teacher, "student before": before}
+
+
+def task_figures(folder: Path) -> Figures:
+    """What evaluate.py found of a run's model, if it was asked.
+
+    Args:
+        folder: Of the run; results are looked for in its `EVALUATION`.
+
+    Returns:
+        Main figures of each harness, by ``<harness>: <figure>``. Their standard errors over items
+        are left out: those over seeds take their place.
+    """
+    path = folder / EVALUATION / "results.json"
+    if not path.is_file():
+        return {}
+    return {
+        f"{result['harness']}: {name.replace('_', ' ')}": Figure(
+            figure["value"], None, 1, figure["unit"], figure["lower_is_better"]
+        )
+        for result in json.loads(path.read_text(encoding="utf-8"))
+        for name, figure in result["figures"].items()
+    }
+
+
+def over_runs(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and standard error over runs that differ in their seed.
+
+    Args:
+        values: One a run, at least one.
+
+    Returns:
+        The mean, and the standard deviation (n - 1) over the root of n; None for a single run.
+
+    Example:
+        >>> over_runs([1.0, 2.0, 3.0])
+        (2.0, 0.5773502691896258)
+    """
+    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    return fmean(values), error
+
+
+def over_seeds(runs: Sequence[Figures]) -> Figures:
+    """Means of figures over runs that differ in their seed.
+
+    Args:
+        runs: Figures of each.
+
+    Returns:
+        Means with standard errors; ``count`` is the number of runs that have a figure.
+    """
+    found = {}
+    for name in dict.fromkeys(name for run in runs for name in run):
+        own = [run[name] for run in runs if name in run]
+        mean, error = over_runs([figure.value for figure in own])
+        found[name] = Figure(mean, error, len(own), own[0].unit, own[0].lower_is_better)
+    return found
+
+
+def _one(value: float | int | None, unit: str, *, lower_is_better: bool) -> Figure | None:
+    return None if value is None else Figure(float(value), None, 1, unit, lower_is_better)
