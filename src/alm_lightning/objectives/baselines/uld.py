@@ -1,0 +1,85 @@
+"""Universal Logit Distillation: sorted probabilities, whatever tokens they belong to."""
+
+from typing import ClassVar
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from alm_lightning.likelihood.distributions import Tokens, sum_over_slices
+from alm_lightning.likelihood.signal import Signal
+from alm_lightning.objectives.baselines.sorted_distance import sorted_distance
+from alm_lightning.objectives.objective import Objective
+from alm_lightning.shapes import NO_CHUNK
+
+
+class ULD(Objective):
+    r"""L1 distance of the sorted next-token distributions, position by position.
+
+    .. math:: \frac1n \sum_{i=1}^{n} \sum_{k=1}^{\max(|V_S|, |V_T|)}
+       |p_S^{(k)}(\cdot \mid x_{<i}) - p_T^{(k)}(\cdot \mid x_{<i})|, \quad n = \min(n_S, n_T)
+
+    where p^(k) is the k-th largest probability, 0 beyond the vocabulary. It is the Wasserstein
+    distance if all tokens are equally far from each other. The i-th predicted token of the student
+    is compared with the i-th of the teacher in the same row, whatever their bytes; what the longer
+    one has beyond the other teaches nothing.
+
+    Reference: Boizard et al. (2024), "Towards Cross-Tokenizer Distillation: the Universal Logit
+    Distillation Loss for LLMs", arXiv:2402.12030, with both temperatures 1, as published. Their
+    loss is the next-token loss plus 1.5 times this one; here `balance` weighs the two. They take
+    the mean over the positions of each row and then over rows; here it is over all positions, so
+    that it doesn't depend on how documents are cut. A row of packed documents counts as one.
+    """
+
+    needs_teacher: ClassVar[bool] = True
+    needs_distributions: ClassVar[bool] = True
+
+    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+        """Number of positions that are compared.
+
+        Args:
+            signal: The signal; only tokens are read.
+
+        Returns:
+            The count.
+        """
+        return _compared(signal.student_tokens, signal.teacher_tokens).sum().float()
+
+    def forward(self, signal: Signal) -> Float[Tensor, ""]:
+        """Sum over positions of the distance of the sorted probabilities, from 0 to 2 each.
+
+        Args:
+            signal: The signal of both sides, with distributions.
+
+        Returns:
+            The total, without a unit; 0 where nothing is predicted.
+        """
+        student, teacher = signal.student.distributions, signal.teacher.distributions
+        tokens = (signal.student_tokens, signal.teacher_tokens)
+        # in both the same number of each row, so that the n-th places belong together
+        places = [_places(_compared(*tokens)), _places(_compared(*reversed(tokens)))]
+
+        def distance(
+            student_places: Int[Tensor, " row"], teacher_places: Int[Tensor, " row"]
+        ) -> Float[Tensor, ""]:
+            student_probs = student.logprobs(student_places).exp()
+            teacher_probs = teacher.logprobs(teacher_places).exp()
+            return sorted_distance(student_probs, teacher_probs).sum()
+
+        widest = max(student.head.num_tokens, teacher.head.num_tokens)
+        return sum_over_slices(distance, *places, num_tokens=widest)
+
+
+def _compared(tokens: Tokens, others: Tokens) -> Bool[Tensor, "batch pos"]:
+    """Which tokens of one side have a counterpart on the other: the first ones of each row."""
+    predicted, of_others = _predicted(tokens), _predicted(others)
+    return predicted & (predicted.cumsum(dim=1) <= of_others.sum(dim=1, keepdim=True))
+
+
+def _predicted(tokens: Tokens) -> Bool[Tensor, "batch pos"]:
+    """Whether a token is trained on, which those in chunks are, and has one before it."""
+    return tokens.has_target & (tokens.chunk_ids != NO_CHUNK)
+
+
+def _places(chosen: Bool[Tensor, "batch pos"]) -> Int[Tensor, " row"]:
+    """Places in the flattened batch, row * length + position."""
+    return chosen.flatten().nonzero().squeeze(1)
