@@ -19,7 +19,7 @@ from torch import Tensor
 from alm_lightning.likelihood.distributions import Distributions, Tokens
 from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.signal import SideSignal, Signal
-from alm_lightning.objectives.baselines.sorted_distance import signs_by_counting, sorted_distance
+from alm_lightning.objectives.baselines.sorted_distance import by_counting, sorted_distance
 from alm_lightning.objectives.baselines.uld import ULD
 
 
@@ -112,7 +112,7 @@ def main() -> None:
 
     parts = {
         "the student's product": lambda: sides[0][0].detach() @ sides[0][1].detach().T,
-        "signs": lambda: signs_by_counting(*probs),
+        "distance and signs": lambda: by_counting(*probs),
         "from logits to the gradient": lambda: from_logits(sorted_distance, student, teacher),
         "... with torch.sort": lambda: from_logits(sorted_with_torch, student, teacher),
         "both products, and back": products,
