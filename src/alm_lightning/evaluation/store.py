@@ -1,7 +1,7 @@
 """Records of an evaluation on disk: written as they are made, read again to go on."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,13 +9,17 @@ from alm_lightning.evaluation.harness import Harness, Record, Result
 from alm_lightning.evaluation.subject import Subject
 
 RECORDS, SETTINGS, RESULT = "records.jsonl", "settings.json", "result.json"
+ABSENT = "not there"
+"""What a message has for a setting that the other side lacks."""
+MOST_TOLD = 8
+"""Settings that a refusal names."""
 
 
 class Store:
     """The folder of one model under one harness."""
 
     def __init__(self, folder: Path, settings: Mapping[str, object]):
-        """Opens the folder, or makes it.
+        """Reads what the folder holds; nothing is written before the first record.
 
         Args:
             folder: Where records lie, or are to lie.
@@ -23,13 +27,11 @@ class Store:
         """
         self.folder = folder
         self.settings = json.loads(json.dumps(settings))
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / SETTINGS
-        if path.is_file():
-            _check_same(json.loads(path.read_text("utf-8")), self.settings, folder)
-        else:
-            path.write_text(json.dumps(self.settings, indent=2, ensure_ascii=False), "utf-8")
         self.records = _read(folder / RECORDS)
+        # settings that no record was made with bind nobody
+        if self.records:
+            before = json.loads((folder / SETTINGS).read_text("utf-8"))
+            _check_same(before, self.settings, folder)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Keys without a record, in their order.
@@ -55,6 +57,11 @@ class Store:
         Yields:
             Key and record.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.records:
+            text = json.dumps(self.settings, indent=2, ensure_ascii=False)
+            (self.folder / SETTINGS).write_text(text, "utf-8")
+        _cut_half_line(self.folder / RECORDS)
         with (self.folder / RECORDS).open("a", encoding="utf-8") as file:
             for key, record in harness.records(subject, keys):
                 # no number of JSON is NaN, and a figure of one would be no figure
@@ -112,24 +119,52 @@ def as_plain(result: Result) -> dict[str, object]:
 def _read(path: Path) -> dict[str, Record]:
     if not path.is_file():
         return {}
-    whole = path.read_bytes()
-    # a process that was killed may have left half a line
-    kept = whole[: whole.rfind(b"\n") + 1]
-    if kept != whole:
-        path.write_bytes(kept)
     records = {}
     # bytes: Unicode has more ends of lines than a file of JSON lines
-    for line in kept.splitlines():
+    for line in _whole_lines(path).splitlines():
         record = json.loads(line)
         records[record.pop("key")] = record
     return records
 
 
+def _whole_lines(path: Path) -> bytes:
+    """What a file holds, without the half line that a killed process may have left."""
+    whole = path.read_bytes()
+    return whole[: whole.rfind(b"\n") + 1]
+
+
+def _cut_half_line(path: Path) -> None:
+    if path.is_file():
+        kept = _whole_lines(path)
+        if len(kept) < path.stat().st_size:
+            path.write_bytes(kept)
+
+
 def _check_same(old: Mapping[str, object], new: Mapping[str, object], folder: Path) -> None:
-    different = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
-    if different:
-        told = "; ".join(f"{key}: {old.get(key)!r}, now {new.get(key)!r}" for key in different)
+    sides = dict(_leaves(old)), dict(_leaves(new))
+    told = [
+        f"{name}: " + ", now ".join(repr(side[name]) if name in side else ABSENT for side in sides)
+        for name in dict.fromkeys([*sides[0], *sides[1]])
+        if any(name not in side for side in sides) or sides[0][name] != sides[1][name]
+    ]
+    if told:
+        rest = f"; and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
         raise ValueError(
-            f"{folder} holds records of an evaluation with other settings ({told}). Give another "
-            "paths.output_dir, or the settings that it was made with."
+            f"{folder} holds records of an evaluation with other settings "
+            f"({'; '.join(told[:MOST_TOLD])}{rest}). Give another paths.output_dir, or the "
+            "settings that it was made with."
         )
+
+
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Settings one by one, under names such as ``harness.path``."""
+    members: Iterable[tuple[object, object]] = ()
+    if isinstance(value, Mapping):
+        members = value.items()
+    elif isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+        members = enumerate(value)
+    found = list(members)
+    if not found:
+        yield name, value
+    for key, each in found:
+        yield from _leaves(each, f"{name}.{key}" if name else str(key))

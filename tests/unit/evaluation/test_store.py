@@ -72,6 +72,29 @@ def test_other_settings_are_refused_by_name(run):
         run(Counting(), {"x": 2})
 
 
+def test_only_what_differs_is_told(run):
+    before = {"a": {"b": 1, "c": [1, 2], "d": [{"e": 1}, {"e": 2}]}, "same": "long text", "old": 0}
+    after = {"a": {"b": 1.0, "c": [1, 3], "d": [{"e": 1}, {"e": 3}]}, "same": "long text", "f": {}}
+    run(Counting(), before)
+    with pytest.raises(ValueError, match="other settings") as caught:
+        run(Counting(), after)
+    assert (
+        "(a.c: [1, 2], now [1, 3]; a.d.1.e: 2, now 3; old: 0, now not there; f: not there, now {})"
+    ) in str(caught.value)
+    many = {"old": {str(number): number for number in range(10)}}
+    with pytest.raises(ValueError, match=r"; and 3 more\)"):
+        run(Counting(), {**before, **many})
+
+
+def test_settings_without_a_record_bind_nobody(run, tmp_path, subjects):
+    store = Store(tmp_path / "s", {"x": 1})
+    assert not (tmp_path / "s").exists()
+    with pytest.raises(KeyboardInterrupt):
+        next(store.add(Counting(stop_after=0), subjects["gemma"], ["a"]))
+    assert run(Counting(), {"x": 2})["settings"] == {"x": 2}
+    assert json.loads((tmp_path / "s" / "settings.json").read_text("utf-8")) == {"x": 2}
+
+
 def test_records_of_items_that_are_gone_make_no_figure(run):
     run(Counting())
     harness = Counting()
