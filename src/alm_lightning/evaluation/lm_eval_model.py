@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
 
 from alm_lightning.alignment.turns import turns_of
 from alm_lightning.corpus.chat import SYSTEM_POLICIES, Chat
 from alm_lightning.evaluation.choices import likelihoods
 from alm_lightning.evaluation.continuations import Continuation, last_content, text_continuation
 from alm_lightning.evaluation.lm_eval_settings import Writing
-from alm_lightning.evaluation.scoring import Row, score_rows
+from alm_lightning.evaluation.scoring import adjoining_rows, score_rows
 from alm_lightning.evaluation.subject import Subject
 from alm_lightning.evaluation.until import generate_until
 from alm_lightning.tokenization.chat_template import FAILURES, Rendering
@@ -65,6 +64,7 @@ class LmEvalModel:
         limits = [subject.context_length, *([] if max_length is None else [max_length])]
         self.max_length, self.batch_size = min(limits), batch_size
         self.needs_greedy = True
+        self._told_lengths: set[int] = set()
 
     @property
     def device(self) -> torch.device:
@@ -175,7 +175,7 @@ class LmEvalModel:
             (text,) = request.args
             content = view.encode(text, name="a text of lm-eval").ids if text else []
             ids = np.concatenate([[view.start_id], content]).astype(np.int64)
-            new = list(_windows(ids, self.max_length))
+            new = adjoining_rows(ids, self.max_length)
             rows, owners = rows + new, owners + [number] * len(new)
         sums = np.zeros(len(requests))
         for index, logprobs in score_rows(self.subject, rows):
@@ -197,8 +197,7 @@ class LmEvalModel:
         found: dict[int, str] = {}
         for members in alike.values():
             sampling, stops = self.writing.of(requests[members[0]].args[1], self.subject)
-            # half of the context at least is for what is asked
-            most = min(sampling.most_tokens, self.max_length // 2)
+            most = self._room(sampling.most_tokens)
             prompts = [self._prompt(requests[i].args[0], self.max_length - most) for i in members]
             specials = self.subject.view.special_ids
             ends = [specials[stop] for stop in stops if stop in specials]
@@ -212,6 +211,21 @@ class LmEvalModel:
             found |= {i: each.text for i, each in zip(members, texts, strict=True)}
         return [found[index] for index in range(len(requests))]
 
+    def _room(self, asked: int) -> int:
+        """The most tokens to write: half of the context at least is for what is asked."""
+        most = min(asked, self.max_length // 2)
+        if most < asked and asked not in self._told_lengths:
+            self._told_lengths.add(asked)
+            log.warning(
+                "%s: a task asks for texts of up to %d tokens, and they end at %d, half of the %d "
+                "that are read at once: the other half is for prompts",
+                self.subject.name,
+                asked,
+                most,
+                self.max_length,
+            )
+        return most
+
     def _prompt(self, context: str, longest: int) -> list[int]:
         view, name = self.subject.view, "a prompt of lm-eval"
         if self.chat:
@@ -224,13 +238,3 @@ class LmEvalModel:
         log.warning("%s: a prompt of %d tokens is cut to %d", self.subject.name, len(ids), longest)
         start = int(ids[0] == view.start_id)
         return [*ids[:start], *ids[len(ids) - longest + start :]]
-
-
-def _windows(ids: Int[np.ndarray, " pos"], longest: int) -> list[Row]:
-    """Rows in which each token but the first is scored once; the last one is as long as can be."""
-    rows = []
-    for begin in range(1, len(ids), longest - 1):
-        end = min(begin + longest - 1, len(ids))
-        start = max(end - longest, 0)
-        rows.append(Row(ids[start:end], begin - start))
-    return rows

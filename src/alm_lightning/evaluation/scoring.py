@@ -40,6 +40,25 @@ class Row:
             )
 
 
+def adjoining_rows(ids: Int[np.ndarray, " pos"], longest: int) -> list[Row]:
+    """Rows of a long text that do not overlap in what is scored.
+
+    Args:
+        ids: Token ids, the start token included.
+        longest: The most tokens of a row.
+
+    Returns:
+        Rows in which each token but the first is scored once. The last one begins earlier than it
+        scores, so that it is as long as can be.
+    """
+    rows = []
+    for begin in range(1, len(ids), longest - 1):
+        end = min(begin + longest - 1, len(ids))
+        start = max(end - longest, 0)
+        rows.append(Row(ids[start:end], begin - start))
+    return rows
+
+
 def score_rows(
     subject: Subject, rows: Sequence[Row], *, batch_tokens: int = BATCH_TOKENS
 ) -> Iterator[tuple[int, Float[np.ndarray, " scored"]]]:

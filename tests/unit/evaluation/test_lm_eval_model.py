@@ -193,6 +193,16 @@ def test_a_long_prompt_leaves_room_for_an_answer(short_context, caplog):
     assert "is cut to 12" in caplog.text
 
 
+def test_a_limit_that_is_lowered_is_told_once(subjects, caplog):
+    model = adapted(subjects["gemma"], max_length=24)
+    model.generate_until(asked(("The quick", {"max_gen_toks": 12})))
+    assert not caplog.records
+    for _ in range(2):
+        model.generate_until(asked(("The quick", {"max_gen_toks": 100})))
+    [record] = caplog.records
+    assert "up to 100 tokens, and they end at 12, half of the 24" in record.getMessage()
+
+
 def test_settings_of_generation(subjects):
     subject = subjects["gemma"]
     writing = Writing(5, seed=3)
