@@ -87,14 +87,22 @@ def test_a_model_is_what_a_user_typed(argument, node):
         "it\\'s",
         "100 % # b",
         "a\\\\'b\\\\",
+        "costs ${5}",
+        "${seed}",
+        "a\\${b}\\\\${c} d\\e",
+        "it's ${a'b",
     ],
 )
 def test_a_prompt_is_the_text_that_a_user_typed(prompt):
-    assert composed(*model_arguments([f"prompt={prompt}"])).prompt == prompt
+    cfg = composed("harness=generate", *model_arguments([f"prompt={prompt}"]))
+    assert cfg.prompt == prompt
+    assert build_harnesses(cfg, MODELS)["generate"].prompt == prompt
 
 
 def test_a_quoted_prompt_is_hydras_own():
     assert composed(*model_arguments(["prompt='a, b'"])).prompt == "a, b"
+    for given in ("'costs ${5}'", "'costs \\${5}'", '"costs ${5}"'):
+        assert composed(*model_arguments([f"prompt={given}"])).prompt == "costs ${5}"
 
 
 def test_other_arguments_stay_as_they_are():

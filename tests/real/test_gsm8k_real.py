@@ -32,7 +32,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def real():
     """The model by this project, and by transformers alone."""
-    entry = find_model("smollm2_135m", REPOSITORY / "conf" / "student")
+    entry = find_model("smollm2_135m", REPOSITORY / "conf" / "model")
     subject = load_subject(entry, "float32", "cpu")
     folder = entry.source.resolve().path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

@@ -14,7 +14,8 @@ from tests.runs import REPOSITORY
 from alm_lightning.app.evaluate import evaluate
 from alm_lightning.app.evaluate_arguments import model_arguments
 
-MODELS = REPOSITORY / "conf" / "student"
+LOAD = "alm_lightning.app.evaluate_plan.load_subject"
+MODELS = REPOSITORY / "conf" / "model"
 
 
 @pytest.fixture
@@ -47,7 +48,9 @@ def figures(result):
 
 
 def test_figures_of_a_run_are_those_that_it_printed(run_here, evaluate_here, tmp_path, tiny):
-    summary = run_here("export_dtype=float32", f"paths.output_dir={tmp_path / 'run'}")
+    # elsewhere a run computes in bfloat16 where the hardware does, and evaluates in it
+    exact = ["export_dtype=float32", "trainer.precision=32-true"]
+    summary = run_here(*exact, f"paths.output_dir={tmp_path / 'run'}")
     with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
         cfg = compose("train", [*tiny, f"paths.output_dir={tmp_path / 'run'}"])
     (tmp_path / "run" / ".hydra").mkdir()
@@ -96,11 +99,6 @@ def test_a_prompt_is_gone_on_with_on_the_terminal(evaluate_here, model_folder, c
     [sample] = result["samples"]
     assert sample["prompt"] == "The quick, brown fox: it"
     assert f"The quick, brown fox: it{sample['continuation']}" in capsys.readouterr().out
-
-
-def test_a_model_that_no_run_made_has_no_run_to_evaluate_on(evaluate_here, model_folder):
-    with pytest.raises(FileNotFoundError, match="lies in no run's folder"):
-        evaluate_here(f"model={model_folder}", "harness=run")
 
 
 def test_several_models_make_one_table(
@@ -154,18 +152,103 @@ def test_an_ensemble_beside_its_members(evaluate_here, model_folder, second_fold
 
 
 def test_weights_are_fitted_on_other_text(
-    evaluate_here, model_folder, second_folder, corpus, texts
+    evaluate_here, model_folder, second_folder, corpus, texts, tmp_path, capsys, monkeypatch
 ):
-    [result] = evaluate_here(
-        "model=ensemble",
-        f"model.members=[{model_folder},{second_folder}]",
-        "model.weights=fit",
-        "model.alone=false",
-        "corpus@corpus_fit=text",
-        f"corpus_fit.source.path={texts['corpus_other']}",
-        *corpus,
-    )
+    path = tmp_path / "code.txt"
+    shutil.copy(texts["corpus_other"], path)
+
+    def call(*more):
+        return evaluate_here(
+            "model=ensemble",
+            f"model.members=[{model_folder},{second_folder}]",
+            "model.weights=fit",
+            "model.alone=false",
+            "corpus@corpus_fit=text",
+            f"corpus_fit.source.path={path}",
+            *corpus,
+            *more,
+        )
+
+    [result] = call()
     assert result["model"] == "ensemble-mean_prob-fitted"
+    assert result["weights"] == {"tiny-gemma": 0.5, "second": 0.5}
+    assert (result["combine"], result["fitted_on"]["documents"]) == ("mean_prob", 12)
+    told = f"mean_prob of tiny-gemma 0.500 (folder {model_folder}), second 0.500 ("
+    assert result["described"].startswith(told)
+    tokens = result["fitted_on"]["tokens"]
+    assert result["described"].endswith(f"fitted on 12 documents of {path} ({tokens:,} tokens)")
+    assert result["described"] in (tmp_path / "evaluation" / "results.md").read_text("utf-8")
+    assert f"{result['model']}: {result['described']}" in capsys.readouterr().out
+    # weights of an earlier call are taken again, and other text is noticed
+    with monkeypatch.context() as patch:
+        patch.setattr("alm_lightning.app.evaluate_plan.fit", lambda *_: pytest.fail("fitted"))
+        more = ["harness=[bits_per_byte,generate]", "prompt=The", "harness.generate.seed=1"]
+        assert [each["weights"] for each in call(*more)] == [result["weights"]] * 2
+    (tmp_path / "evaluation" / "ensemble-mean_prob-fitted" / "weights.json").unlink()
+    assert call()[0]["weights"] == result["weights"]
+    path.write_text(path.read_text("utf-8").replace("add", "sub"), "utf-8")
+    with pytest.raises(ValueError, match=r"\(model\.fit\.text: '\w+', now '\w+'\)"):
+        call()
+
+
+def test_weights_are_not_fitted_on_the_text_of_the_evaluation(
+    evaluate_here, model_folder, second_folder, corpus, texts, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(LOAD, lambda *_: pytest.fail("loaded"))
+    documents = texts["corpus"].read_text("utf-8").split("\n\n")
+    (tmp_path / "fit.txt").write_text("\n\n".join(["Another.", *documents[3:5]]), "utf-8")
+    for harness in ("bits_per_byte", "compare"):
+        with pytest.raises(ValueError, match=rf"^2 of the 3 documents.*harness={harness} as well"):
+            evaluate_here(
+                "model=ensemble",
+                f"model.members=[{model_folder},{second_folder}]",
+                "model.weights=fit",
+                "corpus@corpus_fit=text",
+                f"corpus_fit.source.path={tmp_path / 'fit.txt'}",
+                f"harness={harness}",
+                *([f"harness.compare.teacher={model_folder}"] if harness == "compare" else []),
+                *corpus,
+            )
+
+
+def test_members_are_compared_before_any_is_evaluated(
+    evaluate_here, model_folder, second_folder, byte_level_tokenizer, corpus, monkeypatch
+):
+    monkeypatch.setattr(LOAD, lambda *_: pytest.fail("loaded"))
+    byte_level_tokenizer.save_pretrained(second_folder)
+    members = f"[{model_folder},{second_folder}]"
+    with pytest.raises(ValueError, match="tiny-gemma and second can't be combined: id "):
+        evaluate_here("model=ensemble", f"model.members={members}", *corpus)
+
+
+def test_the_last_model_is_looked_at_before_the_first_is_evaluated(
+    evaluate_here, model_folder, second_folder, corpus, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(LOAD, lambda *_: pytest.fail("loaded"))
+    (second_folder / "config.json").write_text('{"model_type": "t5"}', "utf-8")
+    given = f"model=[{model_folder},{second_folder}]"
+    with pytest.raises(ValueError, match=r"second \(folder .*\) is a model of type t5"):
+        evaluate_here(given, *corpus)
+    (second_folder / "config.json").write_text('{"model_type": "none-such"}', "utf-8")
+    with pytest.raises(ValueError, match=r"second \(folder .*\) can't be loaded"):
+        evaluate_here(given, *corpus)
+    (second_folder / "tokenizer.json").unlink()
+    with pytest.raises(Exception, match="tokenizer"):
+        evaluate_here(given, *corpus)
+    assert not (tmp_path / "evaluation" / "tiny-gemma").exists()
+
+
+def test_settings_that_change_no_figure_are_not_compared(
+    evaluate_here, model_folder, corpus, monkeypatch
+):
+    said = [f"model={model_folder}", "harness=compare", f"harness.compare.teacher={model_folder}"]
+    first = evaluate_here(*said, *corpus)
+    monkeypatch.setattr(LOAD, lambda *_: pytest.fail("loaded"))
+    others = ["harness.compare.batch_size=2", "harness.compare.shown_documents=3"]
+    second = evaluate_here(*said, *corpus, *others)
+    assert second[0]["figures"] == first[0]["figures"]
+    with pytest.raises(ValueError, match=r"\(harness\.student_length: 512, now 100\)"):
+        evaluate_here(*said, *corpus, "harness.compare.student_length=100")
 
 
 @pytest.mark.parametrize(
@@ -175,6 +258,7 @@ def test_weights_are_fitted_on_other_text(
         (["harness=compare", "harness.compare.teacher=none-such"], "none-such"),
         (["harness=blimp"], "harness.blimp.path"),
         (["harness=blimp", "harness.blimp.path=none.jsonl"], "none.jsonl"),
+        (["harness=run"], "lies in no run's folder"),
         (["names=[a,b]"], "names"),
         (["model=ensemble", "model.members=[MODEL,MODEL]", "model.weights=[1]"], "weights"),
         (["model=ensemble", "model.members=[MODEL,MODEL]", "model.combine=sum"], "mean_prob"),
@@ -192,7 +276,7 @@ def test_weights_are_fitted_on_other_text(
 def test_bad_input_is_told_before_a_model_is_loaded(
     evaluate_here, model_folder, arguments, said, monkeypatch
 ):
-    monkeypatch.setattr("alm_lightning.app.evaluate.load_subject", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(LOAD, lambda *_: pytest.fail("loaded"))
     given = [argument.replace("MODEL", str(model_folder)) for argument in arguments]
     with pytest.raises(Exception, match=said):
         evaluate_here(f"model={model_folder}", *given)

@@ -1,10 +1,9 @@
 """The whole of an evaluation: find the models, read the data, score, write down, show."""
 
-import functools
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,49 +11,34 @@ import lightning as L
 from omegaconf import DictConfig
 from rich.console import Console
 
-from alm_lightning.app.evaluate_build import (
-    FIT,
-    build_harnesses,
-    check_ensemble,
-    combined,
-    harness_settings,
-)
-from alm_lightning.app.evaluate_models import (
-    Entry,
-    find_model,
-    load_subject,
-    members_of,
-    plain,
-    with_unique_names,
-)
+from alm_lightning.app.evaluate_build import build_harnesses, harness_settings, teachers
+from alm_lightning.app.evaluate_check import check_models
+from alm_lightning.app.evaluate_fit import refuse_same_text
+from alm_lightning.app.evaluate_plan import Alone, Planned, Together, planned
 from alm_lightning.app.evaluate_progress import told_progress
-from alm_lightning.app.evaluate_table import group_tables, main_table, write_tables
+from alm_lightning.app.evaluate_table import group_tables, main_table, told_ensembles, write_tables
 from alm_lightning.app.log import quiet_warnings
 from alm_lightning.app.versions import versions
-from alm_lightning.evaluation.harness import Harness
+from alm_lightning.evaluation.harness import Harness, HasBasis
 from alm_lightning.evaluation.report.page import write_report
 from alm_lightning.evaluation.store import Store
-from alm_lightning.evaluation.subject import Subject
-from alm_lightning.models.loading import torch_dtype
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A model, or an ensemble, that is to be evaluated.
+class Work:
+    """A model, or an ensemble, under all harnesses.
 
     Attributes:
-        name: What tables and folders call it.
-        identity: What tells it from any other, as JSON has it.
-        load: Loads it.
-        run: The folder of the run that made it, if it is a student.
+        plan: What is to be evaluated.
+        stores: Its folders, by harness.
+        missing: Keys of the items without a record, by harness.
     """
 
-    name: str
-    identity: Mapping[str, object]
-    load: Callable[[], Subject]
-    run: Path | None = None
+    plan: Planned
+    stores: Mapping[str, Store]
+    missing: Mapping[str, Sequence[str]]
 
 
 def evaluate(cfg: DictConfig, models: Path) -> list[dict[str, object]]:
@@ -62,7 +46,7 @@ def evaluate(cfg: DictConfig, models: Path) -> list[dict[str, object]]:
 
     Args:
         cfg: The composed configuration.
-        models: The folder of files that name models: conf/student.
+        models: The folder of files that name models: conf/model.
 
     Returns:
         What the result files hold: one for each model under each harness.
@@ -70,19 +54,26 @@ def evaluate(cfg: DictConfig, models: Path) -> list[dict[str, object]]:
     quiet_warnings()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     # what is wrong with names, settings or data is told before a model is loaded
-    planned = _planned(cfg, models)
+    plans = planned(cfg, models)
     harnesses = build_harnesses(cfg, models)
     keys = {name: list(harness.prepare()) for name, harness in harnesses.items()}
+    for plan in plans:
+        if isinstance(plan, Together) and plan.text is not None:
+            refuse_same_text(plan.text, harnesses)
+    works = _works(cfg, plans, harnesses, keys, models)
+    _check(cfg, works, models)
     folder = Path(cfg.paths.output_dir)
     results = []
-    for plan in planned:
-        results += _evaluate_one(cfg, plan, harnesses, keys, models)
+    for work in works:
+        results += _evaluate_one(cfg, work, harnesses, keys)
     path = write_tables(folder, results)
     console = Console()
     for table in (*group_tables(results), main_table(results)):
         console.print(table)
+    for line in told_ensembles(results):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     if cfg.report:
-        runs = [plan.run for plan in planned if plan.run is not None]
+        runs = [plan.run for plan in plans if plan.run is not None]
         console.print(f"report   {_report(folder, runs[0] if runs else None)}", soft_wrap=True)
     # the last line is for programs: nothing but the path
     sys.stdout.write(f"{path}\n")
@@ -99,70 +90,52 @@ def _report(folder: Path, run: Path | None) -> Path:
     return partial.replace(path)
 
 
-def _planned(cfg: DictConfig, models: Path) -> list[Planned]:
-    found = [find_model(text, models) for text in members_of(cfg.model)]
-    entries = with_unique_names(found, cfg.names)
-    alone = [
-        Planned(
-            entry.name,
-            {**entry.identity(), "dtype": str(torch_dtype(cfg.dtype))},
-            functools.partial(load_subject, entry, cfg.dtype, cfg.device),
-            entry.run,
-        )
-        for entry in entries
-    ]
-    if cfg.model.kind is None:
-        return alone
-    together = _ensembles(cfg, entries)
-    return alone + together if cfg.model.alone else together
+def _works(
+    cfg: DictConfig,
+    plans: Sequence[Planned],
+    harnesses: Mapping[str, Harness],
+    keys: Mapping[str, Sequence[str]],
+    models: Path,
+) -> list[Work]:
+    folder, given = Path(cfg.paths.output_dir), harness_settings(cfg, models)
+    works = []
+    for plan in plans:
+        stores = {}
+        for name, harness in harnesses.items():
+            settings = {"model": plan.identity(), "harness": given[name], "seed": cfg.seed}
+            if isinstance(harness, HasBasis):
+                settings["basis"] = harness.basis(plan.name, plan.run)
+            stores[name] = Store(folder / plan.name / name, settings)
+        missing = {name: store.missing(keys[name]) for name, store in stores.items()}
+        works.append(Work(plan, stores, missing))
+    return works
 
 
-def _ensembles(cfg: DictConfig, entries: Sequence[Entry]) -> list[Planned]:
-    ways = [cfg.model.combine] if isinstance(cfg.model.combine, str) else list(cfg.model.combine)
-    # before the members are evaluated, which may take hours
-    check_ensemble(ways, plain(cfg.model)["weights"], len(entries))
-    found = []
-    for way in ways:
-        identity = {
-            "members": [entry.identity() for entry in entries],
-            "combine": way,
-            "weights": plain(cfg.model)["weights"],
-            "dtype": str(torch_dtype(cfg.dtype)),
-        }
-        if cfg.model.weights == FIT:
-            identity["fit"] = [plain(cfg.corpus_fit), cfg.model.fit_documents]
-        load = functools.partial(_load_ensemble, cfg, entries, way)
-        fitted = "-fitted" if cfg.model.weights == FIT else ""
-        found.append(Planned(f"ensemble-{way}{fitted}", identity, load))
-    return found
-
-
-def _load_ensemble(cfg: DictConfig, entries: Sequence[Entry], way: str) -> Subject:
-    return combined(cfg, [load_subject(entry, cfg.dtype, cfg.device) for entry in entries], way)
+def _check(cfg: DictConfig, works: Sequence[Work], models: Path) -> None:
+    """Checks what is to be loaded; a single model is checked by being loaded."""
+    plans = [work.plan for work in works if any(work.missing.values())]
+    alone = [plan.entries[0] for plan in plans if isinstance(plan, Alone)]
+    together = [plan.entries for plan in plans if isinstance(plan, Together)]
+    needed = {name for work in works for name, missing in work.missing.items() if missing}
+    teaching = [entry for name, entry in teachers(cfg, models).items() if name in needed]
+    if together or len(alone) + len(teaching) > 1:
+        check_models([*alone, *teaching], together)
 
 
 def _evaluate_one(
     cfg: DictConfig,
-    plan: Planned,
+    work: Work,
     harnesses: Mapping[str, Harness],
     keys: Mapping[str, Sequence[str]],
-    models: Path,
 ) -> list[dict[str, object]]:
-    folder, given = Path(cfg.paths.output_dir), harness_settings(cfg, models)
-    stores = {
-        name: Store(
-            folder / plan.name / name,
-            {"model": plan.identity, "harness": given[name], "seed": cfg.seed},
-        )
-        for name in harnesses
-    }
-    missing = {name: store.missing(keys[name]) for name, store in stores.items()}
-    subject = plan.load() if any(missing.values()) else None
+    plan = work.plan
+    subject = plan.load() if any(work.missing.values()) else None
     if subject is None:
         log.info("%s: everything was scored by an earlier call", plan.name)
+    described = plan.about()
     results = []
     for name, harness in harnesses.items():
-        store, todo, started = stores[name], missing[name], time.perf_counter()
+        store, todo, started = work.stores[name], work.missing[name], time.perf_counter()
         if todo:
             made = store.add(harness, subject, todo)
             if not getattr(harness, "writes_itself", False):
@@ -173,7 +146,7 @@ def _evaluate_one(
         about = {
             "model": plan.name,
             "harness": name,
-            "described": plan.identity.get("source", "ensemble"),
+            **described,
             "seed": cfg.seed,
             # of this call; 0 where an earlier one did the work
             "seconds": time.perf_counter() - started if todo else 0.0,

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 
 ENSEMBLE = "ensemble"
+_REFERENCE = re.compile(r"(\\*)\$\{")
+"""What OmegaConf would replace by another setting, with the backslashes before it."""
 
 
 def model_arguments(arguments: Sequence[str]) -> list[str]:
@@ -11,7 +13,8 @@ def model_arguments(arguments: Sequence[str]) -> list[str]:
 
     ``model=PATH`` stands for ``model.path=PATH``, quoted where it is one path, since Hydra's
     grammar would stumble over spaces and equal signs; ``model=[a,b]`` for ``model.path=[a,b]``; and
-    ``model=ensemble`` for ``model.kind=ensemble``. A prompt is quoted for the same reason.
+    ``model=ensemble`` for ``model.kind=ensemble``. A prompt is quoted for the same reason; and
+    ``${...}`` in it is escaped, which would stand for another setting.
 
     Args:
         arguments: What follows the program's name.
@@ -32,7 +35,9 @@ def _spelled(argument: str) -> str:
     name, equals, value = argument.partition("=")
     if name == "prompt" and equals:
         # a text is a text, whatever it looks like: a list, a number, a sweep
-        return argument if _is_quoted(value) else f"prompt={_quoted(value)}"
+        if _is_quoted(value):
+            return f"prompt={_REFERENCE.sub(_escaped_once, value)}"
+        return f"prompt={_quoted(_REFERENCE.sub(_escaped, value))}"
     if name != "model" or not equals:
         return argument
     if value == ENSEMBLE:
@@ -41,6 +46,15 @@ def _spelled(argument: str) -> str:
     if not value or value[0] in "['\"" or "," in value or value == "null":
         return f"model.path={value}"
     return f"model.path={_quoted(value)}"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[1] * 2 + r"\${"
+
+
+def _escaped_once(found: re.Match[str]) -> str:
+    """The same where backslashes are Hydra's: an odd number of them has escaped it already."""
+    return found[0] if len(found[1]) % 2 else found[1] + r"\${"
 
 
 def _is_quoted(value: str) -> bool:

@@ -1,8 +1,9 @@
 """From the name of a model, as a command line has it, to the model."""
 
+import difflib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from alm_lightning.evaluation.subject import Subject
 from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer, torch_dtype
 from alm_lightning.models.sources import CONFIG_FILE, Folder, Hub, WeightSource
 from alm_lightning.tokenization.fast import view_of
+from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
 
@@ -38,17 +40,26 @@ class Entry:
 
     def identity(self) -> dict[str, object]:
         """What tells this model from another that lies, or lay, in the same place."""
-        described = {"source": self.source.describe(), "attention": self.attention}
-        if isinstance(self.source, Folder):
-            files = sorted(
-                file
-                for pattern in ("*.safetensors", "*.json")
-                for file in self.source.path.glob(pattern)
-            )
-            described["files"] = [
-                [file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files
-            ]
-        return described
+        return {**source_identity(self.source), "attention": self.attention}
+
+
+def source_identity(source: WeightSource) -> dict[str, object]:
+    """What tells weights from others that lie, or lay, in the same place.
+
+    Args:
+        source: Where the weights are.
+
+    Returns:
+        The place, and of a folder the sizes and times of its files.
+    """
+    described: dict[str, object] = {"source": source.describe()}
+    if isinstance(source, Folder):
+        described["files"] = {
+            file.name: [file.stat().st_size, file.stat().st_mtime_ns]
+            for pattern in ("*.safetensors", "*.json")
+            for file in sorted(source.path.glob(pattern))
+        }
+    return described
 
 
 def find_model(text: str, models: Path) -> Entry:
@@ -56,7 +67,7 @@ def find_model(text: str, models: Path) -> Entry:
 
     Args:
         text: A folder of a model, the folder of a run, the name of a file of `models`, or a hub id.
-        models: The folder of YAML files that name models: conf/student.
+        models: The folder of YAML files that name models: conf/model.
 
     Returns:
         The model, not loaded yet.
@@ -75,14 +86,27 @@ def find_model(text: str, models: Path) -> Entry:
                 f"model={text}: this file of {models} takes a path. Give the path itself."
             )
         return Entry(text, instantiate(node.source), node.attention, tuple(node.stop_tokens))
-    if text.count("/") == 1 and not text.startswith((".", "/", "~")):
+    # in a folder that is there, a name that is not is a slip, and no organisation of the hub
+    is_hub_id = text.count("/") == 1 and not text.startswith((".", "/", "~"))
+    if is_hub_id and not folder.parent.is_dir():
         return Entry(text.replace("/", "--"), Hub(hub_id=text, revision=None), None)
     known = sorted(file.stem for file in models.glob("*.yaml"))
+    taken = f", since there is a folder {folder.parent}" if is_hub_id else ""
     raise FileNotFoundError(
-        f"model={text}: there is no such folder (looked for {folder.absolute()}), and it is no id "
-        f"of the hub (org/model) and none of {', '.join(known)}. Give the folder of a model, the "
-        "folder of a run, a hub id, or one of these names."
+        f"model={text}: there is no such folder (looked for {folder.absolute()}{_beside(folder)}), "
+        f"and it is no id of the hub (org/model{taken}) and none of {', '.join(known)}. Give the "
+        "folder of a model, the folder of a run, a hub id, or one of these names."
     )
+
+
+def _beside(folder: Path) -> str:
+    """What a path that leads nowhere may have been meant to be."""
+    parent = folder.parent
+    if not parent.is_dir():
+        return ""
+    there = [entry.name for entry in parent.iterdir() if entry.is_dir()]
+    close = difflib.get_close_matches(folder.name, there, cutoff=0.5)
+    return f"; close to it: {', '.join(str(parent / name) for name in close)}" if close else ""
 
 
 def _of_folder(folder: Path) -> Entry:
@@ -113,6 +137,28 @@ def _folder_name(folder: Path, run: Path | None) -> str:
     return f"{summary.get('experiment', 'run')}-{run.absolute().name}"
 
 
+def load_view(entry: Entry) -> TokenizerView:
+    """Loads the tokenizer of a model that was found.
+
+    Args:
+        entry: The model.
+
+    Returns:
+        Its view.
+
+    Raises:
+        ValueError: It lacks a token that the model is to stop at.
+    """
+    view = view_of(load_hf_tokenizer(entry.source), name=entry.name)
+    unknown = [text for text in entry.stop_tokens if text not in view.special_ids]
+    if unknown:
+        raise ValueError(
+            f"{entry.name} is to stop at {unknown}, which its tokenizer does not have. Its special "
+            f"tokens are {', '.join(view.special_ids)}."
+        )
+    return view
+
+
 def load_subject(entry: Entry, dtype: str, device: str) -> Subject:
     """Loads a model that was found.
 
@@ -128,18 +174,12 @@ def load_subject(entry: Entry, dtype: str, device: str) -> Subject:
         ValueError: The tokenizer has more tokens than the model has rows for, or lacks a token that
             it is to stop at.
     """
-    view = view_of(load_hf_tokenizer(entry.source), name=entry.name)
+    view = load_view(entry)
     model = load_causal_lm(
         entry.source, dtype=torch_dtype(dtype), attn_implementation=entry.attention
     )
     check_pair(model, view.num_tokens, entry.name)
     model.to(_device(device))
-    unknown = [text for text in entry.stop_tokens if text not in view.special_ids]
-    if unknown:
-        raise ValueError(
-            f"{entry.name} is to stop at {unknown}, which its tokenizer does not have. Its special "
-            f"tokens are {', '.join(view.special_ids)}."
-        )
     ends = model.generation_config.eos_token_id
     ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
     stops = [*ends, *(view.special_ids[text] for text in entry.stop_tokens)]
@@ -164,71 +204,6 @@ def _device(name: str) -> torch.device:
         raise ValueError(
             f"device is {name!r}: expected auto, cpu, cuda or cuda:1, say ({error})."
         ) from error
-
-
-def with_unique_names(entries: Sequence[Entry], names: Sequence[str] | None) -> list[Entry]:
-    """The same models, under names that differ.
-
-    Args:
-        entries: The models.
-        names: What to call them; None for names of their own.
-
-    Returns:
-        The models; of those with one name, the second and later ones get a number.
-
-    Raises:
-        ValueError: Not as many names as models, or one of them twice.
-    """
-    if names is not None:
-        if len(names) != len(entries) or len(set(names)) != len(names):
-            raise ValueError(
-                f"names has {list(names)}, for {len(entries)} models: expected a different name "
-                "for each."
-            )
-        return [_renamed(entry, name) for entry, name in zip(entries, names, strict=True)]
-    taken = {entry.name for entry in entries}
-    given: set[str] = set()
-    unique = []
-    for entry in entries:
-        name, number = entry.name, 2
-        while name in given or (name != entry.name and name in taken):
-            name, number = f"{entry.name}-{number}", number + 1
-        given.add(name)
-        unique.append(entry if name == entry.name else _renamed(entry, name))
-    return unique
-
-
-def _renamed(entry: Entry, name: str) -> Entry:
-    if not name or name.startswith(".") or "/" in name or "\\" in name:
-        raise ValueError(
-            f"names has {name!r}: expected a name that a folder can have, without slashes."
-        )
-    return Entry(name, entry.source, entry.attention, entry.stop_tokens, entry.run)
-
-
-def members_of(node: DictConfig) -> list[str]:
-    """The models that a configuration names.
-
-    Args:
-        node: `model` of the configuration.
-
-    Returns:
-        Their names as a user gave them.
-
-    Raises:
-        ValueError: None is named.
-    """
-    is_ensemble = node.kind == "ensemble"
-    given = node.members if is_ensemble else node.path
-    texts = [given] if isinstance(given, str) else list(given or [])
-    if len(texts) < (2 if is_ensemble else 1):
-        raise ValueError(
-            "model=ensemble needs model.members=[a,b], at least two models."
-            if is_ensemble
-            else "no model is named. Say model=PATH: the folder of a model, the folder of a run "
-            "(outputs/<experiment>/<time>), a hub id, or gemma3_270m; model=[a,b] for several."
-        )
-    return [str(text) for text in texts]
 
 
 def plain(node: DictConfig) -> Mapping[str, object]:

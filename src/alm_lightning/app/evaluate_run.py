@@ -1,20 +1,23 @@
 """A run's own held-out figures, computed anew from the folder that it exported."""
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alm_lightning.app.build import load_scorer
 from alm_lightning.app.build_data import build_corpora, build_data
+from alm_lightning.app.evaluate_models import source_identity
+from alm_lightning.corpus.sources import AnyDocument
 from alm_lightning.evaluation.compare import paired_figures
 from alm_lightning.evaluation.harness import Record, Result
 from alm_lightning.evaluation.paired import side_of, totals_of
 from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.texts import digest
 from alm_lightning.models.pair import Scorer
 
-log = logging.getLogger(__name__)
 SETS = {"heldout": "", "other": "_other"}
 """The evaluation sets of a run, and what the names of their figures end in."""
 
@@ -23,7 +26,7 @@ class RunFigures:
     """Reads the configuration that a run left, and evaluates its model on the same windows.
 
     The figures equal those that the run printed, but for the rounding of exported weights
-    (`export_dtype`).
+    (`export_dtype`), and of what is computed (`trainer.precision` there, `dtype` here).
     """
 
     def prepare(self) -> Sequence[str]:
@@ -34,6 +37,32 @@ class RunFigures:
         """
         return list(SETS)
 
+    def basis(self, name: str, run: Path | None) -> Mapping[str, object]:
+        """What the figures of a run depend on: its settings, its text and its teacher.
+
+        Args:
+            name: Of the model.
+            run: The folder of the run that made it.
+
+        Returns:
+            Hashes, and the files of the teacher. Text that is read as a stream is not looked at.
+
+        Raises:
+            FileNotFoundError: The model is none of a run, or its configuration is gone.
+        """
+        cfg = _config_of(name, run)
+        corpora = build_corpora(cfg)
+        texts = {"train": corpora.train, "heldout": corpora.heldout, "other": corpora.other}
+        return {
+            "configuration": digest(OmegaConf.to_yaml(cfg)),
+            "text": {
+                side: _digest_of(documents)
+                for side, documents in texts.items()
+                if isinstance(documents, Sequence)
+            },
+            "teacher": source_identity(instantiate(cfg.teacher.source)),
+        }
+
     def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
         """Scores the windows of the evaluation sets by student and teacher.
 
@@ -43,11 +72,8 @@ class RunFigures:
 
         Yields:
             Totals of each set.
-
-        Raises:
-            FileNotFoundError: The model is none of a run, or its configuration is gone.
         """
-        cfg = _config_of(subject)
+        cfg = _config_of(subject.name, subject.run)
         corpora = build_corpora(cfg)
         teacher = load_scorer(cfg.teacher, "teacher").to(subject.model.device)
         student = Scorer(subject.model, subject.view, "student")
@@ -83,17 +109,21 @@ class RunFigures:
         )
 
 
-def _config_of(subject: Subject) -> DictConfig:
-    if subject.run is None:
+def _digest_of(documents: Iterable[AnyDocument]) -> str:
+    return digest("\n".join(digest(document.text) for document in documents))
+
+
+def _config_of(name: str, run: Path | None) -> DictConfig:
+    if run is None:
         raise FileNotFoundError(
             f"harness=run evaluates a model on the held-out text of the run that made it, and "
-            f"{subject.name} ({subject.described}) lies in no run's folder. Give model=outputs/"
-            "<experiment>/<time>, or take harness=bits_per_byte, which needs a corpus alone."
+            f"{name} lies in no run's folder. Give model=outputs/<experiment>/<time>, or take "
+            "harness=bits_per_byte, which needs a corpus alone."
         )
-    path = subject.run / ".hydra" / "config.yaml"
+    path = run / ".hydra" / "config.yaml"
     if not path.is_file():
         raise FileNotFoundError(
-            f"{subject.run} has no .hydra/config.yaml, so its settings are not known. Take "
+            f"{run} has no .hydra/config.yaml, so its settings are not known. Take "
             "harness=compare with the corpus that it was held out from."
         )
     return OmegaConf.load(path)

@@ -52,8 +52,23 @@ def write_tables(folder: Path, results: Sequence[Plain]) -> Path:
     path.write_text(json.dumps(list(results), indent=2, ensure_ascii=False) + "\n", "utf-8")
     parts = [grid(_rows(results))]
     parts += [f"### {title}\n\n{grid(rows)}" for title, rows in _groups(results).items()]
+    if lines := told_ensembles(results):
+        parts.append("### Ensembles\n\n" + "".join(f"- {line}\n" for line in lines))
     (folder / "results.md").write_text("\n".join(parts), "utf-8")
     return path
+
+
+def told_ensembles(results: Sequence[Plain]) -> list[str]:
+    """What the ensembles among models are made of.
+
+    Args:
+        results: One for each model under each harness.
+
+    Returns:
+        A line an ensemble: members, how they are combined, and their weights.
+    """
+    lines = [f"{r['model']}: {r['described']}" for r in results if "weights" in r]
+    return list(dict.fromkeys(lines))
 
 
 def _rows(results: Sequence[Plain]) -> list[list[str]]:

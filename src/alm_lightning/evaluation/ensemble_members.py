@@ -22,30 +22,34 @@ REMEDY = (
 )
 """How models come to share a tokenizer."""
 
+SPECIALS = (
+    "Students made with tokenizer.special_tokens=keep have the special tokens of the models that "
+    "they were: move both with tokenizer.special_tokens=replace."
+)
+"""What is likely where special tokens differ."""
 
-def check_same_tokenizer(subjects: Sequence[Subject]) -> None:
+
+def check_same_tokenizer(members: Sequence[tuple[str, TokenizerView]]) -> None:
     """Refuses models whose tokens do not mean the same.
 
     Args:
-        subjects: The members.
+        members: Their names and tokenizers: weights are not needed.
 
     Raises:
         ValueError: Two of them differ in an id, a special token, or in how they cut texts.
     """
-    first, *others = subjects
-    for other in others:
-        difference = _difference(first.view, other.view)
+    (first, view), *others = members
+    for other, other_view in others:
+        difference = _difference(view, other_view)
         if difference:
-            raise ValueError(
-                f"{first.name} and {other.name} can't be combined: {difference}\n{REMEDY}"
-            )
-        if first.view.start_id != other.view.start_id:
-            starts = [_stands_for(s.view, s.view.start_id) for s in (first, other)]
+            raise ValueError(f"{first} and {other} can't be combined: {difference}\n{REMEDY}")
+        if view.start_id != other_view.start_id:
+            starts = [_stands_for(each, each.start_id) for each in (view, other_view)]
             log.warning(
                 "texts of %s begin with %s and those of %s with %s: in the ensemble both read %s",
-                first.name,
+                first,
                 starts[0],
-                other.name,
+                other,
                 starts[1],
                 starts[0],
             )
@@ -68,7 +72,7 @@ def ensemble_subject(
     Raises:
         ValueError: The members do not share a tokenizer, or the weights are none.
     """
-    check_same_tokenizer(subjects)
+    check_same_tokenizer([(subject.name, subject.view) for subject in subjects])
     view = subjects[0].view
     names = [subject.name for subject in subjects]
     model = Ensemble(
@@ -94,12 +98,18 @@ def _difference(first: TokenizerView, other: TokenizerView) -> str | None:
     for index in range(min(first.num_tokens, other.num_tokens)):
         meanings = [_stands_for(view, index) for view in (first, other)]
         if meanings[0] != meanings[1]:
-            return f"id {index} stands for {meanings[0]} there and for {meanings[1]} here."
+            told = f"id {index} stands for {meanings[0]} there and for {meanings[1]} here."
+            is_special = any(index in view.special_ids.values() for view in (first, other))
+            return f"{told} {SPECIALS}" if is_special else told
     if first.num_tokens != other.num_tokens:
-        return (
+        longer = max(first, other, key=lambda view: view.num_tokens)
+        index = min(first.num_tokens, other.num_tokens)
+        told = (
             f"their tokenizers have {first.num_tokens:,} and {other.num_tokens:,} tokens, of which "
-            f"the first {min(first.num_tokens, other.num_tokens):,} are the same."
+            f"the first {index:,} are the same; id {index} stands for {_stands_for(longer, index)} "
+            "in the longer one alone."
         )
+        return f"{told} {SPECIALS}" if index in longer.special_ids.values() else told
     for what, text in {**AWKWARD, "the texts of all tokens": _all_texts(first)}.items():
         ids = [view.encode(text).ids for view in (first, other)]
         if not np.array_equal(*ids):

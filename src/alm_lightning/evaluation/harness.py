@@ -6,6 +6,7 @@ was: only the items without a record are scored again.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from alm_lightning.evaluation.subject import Subject
@@ -66,4 +67,17 @@ class Harness(Protocol):
 
     def result(self, records: Mapping[str, Record]) -> Result:
         """Figures of all records, whatever run of the program they are from."""
+        ...
+
+
+@runtime_checkable
+class HasBasis(Protocol):
+    """A harness whose records depend on more than its settings, its items and the model."""
+
+    def basis(self, name: str, run: Path | None) -> Mapping[str, object]:
+        """What that is, as JSON has it; `prepare` was called before.
+
+        Digests rather than contents, for it is compared when an evaluation goes on. A model that
+        can't be evaluated so is refused here, before any other is scored.
+        """
         ...

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from alm_lightning.evaluation.harness import Record, Result
+from alm_lightning.evaluation.lm_eval_definition import definition
 from alm_lightning.evaluation.lm_eval_figures import figures_of
 from alm_lightning.evaluation.lm_eval_model import LmEvalModel
 from alm_lightning.evaluation.lm_eval_settings import Writing, reads_bytes
@@ -81,6 +82,7 @@ class LmEval:
         self.writing, self.bootstrap_iters = Writing(bytes_per_token, seed), bootstrap_iters
         self.seed = seed
         self.found = Tasks({}, {})
+        self.digests: dict[str, str] = {}
 
     def prepare(self) -> Sequence[str]:
         """Finds the tasks, and loads their data.
@@ -97,7 +99,20 @@ class LmEval:
                 task.set_config("num_fewshot", self.num_fewshot or 0)
             if task.OUTPUT_TYPE == "generate_until" and self.gen_kwargs:
                 task.set_config("generation_kwargs", self.gen_kwargs, update=True)
+        self.digests = {name: definition(task) for name, task in self.found.tasks.items()}
         return list(self.found.tasks)
+
+    def basis(self, name: str, run: Path | None) -> Mapping[str, object]:
+        """What tasks are: lm-eval's version, and hashes of definitions and documents.
+
+        Args:
+            name: Of the model: this is the same for all.
+            run: Of the model.
+
+        Returns:
+            Plain values.
+        """
+        return {"lm_eval": version("lm-eval"), "definitions": self.digests}
 
     def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
         """Runs tasks.

@@ -10,15 +10,11 @@ import torch
 from omegaconf import OmegaConf
 from tests.runs import REPOSITORY
 
-from alm_lightning.app.evaluate_models import (
-    find_model,
-    load_subject,
-    members_of,
-    with_unique_names,
-)
+from alm_lightning.app.evaluate_models import find_model, load_subject
+from alm_lightning.app.evaluate_names import members_of, with_unique_names
 from alm_lightning.models.sources import Folder, Hub
 
-MODELS = REPOSITORY / "conf" / "student"
+MODELS = REPOSITORY / "conf" / "model"
 
 
 @pytest.fixture
@@ -70,6 +66,23 @@ def test_an_id_of_the_hub():
     ],
 )
 def test_what_is_no_model_is_refused_with_what_could_be(text, said):
+    with pytest.raises(FileNotFoundError, match=said):
+        find_model(text, MODELS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("outputs/runn", r"no id of the hub \(org/model, since there is a folder outputs\)"),
+        ("outputs/runn", r"close to it: outputs/run\)"),
+        ("outputs/run/2026-01-03", "close to it: outputs/run/2026-01-02"),
+        ("./outpust", "close to it: outputs"),
+        ("outputs/foo/bar/typo", "no such folder"),
+    ],
+)
+def test_a_path_with_a_slip_is_no_id_of_the_hub(text, said, tmp_path, monkeypatch):
+    (tmp_path / "outputs" / "run" / "2026-01-02").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=said):
         find_model(text, MODELS)
 

@@ -46,6 +46,19 @@ def test_a_row_a_figure_and_a_column_a_model(tmp_path):
     ]
 
 
+def test_ensembles_are_told_with_their_weights(tmp_path):
+    described = "mean_prob of a 0.250 (folder a), b 0.750 (folder b)"
+    ensemble = {
+        **result("both", "one", 1.0),
+        "described": described,
+        "weights": {"a": 0.25, "b": 0.75},
+    }
+    alone = {**RESULTS[0], "described": "folder a"}
+    write_tables(tmp_path, [alone, ensemble, {**ensemble, "harness": "two"}])
+    lines = (tmp_path / "results.md").read_text("utf-8").splitlines()
+    assert lines[-3:] == ["### Ensembles", "", f"- both: {described}"]
+
+
 def test_a_screen_gets_groups_that_fit_it():
     console = Console(width=80, record=True)
     console.print(main_table(RESULTS))

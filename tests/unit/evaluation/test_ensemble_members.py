@@ -15,6 +15,7 @@ from alm_lightning.evaluation.scoring import Row, score_rows
 from alm_lightning.tokenization.byte_view import byte_view
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.load import load_tokenizer
+from alm_lightning.tokenization.new_vocabulary import new_vocabulary
 
 
 def members_of(view, *names):
@@ -56,9 +57,9 @@ def test_an_ensemble_of_subjects_is_one(byte_level_view):
 
 
 def refusal(first, second):
-    subjects = [members_of(v, n)[0] for v, n in ((first, "this"), (second, "that"))]
+    members = [("this", first), ("that", second)]
     with pytest.raises(ValueError, match="this and that can't be combined: ") as caught:
-        check_same_tokenizer(subjects)
+        check_same_tokenizer(members)
     message = str(caught.value)
     assert "experiment=gemma_to_smollm2_tokenizer tokenizer.special_tokens=replace" in message
     assert "student=" in message
@@ -85,7 +86,26 @@ def test_other_special_tokens_are_named():
 
 def test_sizes_are_named_where_one_begins_with_the_other():
     message = refusal(byte_view(), byte_view(other_specials=["<a>"]))
-    assert "have 259 and 260 tokens, of which the first 259 are the same" in message
+    assert "have 259 and 260 tokens, of which the first 259 are the same; id 259 stands" in message
+    assert "stands for the special token <a> in the longer one alone" in message
+
+
+def test_students_that_kept_their_own_special_tokens(byte_level_view, metaspace_view):
+    def moved(old, choice):
+        return new_vocabulary(old, byte_level_view, special_tokens=choice, keep=[])
+
+    roles = {"bos": "<s>", "eos": "</s>", "pad": "[PAD]"}
+    others = [byte_view(roles), byte_view()]
+    expected = [
+        "id 335 stands for the special token <bos> there and for the special token <s> here. ",
+        "the same; id 338 stands for the special token <start_of_turn> in the longer one alone. ",
+    ]
+    for other, said in zip(others, expected, strict=True):
+        message = refusal(moved(metaspace_view, "keep"), moved(other, "keep"))
+        assert f"{said}Students made with tokenizer.special_tokens=keep have the" in message
+        assert "move both with tokenizer.special_tokens=replace" in message
+        assert "id 0 stands for" in refusal(moved(other, "keep"), moved(other, "replace"))
+    check_same_tokenizer([(n, moved(v, "replace")) for n, v in zip("ab", others, strict=True)])
 
 
 def test_merges_and_pre_tokenizers_that_differ_are_told(byte_level_view):
@@ -110,15 +130,13 @@ def test_a_byte_tokenizer_read_from_its_folder_is_the_same(tmp_path, caplog):
     view = byte_view()
     view.hf.save_pretrained(tmp_path)
     read = load_tokenizer(str(tmp_path))
-    first, second = members_of(view, "this", "that")
-    check_same_tokenizer([first, replace(second, view=read)])
+    check_same_tokenizer([("this", view), ("that", read)])
     assert "cut all texts that were tried alike" in caplog.text
 
 
 def test_another_start_token_is_told_not_refused(byte_level_view, caplog):
-    first, second = members_of(byte_level_view, "this", "that")
-    second = replace(second, view=replace(byte_level_view, prepends_bos=False))
-    check_same_tokenizer([first, second])
+    other = replace(byte_level_view, prepends_bos=False)
+    check_same_tokenizer([("this", byte_level_view), ("that", other)])
     assert (
         "texts of this begin with the special token <bos> and those of that with the special token "
         "<eos>: in the ensemble both read the special token <bos>" in caplog.text

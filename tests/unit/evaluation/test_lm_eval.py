@@ -159,6 +159,38 @@ def test_minimal_pairs_as_this_project_has_them(subjects, folder, name):
     assert (record["task_version"], record["lm_eval"]) == ("1.5", version("lm-eval"))
 
 
+def test_a_task_that_has_changed_is_another_one(folder):
+    def basis(**changes):
+        suite = harness(folder, "tiny_pairs", "tiny_text", **changes)
+        suite.prepare()
+        return suite.basis("any", None)
+
+    path = folder / "tasks" / "functions.py"
+    path.write_text("def texts(doc):\n    return doc['question']\n", "utf-8")
+    task = folder / "tasks" / "tiny_text.yaml"
+    text = task.read_text("utf-8").replace('"{{question}}"', "!function functions.texts")
+    task.write_text(text, "utf-8")
+    first = basis()
+    assert first["lm_eval"] == version("lm-eval")
+    assert basis() == first
+    kept, changed = (first["definitions"][name] for name in ("tiny_pairs", "tiny_text"))
+
+    def now_differs(before):
+        found = basis()["definitions"]
+        assert found["tiny_pairs"] == kept
+        assert found["tiny_text"] != before
+        return found["tiny_text"]
+
+    task.write_text(text.replace("version: 1", "version: 1.1"), "utf-8")
+    changed = now_differs(changed)
+    rows = [{**row, "question": row["question"] + "!"} for row in QUESTIONS]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "questions.jsonl").write_text(lines, "utf-8")
+    changed = now_differs(changed)
+    path.write_text("def texts(doc):\n    return doc['question'].upper()\n", "utf-8")
+    now_differs(changed)
+
+
 def test_several_tasks_and_a_limit(subjects, folder):
     suite = harness(folder, "tiny_pairs", "tiny_text", limit=2)
     assert suite.prepare() == ["tiny_pairs", "tiny_text"]

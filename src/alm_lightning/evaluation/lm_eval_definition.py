@@ -1,0 +1,53 @@
+"""What a task of lm-eval is, as a hash: a task that has changed is another one."""
+
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+DIGEST_BYTES = 6
+
+
+def definition(task: Any) -> str:
+    """A hash of a task: its configuration, the files of its functions, and its documents.
+
+    Documents are taken as they were loaded, before a task's own function has changed them, which
+    may be by chance. Those that examples are taken from are left out: they may be many times as
+    many as those that are evaluated.
+
+    Args:
+        task: A loaded task.
+
+    Returns:
+        Twelve hexadecimal digits.
+    """
+    found = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    settings = task.config.to_dict(keep_callable=True)
+    for each in (settings, type(task), *_documents(task)):
+        found.update(json.dumps(each, sort_keys=True, default=_plain).encode())
+    return found.hexdigest()
+
+
+def _documents(task: Any) -> Iterator[Mapping[str, object]]:
+    split = task.config.test_split or task.config.validation_split
+    # tasks that are classes of their own may have none
+    if split is not None and task.dataset is not None:
+        yield from task.dataset[split]
+
+
+def _plain(value: object) -> str:
+    """What JSON does not have: a function or a class is the text of its file."""
+    while isinstance(value, functools.partial):
+        value = value.func
+    if not callable(value):
+        return type(value).__name__
+    try:
+        path = inspect.getsourcefile(value)
+    # built-in functions, and objects that can be called
+    except TypeError:
+        path = None
+    text = "" if path is None else Path(path).read_text("utf-8")
+    return f"{getattr(value, '__qualname__', type(value).__name__)}: {text}"
