@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer
 
-STUDENTS = Path(__file__).parents[2] / "conf" / "student"
+MODELS = Path(__file__).parents[2] / "conf" / "model"
 PARAGRAPH = (
     "Mount Everest is Earth's highest mountain above sea level, located in the Mahalangur Himal "
     "sub-range of the Himalayas. The border between China and Nepal runs across its summit point. "
@@ -28,7 +28,7 @@ PARAGRAPH = (
     ],
 )
 def test_real_weights_write_english(student, parameters, start, most_bits):
-    source = instantiate(OmegaConf.load(STUDENTS / f"{student}.yaml").source.sources.package)
+    source = instantiate(OmegaConf.load(MODELS / f"{student}.yaml").source.sources.package)
     try:
         source.resolve()
     except FileNotFoundError as error:

@@ -47,12 +47,14 @@ def figures(result):
     return {name: figure["value"] for name, figure in result["figures"].items()}
 
 
-def test_figures_of_a_run_are_those_that_it_printed(run_here, evaluate_here, tmp_path, tiny):
-    # elsewhere a run computes in bfloat16 where the hardware does, and evaluates in it
-    exact = ["export_dtype=float32", "trainer.precision=32-true"]
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_figures_of_a_run_are_those_that_it_printed(
+    run_here, evaluate_here, tmp_path, tiny, precision
+):
+    exact = ["export_dtype=float32", f"trainer.precision={precision}"]
     summary = run_here(*exact, f"paths.output_dir={tmp_path / 'run'}")
     with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
-        cfg = compose("train", [*tiny, f"paths.output_dir={tmp_path / 'run'}"])
+        cfg = compose("train", [*tiny, *exact, f"paths.output_dir={tmp_path / 'run'}"])
     (tmp_path / "run" / ".hydra").mkdir()
     OmegaConf.save(cfg, tmp_path / "run" / ".hydra" / "config.yaml")
     [result] = evaluate_here(f"model={tmp_path / 'run'}", "harness=run")

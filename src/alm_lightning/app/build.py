@@ -125,6 +125,20 @@ def build_module(
     )
 
 
+def precision_of(cfg: DictConfig) -> str:
+    """What a run computes in, on this hardware.
+
+    Args:
+        cfg: The whole configuration.
+
+    Returns:
+        A precision of Lightning's: ``auto`` is what is multiplied quickly.
+    """
+    if cfg.trainer.precision != "auto":
+        return str(cfg.trainer.precision)
+    return "bf16-mixed" if multiplies_bfloat16() else "32-true"
+
+
 def build_trainer(cfg: DictConfig) -> L.Trainer:
     """Lightning's trainer, with callbacks and loggers.
 
@@ -136,8 +150,7 @@ def build_trainer(cfg: DictConfig) -> L.Trainer:
     """
     loggers = [instantiate(node) for node in cfg.logger.values() if node is not None]
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
-    precision = cfg.trainer.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if multiplies_bfloat16() else "32-true"
+    precision = precision_of(cfg)
+    if precision != cfg.trainer.precision:
         log.info("precision: %s, which is what this hardware multiplies quickly", precision)
     return instantiate(cfg.trainer, precision=precision, logger=loggers, callbacks=callbacks)

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from alm_lightning.app.build import load_scorer
+from alm_lightning.app.build import load_scorer, precision_of
 from alm_lightning.app.build_data import build_corpora, build_data
 from alm_lightning.app.evaluate_models import source_identity
 from alm_lightning.corpus.sources import AnyDocument
@@ -25,8 +26,9 @@ SETS = {"heldout": "", "other": "_other"}
 class RunFigures:
     """Reads the configuration that a run left, and evaluates its model on the same windows.
 
-    The figures equal those that the run printed, but for the rounding of exported weights
-    (`export_dtype`), and of what is computed (`trainer.precision` there, `dtype` here).
+    The figures equal those that the run printed, but for the rounding of weights: of the exported
+    ones (`export_dtype`), and of those that are loaded (`dtype`). What is computed is computed in
+    the run's precision.
     """
 
     def prepare(self) -> Sequence[str]:
@@ -79,6 +81,7 @@ class RunFigures:
         student = Scorer(subject.model, subject.view, "student")
         data = build_data(cfg, corpora, student, teacher)
         teaching = replace(subject, name=cfg.teacher.name, model=teacher.model, view=teacher.view)
+        mixed = precision_of(cfg) == "bf16-mixed"
         for key in keys:
             totals: dict[str, float] = {}
             windows = data.evaluation[key]
@@ -86,7 +89,9 @@ class RunFigures:
             for start in range(0, len(windows), size):
                 own = [windows[i] for i in range(start, min(start + size, len(windows)))]
                 batch = data.collator.batch(own)
-                sides = side_of(subject, batch, "student"), side_of(teaching, batch, "teacher")
+                # as Lightning does, which autocasts nothing in the other precisions of ours
+                with torch.autocast(subject.model.device.type, torch.bfloat16, enabled=mixed):
+                    sides = side_of(subject, batch, "student"), side_of(teaching, batch, "teacher")
                 for name, value in totals_of(batch, *sides).items():
                     totals[name] = totals.get(name, 0.0) + value
             yield key, dict(totals)
