@@ -10,10 +10,11 @@ Share of the gap closed = (before - after) / (before - teacher), of each run.
 
 import argparse
 import json
-import math
 from collections import defaultdict
 from pathlib import Path
-from statistics import fmean, stdev
+
+from alm_lightning.app.bakeoff_figures import over_runs
+from alm_lightning.metrics.gap import gap_closed
 
 FIGURES = {
     "bits per byte, training domain": ("bits_per_byte", "teacher", "student_before"),
@@ -77,9 +78,9 @@ def figures(summary: dict, blimp: dict, ends: tuple) -> dict[str, tuple]:
 
 
 def closed(teacher: float | None, before: float | None, after: float | None) -> float | None:
-    if None in (teacher, before, after) or before == teacher:
+    if teacher is None or before is None or after is None:
         return None
-    return (before - after) / (before - teacher)
+    return gap_closed(before=before, after=after, teacher=teacher)
 
 
 def print_table(corner: str, rows: dict[str, dict[str, list]]) -> None:
@@ -93,10 +94,9 @@ def cell(values: list[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return "not measured"
-    error = f" ± {stdev(known) / math.sqrt(len(known)):.3f}" if len(known) > 1 else ""
-    return f"{fmean(known):.3f}{error}" + (
-        f" (of {len(known)})" if len(known) < len(values) else ""
-    )
+    mean, stderr = over_runs(known)
+    error = "" if stderr is None else f" ± {stderr:.3f}"
+    return f"{mean:.3f}{error}" + (f" (of {len(known)})" if len(known) < len(values) else "")
 
 
 if __name__ == "__main__":
