@@ -14,9 +14,11 @@ from alm_lightning.models.structure import last_matrix
 from alm_lightning.objectives.alm_hybrid import ALMHybrid
 from alm_lightning.objectives.baselines.dskd import DSKD
 from alm_lightning.objectives.baselines.strict_one_to_one import StrictOneToOne
+from alm_lightning.objectives.baselines.uld import ULD
 from alm_lightning.objectives.combine import GradMag
 from alm_lightning.objectives.next_token import NextToken
 from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
+from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.training.step import DistillStep
 
 OBJECTIVES = {
@@ -29,6 +31,7 @@ OBJECTIVES = {
         distribution_weight=1,
     ),
     "dskd": lambda: DSKD(temperature=2, learning_rate=1e-3),
+    "uld": ULD,
 }
 
 
@@ -136,6 +139,7 @@ def test_a_step_without_a_unit_has_a_gradient_of_0(scorers, rows, term):
     nothing = {
         "chunk_mask": torch.zeros_like(batch.chunk_mask),
         "student_targets": torch.zeros_like(batch.student_targets),
+        "student_chunk_ids": torch.full_like(batch.student_chunk_ids, NO_CHUNK),
     }
     empty = type(batch)(**{**vars(batch), **nothing})
     step = DistillStep(

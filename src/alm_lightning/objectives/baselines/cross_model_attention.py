@@ -3,11 +3,12 @@
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from alm_lightning.likelihood.distributions import Distributions, Tokens
+from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
+from alm_lightning.objectives.baselines.documents import documents
 from alm_lightning.objectives.pair_facts import PairFacts
 from alm_lightning.shapes import NO_CHUNK
 
@@ -97,14 +98,8 @@ def sees(signal: Signal) -> Bool[Tensor, "batch student_pos teacher_pos"]:
     student, teacher = signal.student_tokens, signal.teacher_tokens
     student_used = student.has_target & signal.target_mask
     teacher_used = teacher.has_target & (teacher.chunk_ids != NO_CHUNK)
-    same = _documents(student).unsqueeze(2) == _documents(teacher).unsqueeze(1)
+    same = documents(student).unsqueeze(2) == documents(teacher).unsqueeze(1)
     return same & student_used.unsqueeze(2) & teacher_used.unsqueeze(1)
-
-
-def _documents(tokens: Tokens) -> Int[Tensor, "batch pos"]:
-    """Number of the document of each predicted token, from 1 in each row, on both sides alike."""
-    # every document of a packed row opens with one token that nothing comes before
-    return (~tokens.has_target).long().cumsum(1)
 
 
 def _before(values: Float[Tensor, "batch pos width"]) -> Float[Tensor, "batch pos width"]:

@@ -2,11 +2,13 @@
 
 from typing import ClassVar
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from alm_lightning.likelihood.distributions import Tokens, sum_over_slices
 from alm_lightning.likelihood.signal import Signal
+from alm_lightning.objectives.baselines.documents import documents
 from alm_lightning.objectives.baselines.sorted_distance import sorted_distance
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.shapes import NO_CHUNK
@@ -20,14 +22,14 @@ class ULD(Objective):
 
     where p^(k) is the k-th largest probability, 0 beyond the vocabulary. It is the Wasserstein
     distance if all tokens are equally far from each other. The i-th predicted token of the student
-    is compared with the i-th of the teacher in the same row, whatever their bytes; what the longer
-    one has beyond the other teaches nothing.
+    is compared with the i-th of the teacher in the same document, whatever their bytes; what the
+    longer one has beyond the other teaches nothing.
 
     Reference: Boizard et al. (2024), "Towards Cross-Tokenizer Distillation: the Universal Logit
     Distillation Loss for LLMs", arXiv:2402.12030, with both temperatures 1, as published. Their
     loss is the next-token loss plus 1.5 times this one; here `balance` weighs the two. They take
     the mean over the positions of each row and then over rows; here it is over all positions, so
-    that it doesn't depend on how documents are cut. A row of packed documents counts as one.
+    that it doesn't depend on which documents share a row.
     """
 
     needs_teacher: ClassVar[bool] = True
@@ -55,7 +57,7 @@ class ULD(Objective):
         """
         student, teacher = signal.student.distributions, signal.teacher.distributions
         tokens = (signal.student_tokens, signal.teacher_tokens)
-        # in both the same number of each row, so that the n-th places belong together
+        # in both the same number of each document, so that the n-th places belong together
         places = [_places(_compared(*tokens)), _places(_compared(*reversed(tokens)))]
 
         def distance(
@@ -70,9 +72,19 @@ class ULD(Objective):
 
 
 def _compared(tokens: Tokens, others: Tokens) -> Bool[Tensor, "batch pos"]:
-    """Which tokens of one side have a counterpart on the other: the first ones of each row."""
-    predicted, of_others = _predicted(tokens), _predicted(others)
-    return predicted & (predicted.cumsum(dim=1) <= of_others.sum(dim=1, keepdim=True))
+    """Which tokens of one side have a counterpart on the other: a document's first ones."""
+    num_documents = 1 + max(side.ids.shape[1] for side in (tokens, others))
+    predicted, of_tokens = _predicted(tokens), documents(tokens)
+    counts = _counts(tokens, num_documents)
+    before = (counts.cumsum(dim=1) - counts).gather(1, of_tokens)
+    nth = predicted.cumsum(dim=1) - before
+    return predicted & (nth <= _counts(others, num_documents).gather(1, of_tokens))
+
+
+def _counts(tokens: Tokens, num_documents: int) -> Int[Tensor, "batch document"]:
+    """How many tokens of each document are trained on."""
+    counts = tokens.ids.new_zeros(len(tokens.ids), num_documents, dtype=torch.long)
+    return counts.scatter_add(1, documents(tokens), _predicted(tokens).long())
 
 
 def _predicted(tokens: Tokens) -> Bool[Tensor, "batch pos"]:
