@@ -27,19 +27,26 @@ class HiddenStates(Objective):
     needs_teacher: ClassVar[bool] = True
     needs_hidden: ClassVar[bool] = True
 
-    def __init__(self, *, projection: str | None):
+    def __init__(self, *, projection: str | None, learning_rate: float | int):
         """Sets up the objective.
 
         Args:
             projection: ``linear`` compares a trained linear map of the student's states, for models
                 of different widths; None compares the states themselves.
+            learning_rate: Peak learning rate of the map, which starts as a random rotation; it has
+                no effect without a map.
         """
         super().__init__()
         if projection not in (None, "linear"):
             raise ValueError(
                 f"objective.hidden_states.projection is {projection!r}: expected linear or null."
             )
+        if not learning_rate > 0:
+            raise ValueError(
+                f"objective.hidden_states.learning_rate is {learning_rate}: expected above 0."
+            )
         self.projection = projection
+        self.learning_rate = None if projection is None else float(learning_rate)
         self.map: nn.Linear | None = None
 
     def setup(self, pair: PairFacts) -> None:

@@ -1,5 +1,7 @@
 """Parameters of an objective are trained, saved and gone on with, as the student's are."""
 
+import math
+
 import lightning as L
 import pytest
 import torch
@@ -17,6 +19,7 @@ PROJECTORS = {
     for layer in ("query", "to_student", "to_teacher")
     for kind in ("weight", "bias")
 }
+MAP = "objective.hidden_states.map.weight"
 
 # only losses are of interest here
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
@@ -37,7 +40,7 @@ def make(scorers):
             objective={
                 "dskd": DSKD(temperature=2, learning_rate=0.02),
                 "next_token": NextToken(),
-                "hidden_states": HiddenStates(projection="linear"),
+                "hidden_states": HiddenStates(projection="linear", learning_rate=0.03),
             },
             balance=GradMag(),
             optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.0),
@@ -74,12 +77,21 @@ def test_they_are_trained_at_a_rate_of_their_own(make):
     own = dict(module.named_parameters())
     projectors = {own[name] for name in PROJECTORS}
     assert projectors <= set(module.trained_parameters())
-    others, apart = module.configure_optimizers()["optimizer"].param_groups
-    assert (others["lr"], apart["lr"]) == (1e-3, 0.02)
+    others, apart, of_map = module.configure_optimizers()["optimizer"].param_groups
+    assert (others["lr"], apart["lr"], of_map["lr"]) == (1e-3, 0.02, 0.03)
     assert set(apart["params"]) == projectors
-    # a map without a rate of its own learns as the student does
-    assert own["objective.hidden_states.map.weight"] in set(others["params"])
-    assert set(others["params"]) | projectors == set(module.trained_parameters())
+    assert set(of_map["params"]) == {own[MAP]}
+    assert set(others["params"]) | projectors | {own[MAP]} == set(module.trained_parameters())
+
+
+def test_hidden_states_without_a_map_have_no_rate():
+    assert HiddenStates(projection=None, learning_rate=0.03).learning_rate is None
+
+
+@pytest.mark.parametrize("rate", [0, -1.0, math.nan])
+def test_a_rate_at_which_a_map_could_not_learn(rate):
+    with pytest.raises(ValueError, match=rf"hidden_states\.learning_rate is {rate}: expected"):
+        HiddenStates(projection="linear", learning_rate=rate)
 
 
 def test_they_move_as_far_as_their_rate_says(make, fit):
@@ -91,13 +103,13 @@ def test_they_move_as_far_as_their_rate_says(make, fit):
     moved = {name: float((after[name] - old).abs().max()) for name, old in before.items()}
     for name in PROJECTORS:
         assert moved[name] == pytest.approx(0.02, rel=1e-2)
-    assert moved["objective.hidden_states.map.weight"] == pytest.approx(1e-3, rel=1e-2)
+    assert moved[MAP] == pytest.approx(0.03, rel=1e-2)
 
 
-def test_both_rates_follow_the_schedule(make, fit):
+def test_all_rates_follow_the_schedule(make, fit):
     trainer = fit(make(), 3)
     rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
-    assert rates == pytest.approx([1e-3 / 4, 0.02 / 4])
+    assert rates == pytest.approx([1e-3 / 4, 0.02 / 4, 0.03 / 4])
 
 
 def test_a_run_goes_on_with_them(make, fit, tmp_path):
@@ -108,9 +120,9 @@ def test_a_run_goes_on_with_them(make, fit, tmp_path):
     fit(make(), 2).save_checkpoint(path)
     saved = torch.load(path, weights_only=False)
     assert saved["state_dict"].keys() >= PROJECTORS
-    # moments of each parameter, of both groups
+    # moments of each parameter, of all groups
     (optimizer,) = saved["optimizer_states"]
-    assert [len(group["params"]) for group in optimizer["param_groups"]][1] == len(PROJECTORS)
+    assert [len(group["params"]) for group in optimizer["param_groups"]][1:] == [len(PROJECTORS), 1]
     resumed = make()
     trainer = fit(resumed, 4, ckpt_path=path)
     assert trainer.global_step == 4
