@@ -44,7 +44,7 @@ class Distributions:
 
     Attributes:
         hidden: Last hidden states.
-        embedded: Input embedding of each token, as the first layer reads it.
+        embedded: Input embedding of each token, as the embedding module gives it; no gradient.
         head: The output layer.
     """
 
@@ -86,9 +86,7 @@ class Distributions:
             As for `logprobs`.
         """
         head = self.head
-        bias = None if head.bias is None else head.bias[: head.num_tokens]
-        weight = head.weight[: head.num_tokens]
-        logits = _Logits.apply(hidden, weight, bias, head.softcap)
+        logits = _Logits.apply(hidden, head.weight, head.bias, head.num_tokens, head.softcap)
         if head.padding_ids is not None:
             # finite: 0 * -inf would be nan in every expectation
             logits = logits.index_fill(1, head.padding_ids, torch.finfo(logits.dtype).min / 4)
@@ -130,26 +128,30 @@ def sum_over_slices(
 
 
 class _Logits(torch.autograd.Function):
-    """Logits of whole rows, float32 whatever the operands are: `LogitBlocks` says why and how."""
+    """Logits of whole rows, float32 whatever the operands are: `LogitBlocks` says why and how.
+
+    Rows of the output matrix after the last token are cut off here, where that copies no gradient.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         hidden: Float[Tensor, "row hidden"],
-        weight: Float[Tensor, "vocab hidden"],
-        bias: Float[Tensor, " vocab"] | None,
+        weight: Float[Tensor, "rows hidden"],
+        bias: Float[Tensor, " rows"] | None,
+        num_tokens: int,
         softcap: float | int | None,
     ) -> Float[Tensor, "row vocab"]:
         blocks = LogitBlocks(hidden, weight, bias, softcap)
-        logits = hidden.new_empty(len(hidden), len(weight), dtype=blocks.dtype)
+        logits = hidden.new_empty(len(hidden), num_tokens, dtype=blocks.dtype)
         with torch.autocast(hidden.device.type, enabled=False):
-            for start in range(0, len(weight), blocks.num_columns):
-                block = slice(start, min(start + blocks.num_columns, len(weight)))
+            for start in range(0, num_tokens, blocks.num_columns):
+                block = slice(start, min(start + blocks.num_columns, num_tokens))
                 selected = blocks.select(block)
                 for rows in blocks.rows:
                     logits[rows, block] = blocks.logits(rows, *selected)
         ctx.save_for_backward(hidden, weight, bias, None if softcap is None else logits)
-        ctx.softcap = softcap
+        ctx.num_tokens, ctx.softcap = num_tokens, softcap
         return logits
 
     @staticmethod
@@ -160,10 +162,16 @@ class _Logits(torch.autograd.Function):
             # the derivative of s tanh(z / s) at its own result
             grad = grad * (1 - (logits / ctx.softcap).square())
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        tokens = weight[: ctx.num_tokens]
+        grad_weight = grad_bias = None
         with torch.autocast(hidden.device.type, enabled=False):
-            return (
-                (grad @ weight.to(grad.dtype)).to(hidden.dtype) if needs_hidden else None,
-                (grad.T @ hidden.to(grad.dtype)).to(weight.dtype) if needs_weight else None,
-                grad.sum(0).to(bias.dtype) if needs_bias and bias is not None else None,
-                None,
-            )
+            grad_hidden = (grad @ tokens.to(grad.dtype)).to(hidden.dtype) if needs_hidden else None
+            if needs_weight:
+                grad_weight = torch.empty_like(weight, dtype=grad.dtype)
+                torch.mm(grad.T, hidden.to(grad.dtype), out=grad_weight[: ctx.num_tokens])
+                grad_weight[ctx.num_tokens :] = 0.0
+                grad_weight = grad_weight.to(weight.dtype)
+            if needs_bias and bias is not None:
+                grad_bias = torch.zeros_like(bias)
+                grad_bias[: ctx.num_tokens] = grad.sum(0).to(bias.dtype)
+        return grad_hidden, grad_weight, grad_bias, None, None

@@ -65,7 +65,8 @@ class Scorer:
         )
         if not keep_distributions:
             return side
-        embedded = self.model.get_input_embeddings()(ids)
+        with torch.no_grad():
+            embedded = self.model.get_input_embeddings()(ids)
         return replace(side, distributions=Distributions(hidden, embedded, head))
 
     def to(self, device: torch.device) -> "Scorer":

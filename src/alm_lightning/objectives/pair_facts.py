@@ -30,6 +30,7 @@ class Vocabulary(Protocol):
             id that no token has.
         roles: The ids of ``bos``, ``eos`` and ``pad``, those that it has.
         special_ids: From the text of a special token to its id.
+        end_of_turn_id: The special token that ends a turn of a chat; None where there is none.
         fallback_ids: Ids of byte-fallback tokens, which spell what has no token of its own.
         num_tokens: Number of ids.
         encoder: Cuts texts into its tokens.
@@ -39,6 +40,7 @@ class Vocabulary(Protocol):
     token_bytes: Sequence[bytes | None]
     roles: Mapping[str, int]
     special_ids: Mapping[str, int]
+    end_of_turn_id: int | None
     fallback_ids: AbstractSet[int]
     num_tokens: int
     encoder: TextEncoder

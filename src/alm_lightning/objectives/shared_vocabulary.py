@@ -4,19 +4,19 @@ import logging
 
 import numpy as np
 import torch
-from jaxtyping import Int
-from torch import nn
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
 
 from alm_lightning.objectives.pair_facts import PairFacts, Vocabulary
 
 log = logging.getLogger(__name__)
 
+NO_COUNTERPART = -1
+"""Of an id that only the student has."""
+
 LITTLE = 0.02
 """Of the larger vocabulary: a smaller share of it in common is told as a warning. Bytes have 0.1 %
 in common with a vocabulary of 262,144, two subword vocabularies 17 % or more."""
-
-ROLES = ("eos",)
-"""Special tokens that are predicted, and mean the same whatever they are called."""
 
 
 def shared_ids(pair: PairFacts) -> tuple[Int[np.ndarray, " shared"], Int[np.ndarray, " shared"]]:
@@ -31,13 +31,35 @@ def shared_ids(pair: PairFacts) -> tuple[Int[np.ndarray, " shared"], Int[np.ndar
     """
     student, teacher = ids_by_surface(pair.student.view), ids_by_surface(pair.teacher.view)
     pairs = [(id_, teacher[surface]) for surface, id_ in student.items() if surface in teacher]
-    pairs += [
-        (pair.student.view.roles[role], pair.teacher.view.roles[role])
-        for role in ROLES
-        if role in pair.student.view.roles and role in pair.teacher.view.roles
-    ]
+    pairs += special_pairs(pair.student.view, pair.teacher.view).items()
     found = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
     return found[:, 0], found[:, 1]
+
+
+def special_pairs(student: Vocabulary, teacher: Vocabulary) -> dict[int, int]:
+    """Special tokens that mean the same on both sides: each has one counterpart, or none.
+
+    Args:
+        student: One vocabulary.
+        teacher: The other.
+
+    Returns:
+        From ids of the first to ids of the second: tokens of the same text; what ends a turn; and
+        EOS, unless it has a counterpart by then. The EOS of a chat model is what ends its turns,
+        and that of a base model, which has another token for that, is not.
+    """
+    candidates = [
+        (index, teacher.special_ids[text])
+        for text, index in student.special_ids.items()
+        if text in teacher.special_ids
+    ]
+    candidates.append((student.end_of_turn_id, teacher.end_of_turn_id))
+    candidates.append((student.roles.get("eos"), teacher.roles.get("eos")))
+    pairs: dict[int, int] = {}
+    for ours, theirs in candidates:
+        if None not in (ours, theirs) and ours not in pairs and theirs not in pairs.values():
+            pairs[ours] = theirs
+    return pairs
 
 
 def ids_by_surface(view: Vocabulary) -> dict[bytes, int]:
@@ -76,6 +98,25 @@ class SharedVocabulary(nn.Module):
         super().__init__()
         self.register_buffer("student", torch.from_numpy(student.copy()), persistent=False)
         self.register_buffer("teacher", torch.from_numpy(teacher.copy()), persistent=False)
+        counterparts = np.full(max(student, default=0) + 2, NO_COUNTERPART, dtype=np.int64)
+        counterparts[student] = teacher
+        self.register_buffer("_counterparts", torch.from_numpy(counterparts), persistent=False)
+
+    def same(
+        self, student_ids: Int[Tensor, " row"], teacher_ids: Int[Tensor, " row"]
+    ) -> Bool[Tensor, " row"]:
+        """Whether tokens of both sides are one shared token.
+
+        Args:
+            student_ids: Ids of the student.
+            teacher_ids: Ids of the teacher.
+
+        Returns:
+            One flag a pair.
+        """
+        # the last entry stands for all ids beyond the last shared one
+        last = len(self._counterparts) - 1
+        return self._counterparts[student_ids.clamp_max(last)] == teacher_ids
 
     def __len__(self) -> int:
         """How many tokens are shared."""

@@ -106,6 +106,22 @@ FORMATS: Mapping[str, ChatFormat] = MappingProxyType(
 )
 """Chat formats by name."""
 
+START, HEAD_END, END = "start of a turn", "end of a turn's head", "end of a turn"
+MARKS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "chatml": {"<|im_start|>": START, "<|im_end|>": END},
+        "gemma": {"<start_of_turn>": START, "<end_of_turn>": END},
+        "llama3": {
+            "<|start_header_id|>": START,
+            "<|end_header_id|>": HEAD_END,
+            "<|eot_id|>": END,
+        },
+        # it ends the assistant's turns with EOS
+        "mistral": {"[INST]": START, "[/INST]": HEAD_END},
+    }
+)
+"""What the special tokens of `FORMATS` mark."""
+
 _GUESSED = ("chatml", "gemma", "llama3", "mistral")
 
 

@@ -2,34 +2,17 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 from tokenizers import models
 
-from alm_lightning.tokenization.chat_formats import fitting
+from alm_lightning.tokenization.chat_formats import END, MARKS, START, fitting
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
 
 ROLES = ("eos", "bos", "pad")
 """Roles of a view; a token that has several is taken for the first of them."""
-
-START, HEAD_END, END = "start of a turn", "end of a turn's head", "end of a turn"
-MARKS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {
-        "chatml": {"<|im_start|>": START, "<|im_end|>": END},
-        "gemma": {"<start_of_turn>": START, "<end_of_turn>": END},
-        "llama3": {
-            "<|start_header_id|>": START,
-            "<|end_header_id|>": HEAD_END,
-            "<|eot_id|>": END,
-        },
-        # it ends the assistant's turns with EOS
-        "mistral": {"[INST]": START, "[/INST]": HEAD_END},
-    }
-)
-"""What the special tokens of `chat_formats.FORMATS` mark."""
 
 
 def old_special_ids(old: TokenizerView, new: TokenizerView) -> dict[int, int]:

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from transformers import PreTrainedTokenizerFast
 
 from alm_lightning.tokenization.byte_table import ByteTable
+from alm_lightning.tokenization.chat_formats import END, MARKS, fitting
 from alm_lightning.tokenization.encoding import Encoding, content_bytes
 from alm_lightning.tokenization.rewrite import (
     byte_positions,
@@ -114,6 +115,16 @@ class TokenizerView:
         The BOS where the tokenizer prepends one; else the EOS, as after the document before.
         """
         return self.id_of("bos" if self.prepends_bos else "eos")
+
+    @property
+    def end_of_turn_id(self) -> int | None:
+        """The special token that ends a turn in the chat format that the tokenizer has tokens of.
+
+        Base models may have one that is not their EOS, as Gemma's <end_of_turn>. None where there
+        is none.
+        """
+        marks = [mark for name in fitting(self.special_ids) for mark in MARKS[name].items()]
+        return next((self.special_ids[text] for text, does in marks if does == END), None)
 
     @cached_property
     def table(self) -> ByteTable:

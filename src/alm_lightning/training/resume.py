@@ -30,6 +30,14 @@ FREE = ("adapter.share_body", "alignment.workers", "alignment.cache_folder")
 """Settings among them that change nothing but where and how quickly something is computed."""
 
 
+EARLIER = {
+    "adapter.train_embeddings": True,
+    "objective.hidden_states.projection": None,
+    "objective.hidden_states.learning_rate": 1e-3,
+}
+"""What runs did from before these were settings."""
+
+
 def check_continued(stopped: Mapping, config: Mapping) -> None:
     """Refuses to continue a run with settings that its loss curve would not go on with.
 
@@ -41,6 +49,10 @@ def check_continued(stopped: Mapping, config: Mapping) -> None:
         ValueError: They differ in one of `CONTINUED`.
     """
     before, now = _compared(stopped), _compared(config)
+    for key, value in EARLIER.items():
+        # full fine-tuning has no such setting, now or then
+        if key in now:
+            before.setdefault(key, value)
     lines = [
         f"  {key}: {before.get(key, 'not set')!r} then, {now.get(key, 'not set')!r} now"
         for key in sorted(before.keys() | now.keys())

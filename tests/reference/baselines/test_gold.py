@@ -26,7 +26,8 @@ def shared_pairs(student, teacher):
                 found.setdefault(view.token_bytes[id_], id_)
         of_bytes.append(found)
     pairs = [(id_, of_bytes[1][b]) for b, id_ in of_bytes[0].items() if b in of_bytes[1]]
-    return [*pairs, (student.id_of("eos"), teacher.id_of("eos"))]
+    both = student.special_ids.keys() & teacher.special_ids.keys()
+    return [*pairs, *((student.special_ids[text], teacher.special_ids[text]) for text in both)]
 
 
 def merged(case, side, row, chunk):

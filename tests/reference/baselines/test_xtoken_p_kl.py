@@ -133,6 +133,7 @@ def vocabulary(tokens):
         token_bytes=tokens,
         roles={},
         special_ids={},
+        end_of_turn_id=None,
         fallback_ids=frozenset(),
         num_tokens=len(tokens),
         encoder=Letters(),

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from alm_lightning.objectives.pair_facts import Vocabulary
-from alm_lightning.objectives.shared_vocabulary import ROLES, ids_by_surface
+from alm_lightning.objectives.shared_vocabulary import ids_by_surface, special_pairs
 
 NONE = -1
 """Stands for a token that there is not."""
@@ -20,16 +20,13 @@ def same_tokens(source: Vocabulary, target: Vocabulary) -> Int[np.ndarray, " voc
         target: The vocabulary to look in.
 
     Returns:
-        For each id of the source the id of the target with the same bytes; of a special token, the
-        one with the same role, else the one that is written alike; else `NONE`.
+        For each id of the source the id of the target with the same bytes; of a special token, its
+        counterpart (`special_pairs`); else `NONE`.
     """
     ids = ids_by_surface(target)
     found = [NONE if surface is None else ids.get(surface, NONE) for surface in source.token_bytes]
-    for text in source.special_ids.keys() & target.special_ids.keys():
-        found[source.special_ids[text]] = target.special_ids[text]
-    for role in ROLES:
-        if role in source.roles and role in target.roles:
-            found[source.roles[role]] = target.roles[role]
+    for index, counterpart in special_pairs(source, target).items():
+        found[index] = counterpart
     return np.array(found, dtype=np.int64)
 
 

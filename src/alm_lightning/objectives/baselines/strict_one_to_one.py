@@ -21,7 +21,8 @@ class StrictOneToOne(Objective):
        \bar p_T(v) \log \frac{\bar p_T(v)}{\bar p_S(v)}
 
     where the bars say that both distributions are renormalised over the shared vocabulary. Chunks
-    of several tokens on either side teach nothing.
+    of several tokens on either side teach nothing, nor do those of tokens that are not shared:
+    without the likeliest token, what is left of a distribution is its tail.
 
     Reference: arXiv:2610.08448.
     """
@@ -53,7 +54,7 @@ class StrictOneToOne(Objective):
         warn_of_little(pair, len(self.shared), "objective=strict_one_to_one")
 
     def weight(self, signal: Signal) -> Float[Tensor, ""]:
-        """Number of one-to-one chunks.
+        """Number of one-to-one chunks of a shared token.
 
         Args:
             signal: The signal; only tokens and masks are read.
@@ -61,10 +62,10 @@ class StrictOneToOne(Objective):
         Returns:
             The count.
         """
-        return one_to_one(signal).chunks.sum().float()
+        return torch.tensor(float(len(self._places(signal)[0])), device=signal.chunk_mask.device)
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
-        """Sum over one-to-one chunks of the KL on the shared vocabulary, nats times T^2.
+        """Sum over those chunks of the KL on the shared vocabulary, nats times T^2.
 
         Args:
             signal: The signal of both sides, with distributions.
@@ -72,7 +73,6 @@ class StrictOneToOne(Objective):
         Returns:
             The total; 0 where there is no such chunk.
         """
-        found = one_to_one(signal)
         student, teacher = signal.student.distributions, signal.teacher.distributions
 
         def kl(
@@ -83,8 +83,17 @@ class StrictOneToOne(Objective):
             return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
         widest = max(student.head.num_tokens, teacher.head.num_tokens)
-        total = sum_over_slices(kl, found.student_places, found.teacher_places, num_tokens=widest)
+        total = sum_over_slices(kl, *self._places(signal), num_tokens=widest)
         return total * self.temperature**2
+
+    def _places(self, signal: Signal) -> tuple[Int[Tensor, " row"], Int[Tensor, " row"]]:
+        """Places of the shared tokens of one-to-one chunks, on both sides."""
+        found = one_to_one(signal)
+        is_shared = self.shared.same(
+            signal.student_tokens.ids.flatten()[found.student_places],
+            signal.teacher_tokens.ids.flatten()[found.teacher_places],
+        )
+        return found.student_places[is_shared], found.teacher_places[is_shared]
 
     def _restricted(
         self, side: Distributions, places: Int[Tensor, " row"], ids: Int[Tensor, " shared"]
