@@ -11,6 +11,7 @@ from omegaconf.errors import InterpolationKeyError
 from alm_lightning.app.build_data import ON_BAD_DOCUMENT
 
 BYTE_EMBEDDINGS = "alm_lightning.models.vocabulary.BytesFromOldTokens"
+OWN_EMBEDDINGS = "alm_lightning.models.own_vocabulary.OwnVocabulary"
 SUBWORD_TOKENIZER = "alm_lightning.models.new_tokenizer.NewTokenizer"
 
 UNIFORM_BITS_PER_BYTE = 8.0
@@ -29,8 +30,8 @@ def check_settings(cfg: DictConfig) -> None:
     Raises:
         FileExistsError: If the run's folder holds files of another run.
         FileNotFoundError: If there is no checkpoint at `ckpt_path`.
-        ValueError: If on_bad_document, the learning rate, the precision, the embeddings or a stop
-            token makes no sense.
+        ValueError: If on_bad_document, the learning rate, the precision, the embeddings, what is
+            trained of them, or a stop token makes no sense.
     """
     _check_output_dir(Path(cfg.paths.output_dir))
     if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
@@ -71,6 +72,14 @@ def _check_embeddings(cfg: DictConfig) -> None:
             f"embeddings=bytes makes embeddings of bytes, and the student's tokenizer is to be "
             f"{cfg.tokenizer.name}. Take embeddings=fvt (or omp, mean, keep), or tokenizer=bytes; "
             "experiment=gemma_to_smollm2_tokenizer shows settings that go together."
+        )
+    # adapters alone have the setting
+    if not cfg.adapter.get("train_embeddings", True) and cfg.embeddings._target_ != OWN_EMBEDDINGS:
+        raise ValueError(
+            "adapter.train_embeddings=false freezes embeddings, and those of a student with a new "
+            f"tokenizer ({cfg.embeddings._target_.rpartition('.')[2]}) are yet to be learned. Take "
+            "adapter.train_embeddings=true, or let the student keep its tokenizer, with "
+            "tokenizer=own embeddings=own."
         )
     try:
         # a donor that is asked for and not named is Hydra's own error

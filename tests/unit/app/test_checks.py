@@ -58,6 +58,19 @@ def test_embeddings_of_bytes_for_another_tokenizer(settings, tokenizer):
     check_settings(settings(f"tokenizer={tokenizer}", "embeddings=fvt"))
 
 
+@pytest.mark.parametrize(
+    "new", [("tokenizer=bytes", "embeddings=bytes"), ("tokenizer=qwen2", "embeddings=fvt")]
+)
+def test_new_embeddings_that_would_stay_frozen(settings, new):
+    frozen = ["adapter=lora", "adapter.train_embeddings=false"]
+    with pytest.raises(
+        ValueError, match=r"train_embeddings=false freezes.*Take adapter\.train_embeddings=true, or"
+    ):
+        check_settings(settings(*new, *frozen))
+    check_settings(settings(*new, "adapter=lora"))
+    check_settings(settings("tokenizer=own", "embeddings=own", *frozen))
+
+
 def test_a_donor_that_is_nowhere_named(settings):
     for tokenizer in ("gpt2", "bytes"):
         with pytest.raises(ValueError, match=r"omp needs a donor.* can't be found \(.*Say where"):
