@@ -1,5 +1,6 @@
 """New vocabularies for old models: how a student is made from the model that it starts as."""
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from alm_lightning.models.byte_student import byte_student
 from alm_lightning.models.embeddings.initialisation import Initialisation
 from alm_lightning.models.transfer import check_transferable, is_tied, transferred
 from alm_lightning.tokenization.view import TokenizerView
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ class NewVocabulary:
         # whose EOS that is, started at 1.95 bits per byte with the old EOS there (docs/results.md)
         start = model.get_input_embeddings().weight[old.start_id]
         input_rows[new.start_id] = start.detach().to(input_rows.dtype)
+        if is_tied(model) and new.start_id == new.roles.get("eos") != new.roles.get("bos"):
+            _warn_of_eos(old, new)
         return transferred(
             model,
             input_rows=input_rows,
@@ -136,4 +141,16 @@ class NewVocabulary:
             content_ids=frozenset(i for i, s in enumerate(new.token_bytes) if s is not None),
             dtype=self.dtype,
             share_body=share_body,
+        )
+
+
+def _warn_of_eos(old: TokenizerView, new: TokenizerView) -> None:
+    """Says what a row costs that is read as one token and written as another."""
+    if old.start_id != old.roles.get("eos"):
+        log.warning(
+            "tokenizer %s begins documents with its EOS, and the model's embeddings are tied: that "
+            "token is read as %s's BOS at first, and has to learn anew to end a text. Without "
+            "training the student hardly ever stops.",
+            new.name,
+            old.name,
         )

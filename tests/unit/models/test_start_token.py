@@ -11,7 +11,9 @@ from alm_lightning.models.vocabulary import NewVocabulary
 
 
 @pytest.mark.parametrize("prepends", [(True, False), (False, True), (True, True)])
-def test_the_first_token_is_read_as_the_old_first_one(metaspace_view, byte_level_view, prepends):
+def test_the_first_token_is_read_as_the_old_first_one(
+    metaspace_view, byte_level_view, prepends, caplog
+):
     old = dataclasses.replace(metaspace_view, prepends_bos=prepends[0])
     new = dataclasses.replace(byte_level_view, prepends_bos=prepends[1])
     model = tiny_gemma3(old.num_tokens)
@@ -27,3 +29,20 @@ def test_the_first_token_is_read_as_the_old_first_one(metaspace_view, byte_level
     torch.testing.assert_close(
         rows[other], old_rows[old.id_of("eos" if prepends[1] else "bos")], rtol=0, atol=0
     )
+    # of a tied model that row is EOS's output as well
+    assert ("learn anew to end a text" in caplog.text) == (prepends == (True, False))
+
+
+def test_an_untied_model_writes_eos_as_it_did(metaspace_view, byte_level_view, caplog):
+    old = dataclasses.replace(metaspace_view, prepends_bos=True)
+    new = dataclasses.replace(byte_level_view, prepends_bos=False)
+    model = tiny_gemma3(old.num_tokens, tie_word_embeddings=False)
+    student = NewVocabulary(initialisation=Mean(), dtype=torch.float32)(model, old=old, new=new)
+    inputs, outputs = (
+        (m.get_input_embeddings().weight, m.get_output_embeddings().weight)
+        for m in (student, model)
+    )
+    eos = new.id_of("eos")
+    assert torch.equal(inputs[0][eos], outputs[0][old.id_of("bos")])
+    assert torch.equal(inputs[1][eos], outputs[1][old.id_of("eos")])
+    assert "learn anew" not in caplog.text
