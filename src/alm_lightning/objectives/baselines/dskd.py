@@ -145,7 +145,11 @@ class DSKD(Objective):
         self, logprobs: Float[Tensor, "row vocab"], wanted: Float[Tensor, "row vocab"]
     ) -> Float[Tensor, ""]:
         """Sum of KL(wanted || logprobs), both at the temperature, nats."""
-        log_q, log_p = ((each / self.temperature).log_softmax(1) for each in (logprobs, wanted))
+        # what an id without a token has would be -inf at a low temperature, and 0 * -inf is nan
+        least = torch.finfo(logprobs.dtype).min / 4
+        log_q, log_p = (
+            (each / self.temperature).clamp_min(least).log_softmax(1) for each in (logprobs, wanted)
+        )
         return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
 
