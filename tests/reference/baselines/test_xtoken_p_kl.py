@@ -10,7 +10,9 @@ import pytest
 import torch
 from tests.objective_cases import objective_case
 
+from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.objectives.baselines.projection import Projection
+from alm_lightning.objectives.baselines.token_runs import token_runs
 from alm_lightning.objectives.baselines.xtoken_p_kl import ProjectedKL
 from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
 
@@ -107,6 +109,26 @@ def test_value_and_gradient(case, temperature, slice_elements, monkeypatch):
     wanted = torch.autograd.grad(expected, parameters)
     for got, want in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_slices_hold_no_more_positions_than_they_may(case, monkeypatch):
+    """However long the chunks of a slice are; a chunk is never cut."""
+    objective = ProjectedKL(temperature=1, decay=DECAY)
+    objective.setup(case.pair)
+    runs = token_runs(case.signal)
+    most = max(int(side.counts.max()) for side in (runs.student, runs.teacher))
+    views = (case.student.view, case.teacher.view)
+    widest = max(*(view.num_tokens for view in views), len(objective.projection.weights))
+    monkeypatch.setattr("alm_lightning.likelihood.distributions.SLICE_ELEMENTS", most * widest)
+    made = []
+    logprobs = Distributions.logprobs
+    monkeypatch.setattr(
+        Distributions, "logprobs", lambda *args: made.append(len(args[1])) or logprobs(*args)
+    )
+    objective(case.signal)
+    assert max(made) <= most
+    # two slices in a row were too many positions for one, on both sides together
+    assert len(made) / 2 < 1 + 2 * (len(runs.student.places) + len(runs.teacher.places)) / most
 
 
 def test_the_matrix(case):

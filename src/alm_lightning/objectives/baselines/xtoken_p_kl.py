@@ -5,8 +5,9 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from alm_lightning.likelihood.distributions import Distributions, sum_over_slices
+from alm_lightning.likelihood.distributions import Distributions, slice_rows
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.objectives.baselines.projection import Projection
 from alm_lightning.objectives.baselines.token_runs import Runs, TokenRuns, token_runs
@@ -109,13 +110,14 @@ class ProjectedKL(Objective):
             runs.teacher.starts,
             runs.teacher.counts,
         )
-        # a chunk is a row; its positions are the rows of its distributions
-        most = max(len(side.places) for side in (runs.student, runs.teacher))
-        longest = -(-most // max(len(compared), 1))
+        rows = [each[compared] for each in rows]
         widest = max(student.head.num_tokens, teacher.head.num_tokens, len(self.projection.weights))
-        total = sum_over_slices(
-            kl, *(each[compared] for each in rows), num_tokens=widest * max(longest, 1)
-        )
+        # a chunk is a row; its positions are the rows of its distributions
+        sizes = _slices(torch.maximum(rows[1], rows[3]), slice_rows(widest))
+        slices = zip(*(each.split(sizes) for each in rows), strict=True)
+        # as `sum_over_slices`, whose slices are of as many rows each
+        totals = [checkpoint(kl, *part, use_reentrant=False) for part in slices if len(part[0])]
+        total = sum(totals, start=torch.zeros((), device=compared.device))
         return total * self.temperature**2
 
     def _compared(self, signal: Signal, runs: TokenRuns) -> Bool[Tensor, " row"]:
@@ -143,6 +145,18 @@ class ProjectedKL(Objective):
         """The teacher's log-probabilities, the mean over the positions of each chunk."""
         logprobs = side.logprobs(places)[:, self.projection.teacher_ids] / self.temperature
         return _sums(logprobs.log_softmax(dim=1), counts) / counts.unsqueeze(1)
+
+
+def _slices(counts: Int[Tensor, " row"], most: int) -> list[int]:
+    """How many chunks each slice has: of that many positions at most, or a single chunk."""
+    sizes, filled = [0], 0
+    for count in counts.tolist():
+        if sizes[-1] and filled + count > most:
+            sizes.append(0)
+            filled = 0
+        sizes[-1] += 1
+        filled += count
+    return sizes
 
 
 def _places(
