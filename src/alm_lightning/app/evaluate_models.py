@@ -19,6 +19,9 @@ from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
 
+HUB = "hub:"
+"""Before an id that is to be looked for on the hub, whatever lies here."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -66,7 +69,8 @@ def find_model(text: str, models: Path) -> Entry:
     """Finds what a user calls a model.
 
     Args:
-        text: A folder of a model, the folder of a run, the name of a file of `models`, or a hub id.
+        text: A folder of a model, the folder of a run, the name of a file of `models`, or a hub id;
+            ``hub:org/model`` is one whatever folders there are.
         models: The folder of YAML files that name models: conf/model.
 
     Returns:
@@ -75,6 +79,8 @@ def find_model(text: str, models: Path) -> Entry:
     Raises:
         FileNotFoundError: It is none of these.
     """
+    if text.startswith(HUB):
+        return _of_hub(text.removeprefix(HUB))
     folder = Path(text).expanduser()
     if folder.is_dir():
         return _of_folder(folder)
@@ -89,14 +95,18 @@ def find_model(text: str, models: Path) -> Entry:
     # in a folder that is there, a name that is not is a slip, and no organisation of the hub
     is_hub_id = text.count("/") == 1 and not text.startswith((".", "/", "~"))
     if is_hub_id and not folder.parent.is_dir():
-        return Entry(text.replace("/", "--"), Hub(hub_id=text, revision=None), None)
+        return _of_hub(text)
     known = sorted(file.stem for file in models.glob("*.yaml"))
-    taken = f", since there is a folder {folder.parent}" if is_hub_id else ""
+    taken = f"; there is a folder {folder.parent}: if it is one, write {HUB}{text}"
     raise FileNotFoundError(
         f"model={text}: there is no such folder (looked for {folder.absolute()}{_beside(folder)}), "
-        f"and it is no id of the hub (org/model{taken}) and none of {', '.join(known)}. Give the "
+        f"and it is no id of the hub (org/model{taken if is_hub_id else ''}) and none of {', '.join(known)}. Give the "
         "folder of a model, the folder of a run, a hub id, or one of these names."
     )
+
+
+def _of_hub(hub_id: str) -> Entry:
+    return Entry(hub_id.replace("/", "--"), Hub(hub_id=hub_id, revision=None), None)
 
 
 def _beside(folder: Path) -> str:

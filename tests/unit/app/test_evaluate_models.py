@@ -73,7 +73,7 @@ def test_what_is_no_model_is_refused_with_what_could_be(text, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("outputs/runn", r"no id of the hub \(org/model, since there is a folder outputs\)"),
+        ("outputs/runn", r"there is a folder outputs: if it is one, write hub:outputs/runn"),
         ("outputs/runn", r"close to it: outputs/run\)"),
         ("outputs/run/2026-01-03", "close to it: outputs/run/2026-01-02"),
         ("./outpust", "close to it: outputs"),
@@ -85,6 +85,15 @@ def test_a_path_with_a_slip_is_no_id_of_the_hub(text, said, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=said):
         find_model(text, MODELS)
+
+
+def test_an_id_of_the_hub_may_be_told_from_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "google" / "gemma-2-2b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for text in ("hub:google/gemma-2-2b", "hub:google/gemma-3-270m"):
+        entry = find_model(text, MODELS)
+        assert entry.source.hub_id == text.removeprefix("hub:")
+        assert entry.name == entry.source.hub_id.replace("/", "--")
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
