@@ -98,9 +98,10 @@ def find_model(text: str, models: Path) -> Entry:
         return _of_hub(text)
     known = sorted(file.stem for file in models.glob("*.yaml"))
     taken = f"; there is a folder {folder.parent}: if it is one, write {HUB}{text}"
+    hub = f"org/model{taken if is_hub_id else ''}"
     raise FileNotFoundError(
         f"model={text}: there is no such folder (looked for {folder.absolute()}{_beside(folder)}), "
-        f"and it is no id of the hub (org/model{taken if is_hub_id else ''}) and none of {', '.join(known)}. Give the "
+        f"and it is no id of the hub ({hub}) and none of {', '.join(known)}. Give the "
         "folder of a model, the folder of a run, a hub id, or one of these names."
     )
 
