@@ -1,5 +1,7 @@
 """What a bake-off hands to its runs, and what it refuses before the first one."""
 
+import re
+
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -45,6 +47,16 @@ def test_where_a_bake_off_writes_holds_no_time():
     cfg = with_hydra(SMOLLM2)
     assert cfg.hydra.sweep.dir == "multirun/gemma_to_smollm2_tokenizer/bakeoff"
     assert cfg.hydra.sweep.subdir == "."
+
+
+@pytest.mark.parametrize("file", ["docs/bakeoff.md", "conf/sweep/bakeoff.yaml"])
+def test_the_arguments_of_evaluate_that_are_shown_are_hydras_grammar(file):
+    text = (REPOSITORY / file).read_text(encoding="utf-8")
+    (shown,) = re.findall(r"'(bakeoff\.evaluate=\[[^']*)'", text)
+    assert list(with_hydra(shown).bakeoff.evaluate) == [
+        "harness=gsm8k",
+        "harness.gsm8k.path=gsm8k_test.jsonl",
+    ]
 
 
 def test_a_plain_call_is_refused_with_the_command_to_give():
