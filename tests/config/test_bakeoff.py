@@ -138,11 +138,34 @@ def test_what_cannot_be_said_of_all_runs_is_refused(planned, said):
         ({"learning_rates": [0.0]}, "bakeoff.learning_rates is .*numbers above 0"),
         ({"learning_rates": ["fast"]}, "numbers above 0"),
         ({"factors": [float("inf")]}, "bakeoff.factors is .*numbers above 0"),
+        ({"criterion": "bits.after"}, "bakeoff.criterion is 'bits.after': .* no such number"),
+        ({"criterion": "bits_per_byte"}, "Expected one of bits_per_byte.teacher, "),
+        ({"criterion": ["seconds.total"]}, "no such number"),
+        ({"lower_is_better": "no"}, "bakeoff.lower_is_better is 'no': expected true or false"),
+        ({"lower_is_better": None}, "expected true or false"),
+        ({"evaluate": "harness=gsm8k"}, "bakeoff.evaluate is .*expected null or a list"),
+        ({"evaluate": [{"harness": "gsm8k"}]}, "bakeoff.evaluate is .*expected null or a list"),
+        ({"baseline": 3}, "bakeoff.baseline is 3: expected the name of an objective"),
     ],
 )
 def test_settings_that_make_no_sense(planned, settings, error):
     with pytest.raises(ValueError, match=error):
         planned(**settings)
+
+
+def test_a_baseline_may_be_absent_and_a_criterion_any_figure(planned):
+    settings = {"baseline": None, "criterion": "gap_closed.other.bits_per_byte"}
+    assert planned(SMOLLM2, objectives=["alm"], **settings).settings["baseline"] is None
+    planned(SMOLLM2, objectives=["alm"], baseline="uld", lower_is_better=False)
+
+
+def test_fixed_weights_that_lack_a_term_are_refused(planned):
+    said = (SMOLLM2, "balance=fixed")
+    with pytest.raises(ValueError, match=r"these objectives: uld: uld\. .*weights\.uld=1`"):
+        planned(*said, objectives=["alm_next_token", "uld"])
+    weight = "+balance.weights.uld=1"
+    plan = planned(*said, weight, objectives=["alm_next_token", "uld"])
+    assert plan.configs["uld"]["balance"]["weights"]["uld"] == 1
 
 
 def test_an_unknown_objective_is_hydras_own_error_and_lists_those_that_exist(planned):

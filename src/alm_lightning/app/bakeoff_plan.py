@@ -10,6 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from alm_lightning.app.bakeoff_checks import check_settings, check_weights
+
 RATE = "budget.learning_rate"
 OWN = {
     "objective": "bakeoff.objectives says which ones",
@@ -107,6 +109,7 @@ def make_plan(
     """
     for name in ("objectives", "seeds", "factors"):
         _check_list(name, settings[name])
+    check_settings(settings)
     shared = [override for override in _parsed(said) if not _is_of_bakeoff(override)]
     for override in shared:
         if override.key_or_group in OWN:
@@ -131,6 +134,7 @@ def make_plan(
             f"{', '.join(lost)}: none of bakeoff.objectives ({', '.join(configs)}) has such a "
             "term. `python train.py objective=... --cfg job` shows the terms of one."
         )
+    check_weights(configs)
     configured = next(iter(configs.values()))
     return Plan(folder, kept, configs, _rates(settings, configured), settings["seeds"], settings)
 
