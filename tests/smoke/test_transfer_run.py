@@ -23,6 +23,7 @@ def transfer(byte_level_tokenizer, tmp_path_factory):
         "embeddings=fvt",
         "student.stop_tokens=['<end_of_turn>']",
         "trainer.precision=32-true",
+        "student.dtype=float32",
         "export_dtype=float32",
         "budget.learning_rate=1e-2",
     ]
