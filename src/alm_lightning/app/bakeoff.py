@@ -67,10 +67,7 @@ def bakeoff(cfg: DictConfig, train: Path) -> None:
     sys.stdout.write(f"{folder / 'bakeoff.json'}\n")
     sys.stdout.flush()
     if found.failures:
-        raise SystemExit(
-            f"{len(found.failures)} runs failed: {folder / 'bakeoff.md'} says which and why. The "
-            "same command tries them again."
-        )
+        raise SystemExit(ending(found, folder / "bakeoff.md"))
 
 
 def compete(
@@ -136,6 +133,28 @@ def write(plan: Plan, failures: Mapping[str, str]) -> Standing:
         drawn = plot(found, plan.settings["baseline"])
         (plan.folder / "bakeoff.svg").write_text(drawn, encoding="utf-8")
     return found
+
+
+def ending(found: Standing, table: Path) -> str:
+    """What a bake-off with failures ends with: some are tried again, and some are not.
+
+    Args:
+        found: How it stands.
+        table: The file that names them.
+
+    Returns:
+        How many runs failed and how many diverged, and what to do.
+    """
+    failed, diverged = len(found.failures.keys() - found.diverged), len(found.diverged)
+    lines = []
+    if failed:
+        lines.append(f"{failed} runs failed: the same command tries them again.")
+    if diverged:
+        lines.append(
+            f"{diverged} runs diverged, and are not run again: try lower rates "
+            "(bakeoff.learning_rates or bakeoff.factors)."
+        )
+    return " ".join([*lines, f"{table} says which and why."])
 
 
 def _flags(own: DictConfig) -> list[str]:

@@ -1,5 +1,6 @@
 """Figures of finished runs: of one run, and means with standard errors over seeds."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,10 @@ DOMAINS = {
 DIFFERENCES = {"": DIFFERENCE, "_other": DIFFERENCE_OTHER}
 NATS = "nats per chunk"
 EVALUATION = "evaluation"
-"""Folder of a run in which evaluate.py left what it found."""
+"""What the folders of a run begin with in which evaluate.py left what it found."""
+ARGUMENTS = "arguments.json"
+"""What evaluate.py was told, in the folder of an evaluation that came to its end."""
+HASH_LENGTH = 8
 
 
 def selected(summary: Mapping, path: str) -> float:
@@ -93,19 +97,48 @@ def ends_of(summary: Mapping) -> dict[str, Figures]:
     return {"teacher": teacher, "student before": before}
 
 
-def task_figures(folder: Path) -> Figures:
+def evaluation_folder(folder: Path, arguments: Sequence[str]) -> Path:
+    """Where evaluate.py writes: other arguments have a folder of their own.
+
+    Args:
+        folder: Of the run.
+        arguments: Of evaluate.py.
+
+    Returns:
+        A folder in it, named by a hash of the arguments.
+    """
+    told = hashlib.sha256(json.dumps(list(arguments)).encode()).hexdigest()
+    return folder / f"{EVALUATION}_{told[:HASH_LENGTH]}"
+
+
+def is_evaluated(folder: Path, arguments: Sequence[str]) -> bool:
+    """Whether a run's model was evaluated with these arguments.
+
+    Args:
+        folder: Of the run.
+        arguments: Of evaluate.py.
+
+    Returns:
+        Whether that came to its end.
+    """
+    told = evaluation_folder(folder, arguments) / ARGUMENTS
+    return told.is_file() and json.loads(told.read_text(encoding="utf-8")) == list(arguments)
+
+
+def task_figures(folder: Path, arguments: Sequence[str] | None) -> Figures:
     """What evaluate.py found of a run's model, if it was asked.
 
     Args:
-        folder: Of the run; results are looked for in its `EVALUATION`.
+        folder: Of the run.
+        arguments: Of evaluate.py; what it found with others is not read.
 
     Returns:
         Main figures of each harness, by ``<harness>: <figure>``. Their standard errors over items
         are left out: those over seeds take their place.
     """
-    path = folder / EVALUATION / "results.json"
-    if not path.is_file():
+    if not arguments or not is_evaluated(folder, arguments):
         return {}
+    path = evaluation_folder(folder, arguments) / "results.json"
     return {
         f"{result['harness']}: {name.replace('_', ' ')}": Figure(
             figure["value"], None, 1, figure["unit"], figure["lower_is_better"]
@@ -122,12 +155,16 @@ def over_runs(values: Sequence[float]) -> tuple[float, float | None]:
         values: One a run, at least one.
 
     Returns:
-        The mean, and the standard deviation (n - 1) over the root of n; None for a single run.
+        The mean, and the standard deviation (n - 1) over the root of n; None for a single run, NaN
+        where not all values are finite.
 
     Example:
         >>> over_runs([1.0, 2.0, 3.0])
         (2.0, 0.5773502691896258)
     """
+    if not all(map(math.isfinite, values)):
+        # neither fmean nor stdev takes all of these
+        return sum(values) / len(values), math.nan if len(values) > 1 else None
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     return fmean(values), error
 

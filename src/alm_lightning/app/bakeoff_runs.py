@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from alm_lightning.app.bakeoff_figures import EVALUATION
+from alm_lightning.app.bakeoff_figures import ARGUMENTS, evaluation_folder, is_evaluated
 from alm_lightning.app.bakeoff_found import is_finished
 from alm_lightning.app.bakeoff_plan import Run
 from alm_lightning.app.hydra_callbacks import BAKEOFF_LOCK
@@ -77,18 +77,16 @@ class Programs:
         Returns:
             Why that failed; None if it is done.
         """
-        folder = run.folder / EVALUATION
-        told, arguments = folder / "arguments.json", list(self.evaluate or ())
-        if not arguments:
+        arguments = list(self.evaluate or ())
+        if not arguments or is_evaluated(run.folder, arguments):
             return None
-        if told.is_file() and json.loads(told.read_text(encoding="utf-8")) == arguments:
-            return None
+        folder = evaluation_folder(run.folder, arguments)
         overrides = [f"model={quoted(run.folder)}", *arguments, f"hydra.run.dir={quoted(folder)}"]
         log_file = run.folder.with_name(f"{run.folder.name}.evaluation.log")
         code = self._process(self.train.with_name("evaluate.py"), overrides, log_file)
         if code:
             return f"evaluate.py ended with {code}: {_last_line(log_file)}"
-        told.write_text(json.dumps(arguments), encoding="utf-8")
+        (folder / ARGUMENTS).write_text(json.dumps(arguments), encoding="utf-8")
         return None
 
     def _process(self, program: Path, overrides: Sequence[str], log_file: Path) -> int:

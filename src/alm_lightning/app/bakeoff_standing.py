@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +47,14 @@ class Standing:
         rows: One an objective.
         ends: Figures of ``teacher`` and ``student before``; nothing before the first run ends.
         failures: Errors by run.
+        diverged: Those of them that are finished, without a finite criterion: not run again.
         missing: Runs that are still to come, failed ones left out.
     """
 
     rows: Sequence[Row]
     ends: Mapping[str, Figures]
     failures: Mapping[str, str]
+    diverged: Set[str]
     missing: Sequence[str]
 
 
@@ -120,17 +122,17 @@ def standing(plan: Plan, failures: Mapping[str, str]) -> Standing:
     missing = [str(run) for run in runs if not is_finished(run.folder) and str(run) not in failures]
     finished = [run for run in runs if is_finished(run.folder)]
     ends = ends_of(_summary(finished[0].folder)) if finished else {}
-    return Standing(rows, ends, told, missing)
+    return Standing(rows, ends, told, diverged.keys(), missing)
 
 
 def _row(plan: Plan, objective: str) -> Row:
     rate = chosen(plan, objective)
-    found = {}
+    found, evaluate = {}, plan.settings["evaluate"]
     for seed in plan.seeds if rate is not None else ():
         run = plan.run(objective, rate, seed)
         value = criterion(plan, run)
         if value is not None and math.isfinite(value):
-            found[seed] = figures_of(_summary(run.folder)) | task_figures(run.folder)
+            found[seed] = figures_of(_summary(run.folder)) | task_figures(run.folder, evaluate)
     rates = sorted(plan.rates, key=float)
     is_edge = len(rates) > 1 and rate in (rates[0], rates[-1])
     figures = over_seeds(list(found.values()))

@@ -6,8 +6,16 @@ import statistics
 
 import pytest
 
-from alm_lightning.app.bakeoff import compete, write
-from alm_lightning.app.bakeoff_figures import BITS_OTHER, MEMORY, SECONDS, over_seeds, selected
+from alm_lightning.app.bakeoff import compete, ending, write
+from alm_lightning.app.bakeoff_figures import (
+    BITS_OTHER,
+    MEMORY,
+    SECONDS,
+    evaluation_folder,
+    over_runs,
+    over_seeds,
+    selected,
+)
 from alm_lightning.app.bakeoff_plan import Plan
 from alm_lightning.app.bakeoff_standing import chosen, standing
 from alm_lightning.app.bakeoff_table import as_json, markdown, relative
@@ -16,6 +24,7 @@ SETTINGS = {
     "criterion": "bits_per_byte_other.student_after",
     "lower_is_better": True,
     "baseline": "next_token",
+    "evaluate": ["harness=gsm8k"],
 }
 # at seed 0: alm is best at 0.1, next_token at 1
 OTHER = {
@@ -163,12 +172,34 @@ def test_a_run_that_diverged_is_never_chosen_nor_averaged(plan):
     assert chosen(plan, "alm") == "1"
     found = standing(plan, {})
     assert found.failures["alm, learning rate 0.1, seed 0"].startswith("it diverged: bits_per_byte")
+    assert found.diverged == {
+        "alm, learning rate 0.1, seed 0",
+        "next_token, learning rate 1, seed 1",
+    }
     assert list(found.rows[1].seeds) == [0, 2]
     assert found.rows[1].figures[BITS_OTHER].value == pytest.approx((1.25 + 1.23) / 2)
     # NaN is no JSON
     json.loads(
         (plan.folder / "bakeoff.json").read_text(encoding="utf-8"), parse_constant=pytest.fail
     )
+
+
+def test_the_end_tells_what_is_tried_again_from_what_is_not(plan):
+    start = Starter(failing=[("next_token", "0.1", 0)], diverging=[("alm", "0.1", 0)])
+    failures = compete(plan, start, evaluated)
+    again = "1 runs failed: the same command tries them again."
+    told = ending(standing(plan, failures), plan.folder / "bakeoff.md")
+    assert told.startswith(f"{again} 1 runs diverged, and are not run again: try lower rates")
+    assert told.endswith("bakeoff.md says which and why.")
+    # it is tried again, and does not fail
+    rest = Starter()
+    failures = compete(plan, rest, evaluated)
+    assert rest.asked == [("next_token", "0.1", 0)]
+    told = ending(standing(plan, failures), plan.folder / "bakeoff.md")
+    assert told.startswith("1 runs diverged")
+    assert "tries them again" not in told
+    alone = ending(standing(plan, {"uld, learning rate 1, seed 0, evaluation": "x"}), plan.folder)
+    assert alone.startswith(again)
 
 
 def test_values_of_the_table_are_means_and_errors_over_seeds(plan):
@@ -227,13 +258,15 @@ def test_accuracy_is_a_column_where_runs_were_evaluated(plan):
     def evaluate(run):
         if run.objective == "alm" and run.seed == 2:
             return "evaluate.py ended with 1"
-        (run.folder / "evaluation").mkdir()
+        folder = evaluation_folder(run.folder, SETTINGS["evaluate"])
+        folder.mkdir()
+        (folder / "arguments.json").write_text(json.dumps(SETTINGS["evaluate"]), "utf-8")
         figure = {"value": 0.1 * run.seed, "stderr": 0.03, "unit": "accuracy"}
         result = {
             "harness": "gsm8k",
             "figures": {"exact_match": figure | {"count": 100, "lower_is_better": False}},
         }
-        path = run.folder / "evaluation" / "results.json"
+        path = folder / "results.json"
         path.write_text(json.dumps([result]), encoding="utf-8")
         return None
 
@@ -248,6 +281,29 @@ def test_accuracy_is_a_column_where_runs_were_evaluated(plan):
     # alm has its other figures of three seeds
     assert "0.0500 ± 0.0500 (of 2)" in text
     assert "| alm | 0.1 | 3 of 3 |" in text
+    # what was found with other arguments is no part of the means
+    for settings in ({"evaluate": ["harness=gsm8k", "seed=1"]}, {"evaluate": None}):
+        other = Plan(**(vars(plan) | {"settings": SETTINGS | settings}))
+        assert "gsm8k: exact match" not in write(other, {}).rows[1].figures
+
+
+@pytest.mark.parametrize("values", [[1.0, math.inf], [math.nan, 1.0], [math.inf, -math.inf]])
+def test_the_error_of_what_is_not_finite_is_no_number(values):
+    mean, error = over_runs(values)
+    assert not math.isfinite(mean)
+    assert math.isnan(error)
+    # one run has none
+    assert over_runs([math.inf]) == (math.inf, None)
+
+
+def test_a_figure_that_is_not_finite_leaves_the_tables(plan):
+    for seed, inside in enumerate((1.0, math.inf, 1.5)):
+        for objective, rate in (("alm", "0.1"), ("next_token", "1")):
+            write_run(plan.run(objective, rate, seed), summary(1.1, inside=inside))
+    write(plan, {})
+    text = (plan.folder / "bakeoff.md").read_text(encoding="utf-8")
+    assert "| alm | 0.1 | 3 of 3 | – ± – |" in text
+    assert (plan.folder / "bakeoff.svg").is_file()
 
 
 def test_the_plot_has_a_panel_for_each_figure_and_a_dot_for_each_objective(plan):

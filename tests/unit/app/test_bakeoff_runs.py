@@ -13,6 +13,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from alm_lightning.app.bakeoff_figures import evaluation_folder
 from alm_lightning.app.bakeoff_found import check_found, differences, is_finished
 from alm_lightning.app.bakeoff_plan import Plan
 from alm_lightning.app.bakeoff_runs import Programs, held, newest_checkpoint, quoted
@@ -209,7 +210,7 @@ def test_evaluate_is_called_once_with_the_same_arguments(programs, tmp_path):
     own = run(tmp_path)
     assert programs.start(own) is None
     assert programs.evaluated(own) is None
-    assert not (own.folder / "evaluation").exists()
+    assert not list(own.folder.glob("evaluation*"))
     (tmp_path / "evaluate.py").write_text(
         "import pathlib, sys\n"
         "folder = pathlib.Path(sys.argv[-1].partition('=')[2].strip(\"'\"))\n"
@@ -221,10 +222,14 @@ def test_evaluate_is_called_once_with_the_same_arguments(programs, tmp_path):
     asked = replace(programs, evaluate=["harness=gsm8k", "seed=1"])
     assert asked.evaluated(own) is None
     assert asked.evaluated(own) is None
-    calls = (own.folder / "evaluation" / "calls").read_text(encoding="utf-8").splitlines()
+    folder = evaluation_folder(own.folder, ["harness=gsm8k", "seed=1"])
+    calls = (folder / "calls").read_text(encoding="utf-8").splitlines()
     assert calls == [
-        f"model={quoted(own.folder)} harness=gsm8k seed=1 "
-        f"hydra.run.dir={quoted(own.folder / 'evaluation')}"
+        f"model={quoted(own.folder)} harness=gsm8k seed=1 hydra.run.dir={quoted(folder)}"
     ]
+    # other arguments leave what these have found, and go elsewhere
+    assert replace(programs, evaluate=["harness=gsm8k", "seed=2"]).evaluated(own) is None
+    assert (folder / "calls").read_text(encoding="utf-8").splitlines() == calls
+    assert len(list(own.folder.glob("evaluation_*/arguments.json"))) == 2
     error = replace(programs, evaluate=["harness=blimp"]).evaluated(own)
     assert error.startswith("evaluate.py ended with 1: no pairs (")
