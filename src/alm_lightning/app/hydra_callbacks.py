@@ -90,7 +90,10 @@ class SweepTable(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs) -> None:
         """Notes a failure in the run's folder, and writes the table of the sweep so far."""
-        is_sweep = config.hydra.mode == RunMode.MULTIRUN and "bakeoff" not in config
+        if "bakeoff" in config:
+            # its folder is of many runs, each with word of its own; Hydra tells the error
+            return
+        is_sweep = config.hydra.mode == RunMode.MULTIRUN
         if job_return.status == JobStatus.FAILED:
             output_dir = Path(config.hydra.runtime.output_dir)
             error = write_failure(output_dir, job_return)

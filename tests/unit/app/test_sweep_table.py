@@ -100,6 +100,13 @@ def test_a_run_that_failed_after_its_summary_has_both(sweep):
     assert (row["bpb after"], row["failed"]) == (2.0, "OSError: disk full")
 
 
+def test_a_bake_off_that_was_refused_leaves_no_failure_in_its_folder(tmp_path):
+    config, done = job(tmp_path, "bakeoff", error=ValueError("other settings"))
+    config.bakeoff = {"objectives": ["alm"]}
+    SweepTable().on_job_end(config, job_return=done)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "bakeoff"]
+
+
 def test_a_single_run_has_no_table_but_leaves_word_of_its_failure(tmp_path):
     config, done = job(tmp_path, "run", mode=RunMode.RUN, error=ValueError("x"))
     SweepTable().on_job_end(config, job_return=done)
