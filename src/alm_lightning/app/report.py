@@ -1,6 +1,7 @@
 """What a run leaves behind: the table on the screen, the samples, the summary file."""
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -215,12 +216,19 @@ def timing_line(summary: Mapping) -> str:
 
 
 def write_summary(path: Path, summary: Mapping) -> None:
-    """Writes the summary of a run.
+    """Writes the summary of a run, whole or not at all: it is what says that a run is finished.
 
     Args:
         path: A file that does not exist yet.
         summary: Plain values.
+
+    Raises:
+        FileExistsError: It does exist, and a run never writes over another.
     """
-    with path.open("x", encoding="utf-8") as file:
+    if path.exists():
+        raise FileExistsError(f"{path} exists, and a run never writes over another.")
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", encoding="utf-8") as file:
         json.dump(summary, file, indent=2, ensure_ascii=False)
         file.write("\n")
+    os.replace(part, path)

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from alm_lightning.app.report import timing_line
+from alm_lightning.app.report import timing_line, write_summary
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,25 @@ def test_only_what_was_timed_is_said_to_be(timed, expected):
         "per_step": 0.5 if timed else None,
     }
     assert timing_line({"steps": 60, "seconds": seconds}) == expected
+
+
+def test_a_summary_is_there_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "summary.json"
+
+    class Killed(dict):
+        def items(self):
+            yield "steps", 3
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_summary(path, {"seed": 0, "seconds": Killed(steps=3)})
+    assert not path.exists()
+    write_summary(path, {"seed": 0})
+    assert [each.name for each in tmp_path.iterdir()] == ["summary.json"]
+    assert path.read_text(encoding="utf-8") == '{\n  "seed": 0\n}\n'
+    with pytest.raises(FileExistsError, match="never writes over another"):
+        write_summary(path, {"seed": 1})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"seed": 0}
 
 
 def test_the_share_in_chunks_is_one_number(run_here, tmp_path, capsys):
