@@ -19,6 +19,7 @@ from alm_lightning.app.bakeoff_figures import ARGUMENTS, evaluation_folder, is_e
 from alm_lightning.app.bakeoff_found import is_finished
 from alm_lightning.app.bakeoff_plan import Run
 from alm_lightning.app.hydra_callbacks import BAKEOFF_LOCK
+from alm_lightning.app.hydra_quoting import quoted
 from alm_lightning.app.sweep_table import read_failure
 
 log = logging.getLogger(__name__)
@@ -56,10 +57,10 @@ class Programs:
         """
         attempts = _stopped_attempts(run)
         checkpoint = newest_checkpoint(attempts)
-        overrides = [*run.overrides, *self.hydra, f"hydra.run.dir={quoted(run.folder)}"]
+        overrides = [*run.overrides, *self.hydra, f"hydra.run.dir={_place(run.folder)}"]
         if checkpoint is not None:
             log.info("%s goes on from %s", run, checkpoint)
-            overrides.append(f"ckpt_path={quoted(checkpoint)}")
+            overrides.append(f"ckpt_path={_place(checkpoint)}")
         code = self._process(self.train, overrides, run.folder.with_name(f"{run.folder.name}.log"))
         if code or not is_finished(run.folder):
             return read_failure(run.folder) or _told(run.folder, code)
@@ -81,7 +82,7 @@ class Programs:
         if not arguments or is_evaluated(run.folder, arguments):
             return None
         folder = evaluation_folder(run.folder, arguments)
-        overrides = [f"model={quoted(run.folder)}", *arguments, f"hydra.run.dir={quoted(folder)}"]
+        overrides = [f"model={_place(run.folder)}", *arguments, f"hydra.run.dir={_place(folder)}"]
         log_file = run.folder.with_name(f"{run.folder.name}.evaluation.log")
         code = self._process(self.train.with_name("evaluate.py"), overrides, log_file)
         if code:
@@ -151,20 +152,9 @@ def newest_checkpoint(attempts: Sequence[Path]) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
-def quoted(path: Path) -> str:
-    r"""A path as a value that Hydra's grammar takes as it is.
-
-    Args:
-        path: Any path.
-
-    Returns:
-        The absolute path between quotes.
-
-    Example:
-        >>> quoted(Path("/it's, a=folder"))
-        "'/it\\'s, a=folder'"
-    """
-    return "'" + str(path.absolute()).replace("'", "\\'") + "'"
+def _place(path: Path) -> str:
+    """A path as a value of an override: absolute, whatever folder the process works in."""
+    return quoted(str(path.absolute()))
 
 
 def _stopped_attempts(run: Run) -> list[Path]:

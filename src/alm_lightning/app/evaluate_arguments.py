@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from alm_lightning.app.hydra_quoting import quoted
+
 ENSEMBLE = "ensemble"
 _REFERENCE = re.compile(r"(\\*)\$\{")
 """What OmegaConf would replace by another setting, with the backslashes before it."""
@@ -37,7 +39,7 @@ def _spelled(argument: str) -> str:
         # a text is a text, whatever it looks like: a list, a number, a sweep
         if _is_quoted(value):
             return f"prompt={_REFERENCE.sub(_escaped_once, value)}"
-        return f"prompt={_quoted(_REFERENCE.sub(_escaped, value))}"
+        return f"prompt={quoted(_REFERENCE.sub(_escaped, value))}"
     if name != "model" or not equals:
         return argument
     if value == ENSEMBLE:
@@ -45,7 +47,7 @@ def _spelled(argument: str) -> str:
     # lists, sweeps and what is quoted already are Hydra's own
     if not value or value[0] in "['\"" or "," in value or value == "null":
         return f"model.path={value}"
-    return f"model.path={_quoted(value)}"
+    return f"model.path={quoted(value)}"
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -59,9 +61,3 @@ def _escaped_once(found: re.Match[str]) -> str:
 
 def _is_quoted(value: str) -> bool:
     return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-
-
-def _quoted(value: str) -> str:
-    """A text as Hydra's grammar has it: backslashes before a quote, and at the end, are doubled."""
-    escaped = re.sub(r"(\\*)(?='|$)", lambda found: found[1] * 2, value).replace("'", "\\'")
-    return f"'{escaped}'"
