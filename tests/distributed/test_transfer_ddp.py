@@ -35,6 +35,7 @@ def test_two_processes_equal_one(run_apart, byte_level_tokenizer, tmp_path):
             "adapter=lora",
             "adapter.rank=4",
             "trainer.precision=32-true",
+            "student.dtype=float32",
             f"trainer.devices={devices}",
             "+trainer.strategy=ddp" if devices > 1 else "+trainer.strategy=auto",
             "budget.batch_size=4",
