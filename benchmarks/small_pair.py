@@ -2,7 +2,7 @@ r"""A small teacher with its own 4k BPE, and an 8k BPE for students, both made h
 
     python benchmarks/small_pair.py --text prose.jsonl --out small_pair [--steps 1200]
 
-The teacher is a Llama of 4.2 million weights, trained on the text and on the Python manual, without
+The teacher is a Llama of 4.3 million weights, trained on the text and on the Python manual, without
 the tenth of each that `corpus=jsonl` and `corpus=python_manual` hold out. On such a pair thousands
 of steps fit into minutes. A student that starts as the teacher takes another tokenizer:
 

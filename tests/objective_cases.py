@@ -4,6 +4,7 @@ A slow reference may take any logits that it likes: `case.student_logprobs[row, 
 whole distribution from which the token at that position is predicted.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -98,6 +99,34 @@ def objective_case(student_view, teacher_view, *, num_rows: int = 6, widths=(32,
     facts = [SideFacts(s.view, width, width) for s, width in zip(scorers, widths, strict=True)]
     logprobs = [_logprobs(scorer, batch) for scorer in scorers]
     return Case(*scorers, batch, PairFacts(*facts), signal, *logprobs)
+
+
+def assert_same(
+    found: Tensor, expected: Tensor, parameters: Iterable[Tensor], *, value: float, gradient: float
+) -> tuple[Tensor, ...]:
+    """Compares a total and its gradients with those of a slow reference.
+
+    The gradient is taken twice from one graph, as a balance that compares gradients does.
+
+    Args:
+        found: The objective's total.
+        expected: The reference's.
+        parameters: What gradients are taken with respect to.
+        value: Tolerance of the total, relative and absolute.
+        gradient: Relative tolerance of a gradient; a hundredth of it is the absolute one.
+
+    Returns:
+        The reference's gradients.
+    """
+    torch.testing.assert_close(found, expected, rtol=value, atol=value)
+    parameters = list(parameters)
+    for _ in range(2):
+        gradients = torch.autograd.grad(found, parameters, retain_graph=True)
+    wanted = torch.autograd.grad(expected, parameters)
+    assert any(each.any() for each in wanted)
+    for got, want in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(got, want, rtol=gradient, atol=gradient / 100)
+    return wanted
 
 
 def _logprobs(scorer: Scorer, batch: DistillBatch) -> Float[Tensor, "batch pos vocab"]:

@@ -5,7 +5,7 @@ vocabulary. They get log-probabilities of the positions that they name, and sum 
 positions: logits of a whole batch never exist.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,7 @@ def sum_over_slices(
     function: Callable[..., Float[Tensor, ""]],
     *rows: Tensor,
     num_tokens: int,
+    positions: Int[Tensor, " row"] | None = None,
 ) -> Float[Tensor, ""]:
     """Sum of a function over slices of rows; in the backward pass each slice is computed again.
 
@@ -117,14 +118,29 @@ def sum_over_slices(
         *rows: Tensors of the same length.
         num_tokens: Columns of the widest distribution that the function makes: the more, the fewer
             rows a slice has.
+        positions: How many distributions each row makes; one if None. A row is never cut.
 
     Returns:
         The total; 0 without rows.
     """
     size = slice_rows(num_tokens)
+    if positions is not None:
+        size = _sizes(positions.tolist(), size)
     slices = zip(*(each.split(size) for each in rows), strict=True)
     totals = [checkpoint(function, *part, use_reentrant=False) for part in slices if len(part[0])]
     return sum(totals, start=torch.zeros((), device=rows[0].device))
+
+
+def _sizes(positions: Sequence[int], most: int) -> list[int]:
+    """How many rows each slice has: of that many positions at most, or a single row."""
+    sizes, filled = [0], 0
+    for count in positions:
+        if sizes[-1] and filled + count > most:
+            sizes.append(0)
+            filled = 0
+        sizes[-1] += 1
+        filled += count
+    return sizes
 
 
 class _Logits(torch.autograd.Function):

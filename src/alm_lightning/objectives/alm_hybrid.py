@@ -128,7 +128,7 @@ class ALMHybrid(ALM):
         # the chunk before it goes on in it
         is_joined = (signal.chunk_mask & ~ends).roll(1, dims=1)
         is_joined[:, 0] = False
-        is_shared = self.cells.same_cell(
+        is_shared = self.cells.shared.same(
             signal.student_tokens.ids.flatten()[found.student_places],
             signal.teacher_tokens.ids.flatten()[found.teacher_places],
         )

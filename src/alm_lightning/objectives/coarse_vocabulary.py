@@ -1,19 +1,12 @@
 """What two vocabularies can be compared on: the tokens that both have, and a bucket for others."""
 
-import logging
-
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from alm_lightning.objectives.pair_facts import PairFacts, Vocabulary
-from alm_lightning.objectives.shared_vocabulary import shared_ids
-
-log = logging.getLogger(__name__)
-
-NO_CELL = -1
-"""Cell of a token that only one side has."""
+from alm_lightning.objectives.shared_vocabulary import SharedVocabulary, shared_ids
 
 
 class CoarseVocabulary(nn.Module):
@@ -34,35 +27,17 @@ class CoarseVocabulary(nn.Module):
             pair: Both vocabularies.
         """
         super().__init__()
+        self.shared = SharedVocabulary(*shared_ids(pair))
         others = []
-        for side, shared in zip(("student", "teacher"), shared_ids(pair), strict=True):
-            view = getattr(pair, side).view
-            cells = np.full(view.num_tokens, NO_CELL, dtype=np.int64)
-            cells[shared] = np.arange(len(shared))
-            others.append(_others(view, cells))
-            for name, ids in (("shared", shared), ("cells", cells), ("others", others[-1])):
-                buffer = torch.from_numpy(ids.copy())
-                self.register_buffer(f"{side}_{name}", buffer, persistent=False)
+        for side in ("student", "teacher"):
+            others.append(_others(getattr(pair, side).view, getattr(self.shared, side).numpy()))
+            buffer = torch.from_numpy(others[-1])
+            self.register_buffer(f"{side}_others", buffer, persistent=False)
         self.has_bucket = all(map(len, others))
 
     def __len__(self) -> int:
         """How many tokens are shared."""
-        return len(self.student_shared)
-
-    def same_cell(
-        self, student_ids: Int[Tensor, " row"], teacher_ids: Int[Tensor, " row"]
-    ) -> Bool[Tensor, " row"]:
-        """Whether tokens of both sides are one shared token.
-
-        Args:
-            student_ids: Ids of the student.
-            teacher_ids: Ids of the teacher.
-
-        Returns:
-            One flag a pair.
-        """
-        cells = self.student_cells[student_ids]
-        return (cells == self.teacher_cells[teacher_ids]) & (cells != NO_CELL)
+        return len(self.shared)
 
     def logprobs(
         self, token_logprobs: Float[Tensor, "row vocab"], side: str
@@ -76,7 +51,7 @@ class CoarseVocabulary(nn.Module):
         Returns:
             Nats: the shared tokens in one order for both sides, and the bucket last.
         """
-        shared = token_logprobs[:, getattr(self, f"{side}_shared")]
+        shared = token_logprobs[:, getattr(self.shared, side)]
         if not self.has_bucket:
             return shared.log_softmax(dim=1)
         # summed up in log space: 1 - (what is shared) has no digits left where the rest is little
@@ -84,9 +59,9 @@ class CoarseVocabulary(nn.Module):
         return torch.cat([shared, rest], dim=1)
 
 
-def _others(view: Vocabulary, cells: Int[np.ndarray, " vocab"]) -> Int[np.ndarray, " subset"]:
-    """Ids of tokens without a cell; ids that no token has are left out, since they have no mass."""
+def _others(view: Vocabulary, shared: Int[np.ndarray, " shared"]) -> Int[np.ndarray, " subset"]:
+    """Ids of all other tokens; ids that no token has are left out, since they have no mass."""
     special = {*view.special_ids.values(), *view.roles.values()}
-    without = np.flatnonzero(cells == NO_CELL).tolist()
+    without = np.setdiff1d(np.arange(view.num_tokens), shared).tolist()
     found = [id_ for id_ in without if view.token_bytes[id_] is not None or id_ in special]
     return np.array(found, dtype=np.int64)

@@ -5,9 +5,8 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from alm_lightning.likelihood.distributions import Distributions, slice_rows
+from alm_lightning.likelihood.distributions import Distributions, sum_over_slices
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.objectives.baselines.projection import Projection
 from alm_lightning.objectives.baselines.token_runs import Runs, TokenRuns, token_runs
@@ -112,12 +111,9 @@ class ProjectedKL(Objective):
         )
         rows = [each[compared] for each in rows]
         widest = max(student.head.num_tokens, teacher.head.num_tokens, len(self.projection.weights))
-        # a chunk is a row; its positions are the rows of its distributions
-        sizes = _slices(torch.maximum(rows[1], rows[3]), slice_rows(widest))
-        slices = zip(*(each.split(sizes) for each in rows), strict=True)
-        # as `sum_over_slices`, whose slices are of as many rows each
-        totals = [checkpoint(kl, *part, use_reentrant=False) for part in slices if len(part[0])]
-        total = sum(totals, start=torch.zeros((), device=compared.device))
+        # a chunk is a row, and makes a distribution for each of its tokens
+        positions = torch.maximum(rows[1], rows[3])
+        total = sum_over_slices(kl, *rows, num_tokens=widest, positions=positions)
         return total * self.temperature**2
 
     def _compared(self, signal: Signal, runs: TokenRuns) -> Bool[Tensor, " row"]:
@@ -145,18 +141,6 @@ class ProjectedKL(Objective):
         """The teacher's log-probabilities, the mean over the positions of each chunk."""
         logprobs = side.logprobs(places)[:, self.projection.teacher_ids] / self.temperature
         return _sums(logprobs.log_softmax(dim=1), counts) / counts.unsqueeze(1)
-
-
-def _slices(counts: Int[Tensor, " row"], most: int) -> list[int]:
-    """How many chunks each slice has: of that many positions at most, or a single chunk."""
-    sizes, filled = [0], 0
-    for count in counts.tolist():
-        if sizes[-1] and filled + count > most:
-            sizes.append(0)
-            filled = 0
-        sizes[-1] += 1
-        filled += count
-    return sizes
 
 
 def _places(

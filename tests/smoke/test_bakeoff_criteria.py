@@ -1,0 +1,10 @@
+"""What a rate may be chosen by is what a run leaves."""
+
+from alm_lightning.app.bakeoff_checks import CRITERIA
+from alm_lightning.app.bakeoff_figures import selected
+
+
+def test_every_criterion_is_a_figure_of_a_run(run_here, tmp_path):
+    summary = run_here(f"paths.output_dir={tmp_path / 'run'}")
+    found = {criterion: selected(summary, criterion) for criterion in CRITERIA}
+    assert {name for name, value in found.items() if not isinstance(value, int | float)} == set()
