@@ -14,6 +14,19 @@ BYTE_EMBEDDINGS = "alm_lightning.models.vocabulary.BytesFromOldTokens"
 OWN_EMBEDDINGS = "alm_lightning.models.own_vocabulary.OwnVocabulary"
 SUBWORD_TOKENIZER = "alm_lightning.models.new_tokenizer.NewTokenizer"
 
+PRECISIONS = ("auto", "bf16-mixed", "32-true", "32")
+"""Of Lightning's names. Its others cast whole models and batches."""
+STRATEGIES = (
+    "auto",
+    "ddp",
+    "ddp_find_unused_parameters_true",
+    "ddp_find_unused_parameters_false",
+    "single_device",
+    "DDPStrategy",
+    "SingleDeviceStrategy",
+)
+"""Names and classes. Others split models, or start processes in the middle of a run."""
+
 UNIFORM_BITS_PER_BYTE = 8.0
 """Bits per byte of a model that knows nothing: each of the 256 bytes alike."""
 UNTRAINED_MARGIN = 1.05
@@ -30,8 +43,8 @@ def check_settings(cfg: DictConfig) -> None:
     Raises:
         FileExistsError: If the run's folder holds files of another run.
         FileNotFoundError: If there is no checkpoint at `ckpt_path`.
-        ValueError: If on_bad_document, the learning rate, the precision, the embeddings, what is
-            trained of them, or a stop token makes no sense.
+        ValueError: If on_bad_document, the learning rate, the precision, the strategy, the
+            embeddings, what is trained of them, or a stop token makes no sense.
     """
     _check_output_dir(Path(cfg.paths.output_dir))
     if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
@@ -50,12 +63,7 @@ def check_settings(cfg: DictConfig) -> None:
         raise ValueError(
             f"budget.learning_rate is {rate!r}: expected a number above 0, such as 3.0e-4."
         )
-    # 16 is Lightning's other name of it
-    if str(cfg.trainer.precision) in ("16-mixed", "16"):
-        raise ValueError(
-            f"trainer.precision is {cfg.trainer.precision}, whose gradients are scaled up, so that "
-            "gradient_clip would cut them at a wrong norm. Take bf16-mixed or 32-true."
-        )
+    _check_trainer(cfg.trainer)
     unknown = [t for t in cfg.student.stop_tokens if t not in cfg.student.special_tokens]
     if unknown:
         raise ValueError(
@@ -63,6 +71,32 @@ def check_settings(cfg: DictConfig) -> None:
             f"({list(cfg.student.special_tokens)}). Add them there, so that the student has them."
         )
     _check_embeddings(cfg)
+
+
+def _check_trainer(trainer: DictConfig) -> None:
+    # 16 is Lightning's other name of it
+    if str(trainer.precision) in ("16-mixed", "16"):
+        raise ValueError(
+            f"trainer.precision is {trainer.precision}, whose gradients are scaled up, so that "
+            "gradient_clip would cut them at a wrong norm. Take bf16-mixed or 32-true."
+        )
+    if str(trainer.precision) not in PRECISIONS:
+        raise ValueError(
+            f"trainer.precision is {trainer.precision}: expected one of {', '.join(PRECISIONS)}. "
+            "What is trained is held in float32, since bfloat16 would round small updates away; "
+            "for less memory take adapter=lora, or student.dtype=bfloat16 for the frozen weights."
+        )
+    strategy = trainer.get("strategy") or "auto"
+    if isinstance(strategy, DictConfig):
+        # a node of which a class is to be made
+        strategy = str(strategy.get("_target_")).rpartition(".")[2]
+    if strategy not in STRATEGIES:
+        raise ValueError(
+            f"trainer.strategy is {strategy}: expected one of {', '.join(STRATEGIES)}. Terms are "
+            "weighed by gradients of whole matrices, and student and teacher may hold the same "
+            "weights, so every process has whole models; for less memory take adapter=lora and "
+            "a smaller budget.micro_batch_size."
+        )
 
 
 def _check_embeddings(cfg: DictConfig) -> None:
