@@ -59,7 +59,7 @@ class Compare:
             batch_size: Windows of one forward pass.
             leave_out: Share of the documents, from the front, that is left out.
             max_documents: How many documents to take at most; None for all.
-            shown_documents: How many are kept chunk by chunk, for the report.
+            shown_documents: How many, spread over all, are kept chunk by chunk, for the report.
         """
         self.load_teacher, self.source, self.alignment, self.chat = (
             load_teacher,
@@ -92,7 +92,7 @@ class Compare:
             keys: Of the documents.
 
         Yields:
-            Totals of each document; of the first ones their chunks as well.
+            Totals of each document; of those that are shown their chunks as well.
         """
         if self._teacher is None:
             self._teacher = self.load_teacher()
@@ -106,7 +106,7 @@ class Compare:
             chat=self.chat,
         )
         collator = Collator(**views, micro_batch_size=self.batch_size)
-        shown = set(list(self.documents)[: self.shown])
+        shown = self._shown_keys()
         for key in keys:
             document = self.documents[key]
             record = self._record(pairing.windows(document), collator, subject, teacher)
@@ -114,6 +114,12 @@ class Compare:
             if key not in shown:
                 del record["shown"]
             yield key, record
+
+    def _shown_keys(self) -> set[str]:
+        # spread over the text: a file sorted by language would show the first of them alone
+        keys = list(self.documents)
+        count = min(self.shown, len(keys))
+        return {keys[place * len(keys) // count] for place in range(count)}
 
     def _record(
         self, windows: Sequence[Window], collator: Collator, subject: Subject, teacher: Subject
@@ -167,7 +173,7 @@ class Compare:
         }
         samples = [
             {
-                "document": record["name"],
+                "document": _title(record),
                 "chunks": [
                     {"text": text, "student": student, "teacher": teacher}
                     for text, student, teacher in record["shown"]
@@ -177,6 +183,11 @@ class Compare:
             if record.get("shown")
         ]
         return Result(paired_figures(counted), groups, samples)
+
+
+def _title(record: Record) -> str:
+    group = record["group"]
+    return str(record["name"]) if group is None else f"{record['name']} ({group})"
 
 
 def paired_figures(records: Sequence[Mapping[str, object]]) -> dict[str, Figure]:
