@@ -1,11 +1,14 @@
 """Experiments, and the sweep over one factor at a time."""
 
 import math
+import re
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.config.conftest import CONF
+
+from alm_lightning.evaluation.ensemble_members import REMEDY
 
 EXPERIMENTS = sorted(
     file.relative_to(CONF / "experiment").with_suffix("").as_posix()
@@ -110,3 +113,16 @@ def test_the_sweep_runs_every_ablation_without_m():
     assert sorted(swept) == ABLATIONS
     # without it, Hydra would pass the sweep over and start one run
     assert cfg.hydra.mode.name == "MULTIRUN"
+
+
+def test_what_an_error_recommends_for_an_ensemble_composes(composed):
+    said = REMEDY.replace("<member to move>", "smollm2_135m").replace(
+        "<the other's tokenizer>", "gemma3"
+    )
+    said = said.replace("student=...", "student=smollm2_135m")
+    commands = [re.findall(r"[\w.]+=\w+", quoted) for quoted in re.findall(r"`([^`]*)`", said)]
+    assert [len(overrides) for overrides in commands] == [4, 3]
+    for overrides in commands:
+        cfg = composed(*overrides)
+        assert cfg.tokenizer.special_tokens == "replace"
+        assert cfg.student.name.startswith("HuggingFaceTB")

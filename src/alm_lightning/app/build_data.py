@@ -16,7 +16,7 @@ from alm_lightning.data.datamodule import DistillDataModule
 from alm_lightning.data.pairing import ChatSettings, Pairing
 from alm_lightning.models.pair import Scorer
 from alm_lightning.tokenization.chat_formats import FORMATS
-from alm_lightning.tokenization.new_vocabulary import REPLACE
+from alm_lightning.tokenization.special_roles import REPLACE
 from alm_lightning.tokenization.template_choice import template_of
 from alm_lightning.tokenization.view import TokenizerView
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from alm_lightning.models.byte_student import byte_student
 from alm_lightning.models.embeddings.initialisation import Initialisation
 from alm_lightning.models.transfer import check_transferable, is_tied, transferred
+from alm_lightning.tokenization.special_roles import old_special_ids
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ class BytesFromOldTokens:
         Args:
             model: The model that it starts as; left as it is.
             old: That model's tokenizer.
-            new: The byte tokenizer, whose special tokens `old` has as well.
+            new: The byte tokenizer. Each of its special tokens starts as the old one that does the
+                same (`tokenization.special_roles`), and what begins a document as what began one.
             share_body: Not for bytes.
 
         Returns:
@@ -60,10 +62,13 @@ class BytesFromOldTokens:
                 "can give (method.md, section 4). Take adapter=full."
             )
         in_order = sorted(new.special_ids, key=new.special_ids.__getitem__)
+        old_ids = old_special_ids(old, new)
+        if new.start_id != new.id_of("eos"):
+            old_ids[new.start_id] = old.start_id
         return byte_student(
             model,
             token_bytes=old.token_bytes,
-            special_ids={content: old.special_ids[content] for content in in_order},
+            special_ids={content: old_ids[new.special_ids[content]] for content in in_order},
             fallback_ids=old.fallback_ids,
             expansion=self.expansion,
             train_expansion=self.train_expansion,

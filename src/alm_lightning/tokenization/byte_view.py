@@ -9,6 +9,7 @@ from jaxtyping import Int
 from alm_lightning.tokenization.byte_fast import byte_tokenizer
 from alm_lightning.tokenization.chat_formats import BYTES, fitting
 from alm_lightning.tokenization.rewrite import byte_positions
+from alm_lightning.tokenization.special_roles import KEEP, REPLACE, check_choice, check_known
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
@@ -90,33 +91,39 @@ class ByteEncoder:
         return b"bytes"
 
 
-def byte_view_like(old: TokenizerView, keep: Sequence[str]) -> TokenizerView:
-    """The byte tokenizer with special tokens of an old one, and its chat template.
+def byte_view_like(
+    old: TokenizerView, keep: Sequence[str], special_tokens: str = KEEP
+) -> TokenizerView:
+    """The byte tokenizer of a student that had another one.
 
-    Where the old one has no template, the format that the kept special tokens give away is taken,
-    or else the byte tokenizer's own.
+    With the old special tokens it has the old chat template. Where there is none, the format that
+    the kept special tokens give away is taken, or else the byte tokenizer's own.
 
     Args:
-        old: The tokenizer to replace: its BOS, EOS and pad tokens are kept. Where it has no BOS or
-            no pad token, its EOS plays that role as well.
-        keep: Texts of further special tokens to keep; those that `old` lacks are an error.
+        old: The tokenizer to replace. With ``keep``, the token that begins its documents, its EOS
+            and its pad token are kept. Where it has no pad token, its EOS plays that role as well.
+        keep: With ``keep``: texts of further special tokens to have; those that `old` lacks are an
+            error.
+        special_tokens: ``keep`` for special tokens and chat template of `old`; ``replace`` for the
+            byte tokenizer's own, the same for every student: an ensemble's members need that.
 
     Returns:
         The byte view.
 
     Raises:
-        ValueError: If `old` lacks one of `keep`, or has no EOS.
+        ValueError: If `special_tokens` is neither, `old` lacks one of `keep`, or has no EOS.
     """
-    missing = [content for content in keep if content not in old.special_ids]
-    if missing:
-        raise ValueError(
-            f"tokenizer {old.name!r} has no special tokens {missing}, which "
-            "student.special_tokens asks for. Leave them out, or check their spelling."
-        )
+    check_choice(special_tokens)
+    check_known(old, keep, "student.special_tokens")
+    if special_tokens == REPLACE:
+        return byte_view()
     texts = {index: content for content, index in old.special_ids.items()}
     eos_id = old.id_of("eos")
     roles = {role: texts[old.roles.get(role, eos_id)] for role in ("bos", "eos", "pad")}
     template = old.hf.chat_template
+    if "bos_token" not in str(template):
+        # a BOS in name alone, as SmolLM2's, began no document that the model was trained on
+        roles["bos"] = texts[old.start_id]
     if template is None and len(fitting({*roles.values(), *keep})) != 1:
         template = BYTES
     view = byte_view(roles, keep, template)

@@ -12,12 +12,10 @@ from alm_lightning.tokenization.chat_formats import FORMATS, fitting
 from alm_lightning.tokenization.dress import Dress, put_on
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.other_specials import with_other_specials
-from alm_lightning.tokenization.special_roles import check_known
+from alm_lightning.tokenization.special_roles import KEEP, check_choice, check_known
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
-
-KEEP, REPLACE = "keep", "replace"
 
 
 def new_vocabulary(
@@ -41,14 +39,10 @@ def new_vocabulary(
             tokens are taken has no EOS, or they can't be exchanged.
     """
     check_known(old, keep, "student.special_tokens")
+    check_choice(special_tokens)
     if special_tokens == KEEP:
         return _with_old_specials(old, donor, keep)
-    if special_tokens == REPLACE:
-        return _with_own_specials(old, donor)
-    raise ValueError(
-        f"tokenizer.special_tokens is {special_tokens!r}: expected {KEEP!r}, for the special "
-        f"tokens of the old tokenizer, or {REPLACE!r}, for those of the new one."
-    )
+    return _with_own_specials(old, donor)
 
 
 def _with_old_specials(

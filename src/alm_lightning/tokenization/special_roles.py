@@ -11,6 +11,9 @@ from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
 
+KEEP, REPLACE = "keep", "replace"
+"""Whose special tokens a new tokenizer has: those of the old one, or its own."""
+
 ROLES = ("eos", "bos", "pad")
 """Roles of a view; a token that has several is taken for the first of them."""
 
@@ -111,6 +114,22 @@ def check_known(old: TokenizerView, texts: Sequence[str], setting: str) -> None:
         raise ValueError(
             f"tokenizer {old.name!r} has no special tokens {missing}, which {setting} asks for. "
             "Leave them out, or check their spelling."
+        )
+
+
+def check_choice(special_tokens: str) -> None:
+    """Refuses what does not say whose special tokens a new tokenizer has.
+
+    Args:
+        special_tokens: What a user gave.
+
+    Raises:
+        ValueError: It is neither `KEEP` nor `REPLACE`.
+    """
+    if special_tokens not in (KEEP, REPLACE):
+        raise ValueError(
+            f"tokenizer.special_tokens is {special_tokens!r}: expected {KEEP!r}, for the special "
+            f"tokens of the old tokenizer, or {REPLACE!r}, for those of the new one."
         )
 
 

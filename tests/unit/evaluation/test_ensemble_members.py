@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from alm_lightning.evaluation.ensemble_members import check_same_tokenizer, ensemble_subject
 from alm_lightning.evaluation.scoring import Row, score_rows
-from alm_lightning.tokenization.byte_view import byte_view
+from alm_lightning.tokenization.byte_view import byte_view, byte_view_like
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.new_vocabulary import new_vocabulary
@@ -106,6 +106,10 @@ def test_students_that_kept_their_own_special_tokens(byte_level_view, metaspace_
         assert "move both with tokenizer.special_tokens=replace" in message
         assert "id 0 stands for" in refusal(moved(other, "keep"), moved(other, "replace"))
     check_same_tokenizer([(n, moved(v, "replace")) for n, v in zip("ab", others, strict=True)])
+    # the same with bytes
+    kept, replaced = ([byte_view_like(old, [], to) for old in others] for to in ("keep", "replace"))
+    assert "keep have the special tokens" in refusal(*kept)
+    check_same_tokenizer(list(zip("ab", replaced, strict=True)))
 
 
 def test_merges_and_pre_tokenizers_that_differ_are_told(byte_level_view):

@@ -7,7 +7,8 @@ import torch
 from tests.conftest import tiny_gemma3
 
 from alm_lightning.models.embeddings.simple import Mean
-from alm_lightning.models.vocabulary import NewVocabulary
+from alm_lightning.models.vocabulary import BytesFromOldTokens, NewVocabulary
+from alm_lightning.tokenization.byte_view import byte_view_like
 
 
 @pytest.mark.parametrize("prepends", [(True, False), (False, True), (True, True)])
@@ -46,3 +47,21 @@ def test_an_untied_model_writes_eos_as_it_did(metaspace_view, byte_level_view, c
     assert torch.equal(inputs[0][eos], outputs[0][old.id_of("bos")])
     assert torch.equal(inputs[1][eos], outputs[1][old.id_of("eos")])
     assert "learn anew" not in caplog.text
+
+
+@pytest.mark.parametrize("choice", ["keep", "replace"])
+@pytest.mark.parametrize("prepends_bos", [True, False])
+def test_bytes_begin_with_what_is_read_as_the_old_first_token(
+    byte_level_view, prepends_bos, choice
+):
+    old = dataclasses.replace(byte_level_view, prepends_bos=prepends_bos)
+    new = byte_view_like(old, [], choice)
+    model = tiny_gemma3(old.num_tokens)
+    made = BytesFromOldTokens(expansion=False, train_expansion=False, dtype=torch.float32)
+    student = made(model, old=old, new=new)
+    rows, outputs = student.get_input_embeddings().weight, student.get_output_embeddings().weight
+    old_rows = model.get_input_embeddings().weight
+    assert torch.equal(rows[new.start_id], old_rows[old.start_id])
+    for role in ("eos", "pad"):
+        assert torch.equal(rows[new.id_of(role)], old_rows[old.id_of(role)])
+    assert torch.equal(outputs[new.id_of("eos")], old_rows[old.id_of("eos")])
