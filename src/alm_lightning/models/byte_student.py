@@ -5,16 +5,23 @@ spells exactly that byte, input and output come apart, and input expansion keeps
 vocabulary's embeddings within reach.
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from alm_lightning.models.byte_config import ByteLMConfig
 from alm_lightning.models.byte_lm import ByteForCausalLM
+from alm_lightning.models.embeddings.start import mean_row
 from alm_lightning.models.expansion import reversed_trie
 from alm_lightning.models.structure import UNSUPPORTED_HEADS
+
+log = logging.getLogger(__name__)
 
 NUM_BYTES = 256
 
@@ -24,8 +31,11 @@ BYTE_ROLES = {"bos": NUM_BYTES, "eos": NUM_BYTES + 1, "pad": NUM_BYTES + 2}
 
 def single_byte_tokens(
     token_bytes: Sequence[bytes | None], fallback_ids: Collection[int] = ()
-) -> list[int]:
+) -> list[int | None]:
     """The old token for each of the 256 bytes, in order.
+
+    SmolLM2's vocabulary, for one, was cut down to what its text needed: it lacks 21 bytes, most of
+    which no UTF-8 text has.
 
     Args:
         token_bytes: What each old id stands for, None for special tokens.
@@ -33,10 +43,10 @@ def single_byte_tokens(
             among equals the lowest id.
 
     Returns:
-        256 ids.
+        256 ids, None where no token stands for the byte alone.
 
     Raises:
-        ValueError: A byte has no token; the message names the bytes.
+        ValueError: No byte has a token.
     """
     fallbacks = frozenset(fallback_ids)
     found: dict[bytes, int] = {}
@@ -44,14 +54,13 @@ def single_byte_tokens(
         for token_id, surface in enumerate(token_bytes):
             if surface is not None and len(surface) == 1 and (token_id in fallbacks) == wanted:
                 found.setdefault(surface, token_id)
-    missing = [f"0x{byte:02X}" for byte in range(NUM_BYTES) if bytes([byte]) not in found]
-    if missing:
+    if not found:
         raise ValueError(
-            f"the old vocabulary has no token for {len(missing)} of the 256 bytes: "
-            f"{', '.join(missing)}. A byte student needs one for each to start from: choose a "
-            "tokenizer with byte fallback or a byte-level alphabet."
+            f"none of the old vocabulary's {len(token_bytes):,} tokens stands for a single byte, "
+            "so there is nothing that bytes could start from. Choose a tokenizer with byte "
+            "fallback, a byte-level alphabet, or letters."
         )
-    return [found[bytes([byte])] for byte in range(NUM_BYTES)]
+    return [found.get(bytes([byte])) for byte in range(NUM_BYTES)]
 
 
 def byte_config(
@@ -121,6 +130,9 @@ def byte_student(
 ) -> ByteForCausalLM:
     """A copy of `teacher_model` that reads and writes bytes. Shares no storage with it.
 
+    A byte that no old token stands for starts as the mean of the ordinary old rows, and the log
+    names it.
+
     Args:
         teacher_model: A loaded causal model; not changed.
         token_bytes: What each old id stands for; None for special tokens and unused rows.
@@ -137,8 +149,8 @@ def byte_student(
         The student in training mode, on the teacher's device.
 
     Raises:
-        ValueError: A byte or role lacks a token, ids lie outside the teacher's rows, or its head is
-            of an unsupported kind.
+        ValueError: All bytes or a role lack a token, ids lie outside the teacher's rows, or its
+            head is of an unsupported kind.
     """
     body = teacher_model.get_decoder()
     old_input = teacher_model.get_input_embeddings().weight.detach()
@@ -150,11 +162,14 @@ def byte_student(
         )
     old_rows = [*single_byte_tokens(token_bytes, fallback_ids), *special_ids.values()]
     rows = min(len(old_input), len(old_head.weight))
-    if max(len(token_bytes), max(old_rows) + 1) > rows:
+    reach = max(len(token_bytes), *(old_id + 1 for old_id in special_ids.values()))
+    if reach > rows:
         raise ValueError(
-            f"the vocabulary reaches up to {max(len(token_bytes), max(old_rows) + 1)} ids, but the "
-            f"model has {rows} embedding rows. Take tokenizer and weights from one revision."
+            f"the vocabulary reaches up to {reach} ids, but the model has {rows} embedding rows. "
+            "Take tokenizer and weights from one revision."
         )
+    _warn_of_missing(old_rows)
+    ordinary = np.flatnonzero([surface is not None for surface in token_bytes])
     trie = reversed_trie(token_bytes, fallback_ids=fallback_ids) if expansion else None
     config = byte_config(
         body.config,
@@ -172,8 +187,8 @@ def byte_student(
         for name, tensor in body.state_dict().items()
         if name != f"{place}.weight"
     }
-    copies[f"model.body.{place}.weight"] = old_input[old_rows].to(dtype)
-    copies["lm_head.weight"] = old_head.weight.detach()[old_rows].to(dtype)
+    copies[f"model.body.{place}.weight"] = _new_rows(old_input, old_rows, ordinary, dtype)
+    copies["lm_head.weight"] = _new_rows(old_head.weight.detach(), old_rows, ordinary, dtype)
     if trie is not None:
         table_dtype = dtype if train_expansion else old_input.dtype
         copies["model.expansion.embedding.weight"] = old_input.to(table_dtype, copy=True)
@@ -189,6 +204,34 @@ def byte_student(
     if trie is not None:
         student.model.expansion.embedding.weight.requires_grad_(train_expansion)
     return student.to(old_input.device).train()
+
+
+def _warn_of_missing(old_rows: Sequence[int | None]) -> None:
+    missing = [f"0x{byte:02X}" for byte, old_id in enumerate(old_rows) if old_id is None]
+    if missing:
+        log.warning(
+            "the old vocabulary has no token for %d of the 256 bytes (%s): each starts as the mean "
+            "of all ordinary tokens, and knows nothing until it is trained",
+            len(missing),
+            ", ".join(missing),
+        )
+
+
+def _new_rows(
+    matrix: Float[Tensor, "old_vocab width"],
+    old_rows: Sequence[int | None],
+    ordinary: np.ndarray,
+    dtype: torch.dtype,
+) -> Float[Tensor, "new_vocab width"]:
+    """Copies of old rows, and the mean of the ordinary ones where there is none to copy."""
+    known = torch.tensor([old_id is not None for old_id in old_rows], device=matrix.device)
+    copied = matrix[[old_id for old_id in old_rows if old_id is not None]]
+    if known.all():
+        return copied.to(dtype)
+    made = matrix.new_empty((len(old_rows), matrix.shape[1]), dtype=dtype)
+    made[known] = copied.to(dtype)
+    made[~known] = mean_row(matrix, ordinary).to(dtype)
+    return made
 
 
 def _uninitialised(config: ByteLMConfig, dtype: torch.dtype) -> ByteForCausalLM:

@@ -58,8 +58,10 @@ def test_a_byte_starts_from_the_ordinary_token_that_spells_it():
     assert ids[0] == 10
     assert ids[255] == 265
     assert single_byte_tokens(TOKEN_BYTES)[ord("c")] == 10 + ord("c")
-    with pytest.raises(ValueError, match=r"no token for 2 of the 256 bytes: 0x00, 0xFF"):
-        single_byte_tokens([None if t in (b"\x00", b"\xff") else t for t in TOKEN_BYTES])
+    lacking = [None if t in (b"\x00", b"\xff") else t for t in TOKEN_BYTES]
+    assert single_byte_tokens(lacking, FALLBACK) == [None, *ids[1:255], None]
+    with pytest.raises(ValueError, match=r"none of the old vocabulary's 3 tokens .* single byte"):
+        single_byte_tokens([b"ab", None, b"the"])
 
 
 @pytest.mark.parametrize("config", [TIED, UNTIED], ids=["tied", "untied"])
@@ -79,6 +81,23 @@ def test_rows_come_from_old_rows_and_the_body_is_the_same(config):
             assert torch.equal(weight, old_body[name].float())
     assert student.training
     assert student.model.body.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("config", [TIED, UNTIED], ids=["tied", "untied"])
+def test_a_byte_without_a_token_starts_as_the_mean(config, caplog):
+    """SmolLM2's vocabulary has no token for 21 of the bytes."""
+    old = old_model(config)
+    lacking = [None if t in (b"\x00", b"\xff") else t for t in TOKEN_BYTES]
+    whole, student = student_of(old), student_of(old, token_bytes=lacking)
+    assert "no token for 2 of the 256 bytes (0x00, 0xFF): each starts as the mean" in caplog.text
+    ordinary = [index for index, surface in enumerate(lacking) if surface is not None]
+    for embeddings in ("get_input_embeddings", "get_output_embeddings"):
+        made, full, rows = (getattr(m, embeddings)().weight for m in (student, whole, old))
+        mean = rows[ordinary].double().mean(dim=0)
+        for byte in (0, 255):
+            torch.testing.assert_close(made[byte].double(), mean, rtol=0, atol=1e-7)
+        is_known = torch.tensor([byte not in (0, 255) for byte in range(260)])
+        assert torch.equal(made[is_known], full[is_known])
 
 
 def test_hidden_states_are_those_of_the_old_model_on_the_same_input():

@@ -76,10 +76,7 @@ class Start:
         Returns:
             One row.
         """
-        total = matrix.new_zeros(matrix.shape[1], dtype=torch.float64)
-        for block in self.ordinary_blocks(matrix):
-            total += block.sum(dim=0)
-        return (total / len(self._ordinary)).float()
+        return mean_row(matrix, self._ordinary)
 
     def covariance(
         self, matrix: Float[Tensor, "old_vocab width"]
@@ -113,6 +110,29 @@ class Start:
         Yields:
             Rows in float64.
         """
-        ids = torch.from_numpy(self._ordinary).to(matrix.device)
-        for block in ids.split(BLOCK):
-            yield matrix.detach()[block].double()
+        yield from _blocks(matrix, self._ordinary)
+
+
+def mean_row(
+    matrix: Float[Tensor, "old_vocab width"], ids: Int[np.ndarray, " subset"]
+) -> Float[Tensor, " width"]:
+    """The mean of some rows, summed up in float64.
+
+    Args:
+        matrix: All rows.
+        ids: Which of them.
+
+    Returns:
+        One row, in float32.
+    """
+    total = matrix.new_zeros(matrix.shape[1], dtype=torch.float64)
+    for block in _blocks(matrix, ids):
+        total += block.sum(dim=0)
+    return (total / len(ids)).float()
+
+
+def _blocks(
+    matrix: Float[Tensor, "old_vocab width"], ids: Int[np.ndarray, " subset"]
+) -> Iterator[Float[Tensor, "subset width"]]:
+    for block in torch.from_numpy(ids).to(matrix.device).split(BLOCK):
+        yield matrix.detach()[block].double()
