@@ -15,6 +15,7 @@ from tests.unit.alignment.test_messages import FOUR_TURNS, rows
 from transformers import AutoTokenizer
 
 from alm_lightning import align_messages, align_text
+from alm_lightning.models.byte_student import single_byte_tokens
 from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.new_vocabulary import new_vocabulary
 from alm_lightning.tokenization.special_roles import old_special_ids, stop_ids
@@ -190,3 +191,22 @@ def test_configurations(config, name):
     assert donor.special_ids == real_view(name).special_ids
     assert donor.fingerprint == real_view(name).fingerprint
     assert donor.roles == real_view(name).roles
+
+
+@pytest.mark.parametrize(
+    ("name", "lacking"),
+    [
+        ("gemma3", []),
+        ("llama3", []),
+        ("qwen2_5", []),
+        ("mistral_v3", []),
+        # it was cut down to what its text needed
+        ("smollm2", [4, 6, 0x13, 0x14, 0x16, 0x1D, 0xC0, 0xC1, 0xF1, 0xF2, *range(0xF5, 0x100)]),
+    ],
+)
+def test_bytes_that_no_old_token_stands_for(name, lacking):
+    view = real_view(name)
+    found = single_byte_tokens(view.token_bytes, view.fallback_ids)
+    assert [byte for byte, old_id in enumerate(found) if old_id is None] == lacking
+    spelt = [view.token_bytes[old_id] for old_id in found if old_id is not None]
+    assert spelt == [bytes([byte]) for byte in range(256) if byte not in lacking]

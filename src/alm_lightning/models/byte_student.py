@@ -162,7 +162,7 @@ def byte_student(
         )
     old_rows = [*single_byte_tokens(token_bytes, fallback_ids), *special_ids.values()]
     rows = min(len(old_input), len(old_head.weight))
-    reach = max(len(token_bytes), *(old_id + 1 for old_id in special_ids.values()))
+    reach = max([len(token_bytes), *(old_id + 1 for old_id in special_ids.values())])
     if reach > rows:
         raise ValueError(
             f"the vocabulary reaches up to {reach} ids, but the model has {rows} embedding rows. "
