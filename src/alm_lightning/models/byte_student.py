@@ -127,6 +127,7 @@ def byte_student(
     train_expansion: bool,
     dtype: torch.dtype,
     roles: Mapping[str, int] = BYTE_ROLES,
+    unwritten: Collection[str] = (),
 ) -> ByteForCausalLM:
     """A copy of `teacher_model` that reads and writes bytes. Shares no storage with it.
 
@@ -144,6 +145,7 @@ def byte_student(
         dtype: Of the weights to be trained. The old embeddings stay in the teacher's dtype, so that
             the largest matrix is held once, in its own precision, unless they are trained too.
         roles: The new ids of ``bos``, ``eos`` and ``pad``, from 256 on.
+        unwritten: Special tokens whose output row starts as the mean of the ordinary ones.
 
     Returns:
         The student in training mode, on the teacher's device.
@@ -169,6 +171,10 @@ def byte_student(
             "Take tokenizer and weights from one revision."
         )
     _warn_of_missing(old_rows)
+    head_rows = [
+        *old_rows[:NUM_BYTES],
+        *(None if content in unwritten else old_id for content, old_id in special_ids.items()),
+    ]
     ordinary = np.flatnonzero([surface is not None for surface in token_bytes])
     trie = reversed_trie(token_bytes, fallback_ids=fallback_ids) if expansion else None
     config = byte_config(
@@ -188,7 +194,7 @@ def byte_student(
         if name != f"{place}.weight"
     }
     copies[f"model.body.{place}.weight"] = _new_rows(old_input, old_rows, ordinary, dtype)
-    copies["lm_head.weight"] = _new_rows(old_head.weight.detach(), old_rows, ordinary, dtype)
+    copies["lm_head.weight"] = _new_rows(old_head.weight.detach(), head_rows, ordinary, dtype)
     if trie is not None:
         table_dtype = dtype if train_expansion else old_input.dtype
         copies["model.expansion.embedding.weight"] = old_input.to(table_dtype, copy=True)

@@ -46,8 +46,9 @@ class BytesFromOldTokens:
         Args:
             model: The model that it starts as; left as it is.
             old: That model's tokenizer.
-            new: The byte tokenizer. Each of its special tokens starts as the old one that does the
-                same (`tokenization.special_roles`), and what begins a document as what began one.
+            new: The byte tokenizer. Each of its special tokens is read as the old one that does the
+                same (`tokenization.special_roles`), and a BOS that `old` has not as what began a
+                document. Those that `old` has, and EOS, are written as they were.
             share_body: Not for bytes.
 
         Returns:
@@ -63,12 +64,16 @@ class BytesFromOldTokens:
             )
         in_order = sorted(new.special_ids, key=new.special_ids.__getitem__)
         old_ids = old_special_ids(old, new)
-        if new.start_id != new.id_of("eos"):
-            old_ids[new.start_id] = old.start_id
+        unknown = [content for content in in_order if content not in old.special_ids]
+        for content in unknown:
+            if new.special_ids[content] == new.start_id:
+                old_ids[new.start_id] = old.start_id
         return byte_student(
             model,
             token_bytes=old.token_bytes,
             special_ids={content: old_ids[new.special_ids[content]] for content in in_order},
+            # a BOS or pad token that is read as EOS would be as likely as EOS, and end nothing
+            unwritten={c for c in unknown if new.special_ids[c] != new.id_of("eos")},
             fallback_ids=old.fallback_ids,
             expansion=self.expansion,
             train_expansion=self.train_expansion,

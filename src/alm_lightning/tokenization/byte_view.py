@@ -7,9 +7,14 @@ import numpy as np
 from jaxtyping import Int
 
 from alm_lightning.tokenization.byte_fast import byte_tokenizer
-from alm_lightning.tokenization.chat_formats import BYTES, fitting
+from alm_lightning.tokenization.chat_formats import BYTES, FORMATS, fitting
 from alm_lightning.tokenization.rewrite import byte_positions
-from alm_lightning.tokenization.special_roles import KEEP, REPLACE, check_choice, check_known
+from alm_lightning.tokenization.special_roles import (
+    KEEP,
+    REPLACE,
+    check_choice,
+    check_known,
+)
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
@@ -115,14 +120,16 @@ def byte_view_like(
     """
     check_choice(special_tokens)
     check_known(old, keep, "student.special_tokens")
+    eos_id = old.id_of("eos")
     if special_tokens == REPLACE:
         return byte_view()
     texts = {index: content for content, index in old.special_ids.items()}
-    eos_id = old.id_of("eos")
     roles = {role: texts[old.roles.get(role, eos_id)] for role in ("bos", "eos", "pad")}
     template = old.hf.chat_template
-    if "bos_token" not in str(template):
-        # a BOS in name alone, as SmolLM2's, began no document that the model was trained on
+    if not _writes_bos(old):
+        # a BOS in name alone, as SmolLM2's, began no document that the model was trained on, but it
+        # may begin turns
+        keep = [roles["bos"], *keep]
         roles["bos"] = texts[old.start_id]
     if template is None and len(fitting({*roles.values(), *keep})) != 1:
         template = BYTES
@@ -137,3 +144,11 @@ def byte_view_like(
             ", ".join(lost),
         )
     return view
+
+
+def _writes_bos(old: TokenizerView) -> bool:
+    """Whether chats begin with the BOS: by the template, or the formats that the tokens fit."""
+    template = old.hf.chat_template
+    if template is not None:
+        return "bos_token" in str(template)
+    return any("bos_token" in FORMATS[name].jinja for name in fitting(old.special_ids))

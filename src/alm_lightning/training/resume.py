@@ -34,6 +34,7 @@ EARLIER = {
     "adapter.train_embeddings": True,
     "objective.hidden_states.projection": None,
     "objective.hidden_states.learning_rate": 1e-3,
+    "tokenizer.special_tokens": "keep",
 }
 """What runs did from before these were settings."""
 

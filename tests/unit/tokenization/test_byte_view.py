@@ -30,6 +30,8 @@ def test_documents_begin_with_what_began_them():
     assert texts_of(kept) == {"bos": eos, "eos": eos, "pad": eos}
     assert kept.start_id == kept.id_of("eos")
     assert set(kept.special_ids) == {eos, *MARKS}
+    # and stays a token of its own, whether or not it is asked for
+    assert set(byte_view_like(old_view(prepends_bos=False), []).special_ids) == {eos, MARKS[0]}
     # a chat whose template writes the BOS has to find the token that it wrote
     writes = old_view(prepends_bos=False, template="{{ bos_token }}{{ messages }}")
     assert texts_of(byte_view_like(writes, MARKS))["bos"] == MARKS[0]
@@ -42,6 +44,21 @@ def test_special_tokens_of_its_own_are_the_same_for_all(prepends_bos):
     assert made.fingerprint == byte_view().fingerprint
     assert made.hf.chat_template == byte_view().hf.chat_template
     assert texts_of(made) == {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>"}
+
+
+def test_a_format_that_writes_the_bos_counts_as_a_template():
+    roles = {"bos": "<b>", "eos": "</s>", "pad": "</s>"}
+    marks = ["<start_of_turn>", "<end_of_turn>"]
+    old = replace(byte_view(roles, marks, None), prepends_bos=False)
+    assert texts_of(byte_view_like(old, marks))["bos"] == "<b>"
+
+
+def test_an_eos_is_asked_for():
+    old = old_view(prepends_bos=True)
+    del old.roles["eos"]
+    for choice in ("keep", "replace"):
+        with pytest.raises(ValueError, match="has no eos token"):
+            byte_view_like(old, MARKS, choice)
 
 
 def test_bad_choices_are_refused():

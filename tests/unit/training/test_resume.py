@@ -29,3 +29,12 @@ def test_another_teacher_is_refused():
     check_continued(stopped, stopped | {"teacher": {"name": "one", "dtype": "bfloat16"}})
     with pytest.raises(ValueError, match=r"teacher\.name: 'one' then, 'other' now"):
         check_continued(stopped, stopped | {"teacher": {"name": "other", "dtype": "float32"}})
+
+
+def test_settings_that_did_not_exist_are_what_runs_did():
+    now = CONFIG | {"tokenizer": {"name": "bytes", "special_tokens": "keep"}}
+    before = CONFIG | {"tokenizer": {"name": "bytes"}}
+    check_continued(before, now)
+    now["tokenizer"]["special_tokens"] = "replace"
+    with pytest.raises(ValueError, match=r"tokenizer.special_tokens: 'keep' then, 'replace' now"):
+        check_continued(before, now)
