@@ -15,7 +15,7 @@ from tests.unit.alignment.test_messages import FOUR_TURNS, rows
 from transformers import AutoTokenizer
 
 from alm_lightning import align_messages, align_text
-from alm_lightning.models.byte_student import single_byte_tokens
+from alm_lightning.models.byte_rows import single_byte_tokens
 from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.new_vocabulary import new_vocabulary
 from alm_lightning.tokenization.special_roles import old_special_ids, stop_ids

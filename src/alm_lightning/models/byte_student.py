@@ -5,62 +5,26 @@ spells exactly that byte, input and output come apart, and input expansion keeps
 vocabulary's embeddings within reach.
 """
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from alm_lightning.models.byte_config import ByteLMConfig
 from alm_lightning.models.byte_lm import ByteForCausalLM
-from alm_lightning.models.embeddings.start import mean_row
+from alm_lightning.models.byte_rows import (
+    NUM_BYTES,
+    new_rows,
+    single_byte_tokens,
+    warn_of_missing,
+)
 from alm_lightning.models.expansion import reversed_trie
 from alm_lightning.models.structure import UNSUPPORTED_HEADS
 
-log = logging.getLogger(__name__)
-
-NUM_BYTES = 256
-
 BYTE_ROLES = {"bos": NUM_BYTES, "eos": NUM_BYTES + 1, "pad": NUM_BYTES + 2}
 """Ids of the special tokens that have a role, where each has a token of its own."""
-
-
-def single_byte_tokens(
-    token_bytes: Sequence[bytes | None], fallback_ids: Collection[int] = ()
-) -> list[int | None]:
-    """The old token for each of the 256 bytes, in order.
-
-    SmolLM2's vocabulary, for one, was cut down to what its text needed: it lacks 21 bytes, most of
-    which no UTF-8 text has.
-
-    Args:
-        token_bytes: What each old id stands for, None for special tokens.
-        fallback_ids: Ids such as ``<0x61>``. An ordinary token for the same byte goes before them;
-            among equals the lowest id.
-
-    Returns:
-        256 ids, None where no token stands for the byte alone.
-
-    Raises:
-        ValueError: No byte has a token.
-    """
-    fallbacks = frozenset(fallback_ids)
-    found: dict[bytes, int] = {}
-    for wanted in (False, True):
-        for token_id, surface in enumerate(token_bytes):
-            if surface is not None and len(surface) == 1 and (token_id in fallbacks) == wanted:
-                found.setdefault(surface, token_id)
-    if not found:
-        raise ValueError(
-            f"none of the old vocabulary's {len(token_bytes):,} tokens stands for a single byte, "
-            "so there is nothing that bytes could start from. Choose a tokenizer with byte "
-            "fallback, a byte-level alphabet, or letters."
-        )
-    return [found.get(bytes([byte])) for byte in range(NUM_BYTES)]
 
 
 def byte_config(
@@ -170,7 +134,7 @@ def byte_student(
             f"the vocabulary reaches up to {reach} ids, but the model has {rows} embedding rows. "
             "Take tokenizer and weights from one revision."
         )
-    _warn_of_missing(old_rows)
+    warn_of_missing(old_rows)
     head_rows = [
         *old_rows[:NUM_BYTES],
         *(None if content in unwritten else old_id for content, old_id in special_ids.items()),
@@ -193,8 +157,8 @@ def byte_student(
         for name, tensor in body.state_dict().items()
         if name != f"{place}.weight"
     }
-    copies[f"model.body.{place}.weight"] = _new_rows(old_input, old_rows, ordinary, dtype)
-    copies["lm_head.weight"] = _new_rows(old_head.weight.detach(), head_rows, ordinary, dtype)
+    copies[f"model.body.{place}.weight"] = new_rows(old_input, old_rows, ordinary, dtype)
+    copies["lm_head.weight"] = new_rows(old_head.weight.detach(), head_rows, ordinary, dtype)
     if trie is not None:
         table_dtype = dtype if train_expansion else old_input.dtype
         copies["model.expansion.embedding.weight"] = old_input.to(table_dtype, copy=True)
@@ -210,34 +174,6 @@ def byte_student(
     if trie is not None:
         student.model.expansion.embedding.weight.requires_grad_(train_expansion)
     return student.to(old_input.device).train()
-
-
-def _warn_of_missing(old_rows: Sequence[int | None]) -> None:
-    missing = [f"0x{byte:02X}" for byte, old_id in enumerate(old_rows) if old_id is None]
-    if missing:
-        log.warning(
-            "the old vocabulary has no token for %d of the 256 bytes (%s): each starts as the mean "
-            "of all ordinary tokens, and knows nothing until it is trained",
-            len(missing),
-            ", ".join(missing),
-        )
-
-
-def _new_rows(
-    matrix: Float[Tensor, "old_vocab width"],
-    old_rows: Sequence[int | None],
-    ordinary: np.ndarray,
-    dtype: torch.dtype,
-) -> Float[Tensor, "new_vocab width"]:
-    """Copies of old rows, and the mean of the ordinary ones where there is none to copy."""
-    known = torch.tensor([old_id is not None for old_id in old_rows], device=matrix.device)
-    copied = matrix[[old_id for old_id in old_rows if old_id is not None]]
-    if known.all():
-        return copied.to(dtype)
-    made = matrix.new_empty((len(old_rows), matrix.shape[1]), dtype=dtype)
-    made[known] = copied.to(dtype)
-    made[~known] = mean_row(matrix, ordinary).to(dtype)
-    return made
 
 
 def _uninitialised(config: ByteLMConfig, dtype: torch.dtype) -> ByteForCausalLM:

@@ -11,7 +11,8 @@ from transformers import (
 )
 
 from alm_lightning.models.byte_lm import ByteForCausalLM
-from alm_lightning.models.byte_student import byte_config, byte_student, single_byte_tokens
+from alm_lightning.models.byte_rows import single_byte_tokens
+from alm_lightning.models.byte_student import byte_config, byte_student
 
 FALLBACK = range(10, 266)
 TOKEN_BYTES = [
