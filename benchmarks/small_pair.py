@@ -3,14 +3,16 @@ r"""A small teacher with its own 4k BPE, and an 8k BPE for students, both made h
     python benchmarks/small_pair.py --text prose.jsonl --out small_pair [--steps 1200]
 
 The teacher is a Llama of 4.3 million weights, trained on the text and on the Python manual, without
-the tenth of each that `corpus=jsonl` and `corpus=python_manual` hold out. On such a pair thousands
-of steps fit into minutes. A student that starts as the teacher takes another tokenizer:
+the tenth of each that `corpus=jsonl` and `corpus=python_manual` hold out, and taken from the step
+that predicted that tenth best. On such a pair thousands of steps fit into minutes. A student that
+starts as the teacher takes another tokenizer:
 
     python train.py student=folder student.source.path=small_pair/teacher tokenizer=folder \
         tokenizer.source.path=small_pair/bpe_8k embeddings=fvt adapter=full ...
 """
 
 import argparse
+import copy
 import time
 from pathlib import Path
 
@@ -56,11 +58,8 @@ def bpe(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
     )
 
 
-def trained(tokenizer: PreTrainedTokenizerFast, texts: list[str], steps: int) -> LlamaForCausalLM:
-    """A Llama on windows of the texts, each document from its start."""
-    torch.manual_seed(0)
-    ids = dict(zip(("pad_token_id", "eos_token_id", "bos_token_id"), range(3), strict=True))
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **SIZES, **ids))
+def windows(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:
+    """Windows of the texts, each document from its start."""
     rows = []
     for text in texts:
         tokens = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
@@ -68,25 +67,57 @@ def trained(tokenizer: PreTrainedTokenizerFast, texts: list[str], steps: int) ->
         content = tokens[1:]
         for start in range(0, len(content), LENGTH - 1):
             rows.append([tokenizer.bos_token_id, *content[start : start + LENGTH - 1]])
+    return rows
+
+
+def nats(model: LlamaForCausalLM, rows: list[list[int]]) -> torch.Tensor:
+    """The mean of -log p over the tokens of some windows, those of BOS left out."""
+    width = max(map(len, rows))
+    inputs = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    labels = inputs.masked_fill(mask == 0, -100)
+    return model(input_ids=inputs, attention_mask=mask, labels=labels).loss
+
+
+def trained(
+    tokenizer: PreTrainedTokenizerFast, texts: list[str], heldout: list[str], steps: int
+) -> LlamaForCausalLM:
+    """A Llama, as it was when it predicted held-out text best: of more it only learns by heart."""
+    torch.manual_seed(0)
+    ids = dict(zip(("pad_token_id", "eos_token_id", "bos_token_id"), range(3), strict=True))
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **SIZES, **ids))
+    rows = windows(tokenizer, texts)
     print(f"{sum(map(len, rows)):,} tokens in {len(rows):,} windows", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
     order = torch.Generator().manual_seed(0)
+    others = windows(tokenizer, heldout)
+    # each batch is from all over the held-out text
+    batches = len(others) // BATCH
+    unseen = [others[i::batches] for i in range(0, batches, 3)]
+    least, best = float("inf"), {}
     began = time.time()
     for step in range(steps):
         chosen = [rows[i] for i in torch.randint(len(rows), (BATCH,), generator=order)]
-        width = max(map(len, chosen))
-        inputs = torch.tensor([row + [0] * (width - len(row)) for row in chosen])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in chosen])
-        labels = inputs.masked_fill(mask == 0, -100)
-        loss = model(input_ids=inputs, attention_mask=mask, labels=labels).loss
+        loss = nats(model, chosen)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step % 100 == 99:
-            print(f"step {step + 1}: {loss:.3f} nats, {time.time() - began:.0f} s", flush=True)
+        if step % 100 == 99 or step == steps - 1:
+            model.eval()
+            with torch.no_grad():
+                value = float(torch.stack([nats(model, batch) for batch in unseen]).mean())
+            model.train()
+            if value < least:
+                least, best = value, copy.deepcopy(model.state_dict())
+            print(
+                f"step {step + 1}: {loss:.3f} nats, held out {value:.3f}, "
+                f"{time.time() - began:.0f} s",
+                flush=True,
+            )
+    model.load_state_dict(best)
     return model.eval()
 
 
@@ -103,10 +134,11 @@ def main() -> None:
     # the same share and seed as in conf/corpus
     splits = [split_documents(s.documents(), heldout_share=0.1, seed=0) for s in sources]
     texts = [document.text for split in splits for document in split.train]
+    heldout = [document.text for split in splits for document in split.heldout]
     args.out.mkdir(parents=True)
     old = bpe(texts, 4096)
     bpe(texts, 8192).save_pretrained(args.out / "bpe_8k")
-    model = trained(old, texts, args.steps)
+    model = trained(old, texts, heldout, args.steps)
     model.save_pretrained(args.out / "teacher")
     old.save_pretrained(args.out / "teacher")
     print(f"{sum(p.numel() for p in model.parameters()):,} weights, in {args.out}")

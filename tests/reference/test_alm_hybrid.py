@@ -131,7 +131,7 @@ def reference(case, *, temperature, threshold, debias, distribution_temperature,
 def test_value_and_gradient(
     case, settings, distribution_temperature, weight, slice_elements, monkeypatch
 ):
-    monkeypatch.setattr("alm_lightning.likelihood.distributions.SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)
     expected, counts = reference(
         case, **settings, distribution_temperature=distribution_temperature, weight=weight
     )

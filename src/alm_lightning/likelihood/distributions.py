@@ -2,10 +2,9 @@
 
 Most objectives make do with two numbers a token (`likelihood.linear`). Some compare all of a
 vocabulary. They get log-probabilities of the positions that they name, and sum over slices of
-positions: logits of a whole batch never exist.
+positions (`likelihood.slices`): logits of a whole batch never exist.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint
 
 from alm_lightning.likelihood.blocks import LogitBlocks
 from alm_lightning.likelihood.head import OutputHead
-
-SLICE_ELEMENTS = 2**24
-"""Positions x tokens of a slice: 64 MiB of logits in float32, of which a few copies are alive."""
 
 
 @dataclass(frozen=True)
@@ -91,56 +86,6 @@ class Distributions:
             # finite: 0 * -inf would be nan in every expectation
             logits = logits.index_fill(1, head.padding_ids, torch.finfo(logits.dtype).min / 4)
         return logits.log_softmax(dim=1)
-
-
-def slice_rows(num_tokens: int) -> int:
-    """How many rows a slice has.
-
-    Args:
-        num_tokens: Columns of the widest distribution that is made of each row.
-
-    Returns:
-        At least 1.
-    """
-    return max(1, SLICE_ELEMENTS // num_tokens)
-
-
-def sum_over_slices(
-    function: Callable[..., Float[Tensor, ""]],
-    *rows: Tensor,
-    num_tokens: int,
-    positions: Int[Tensor, " row"] | None = None,
-) -> Float[Tensor, ""]:
-    """Sum of a function over slices of rows; in the backward pass each slice is computed again.
-
-    Args:
-        function: From slices of `rows` to a total over them.
-        *rows: Tensors of the same length.
-        num_tokens: Columns of the widest distribution that the function makes: the more, the fewer
-            rows a slice has.
-        positions: How many distributions each row makes; one if None. A row is never cut.
-
-    Returns:
-        The total; 0 without rows.
-    """
-    size = slice_rows(num_tokens)
-    if positions is not None:
-        size = _sizes(positions.tolist(), size)
-    slices = zip(*(each.split(size) for each in rows), strict=True)
-    totals = [checkpoint(function, *part, use_reentrant=False) for part in slices if len(part[0])]
-    return sum(totals, start=torch.zeros((), device=rows[0].device))
-
-
-def _sizes(positions: Sequence[int], most: int) -> list[int]:
-    """How many rows each slice has: of that many positions at most, or a single row."""
-    sizes, filled = [0], 0
-    for count in positions:
-        if sizes[-1] and filled + count > most:
-            sizes.append(0)
-            filled = 0
-        sizes[-1] += 1
-        filled += count
-    return sizes
 
 
 class _Logits(torch.autograd.Function):

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import sum_over_slices
+from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.coarse_vocabulary import CoarseVocabulary
 from alm_lightning.objectives.divergence import binarised
@@ -142,26 +143,30 @@ class ALMHybrid(ALM):
     ) -> Float[Tensor, ""]:
         """Sum of the KL on the cells, times T^2."""
         temperature = self.distribution_temperature
-        sides = {"student": signal.student.distributions, "teacher": signal.teacher.distributions}
+        student, teacher = signal.student.distributions, signal.teacher.distributions
 
-        def cells(side: str, places: Int[Tensor, " row"]) -> Float[Tensor, "row cell"]:
-            logprobs = sides[side].logprobs(places)
+        def cells(
+            side: Distributions, places: Int[Tensor, " row"], name: str
+        ) -> Float[Tensor, "row cell"]:
+            logprobs = side.logprobs(places)
             if temperature != 1:
                 logprobs = (logprobs / temperature).log_softmax(dim=1)
-            return self.cells.logprobs(logprobs, side)
+            return self.cells.logprobs(logprobs, name)
 
         def kl(
-            student_places: Int[Tensor, " row"], teacher_places: Int[Tensor, " row"]
+            student: Distributions,
+            student_places: Int[Tensor, " row"],
+            teacher_places: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
             return torch.nn.functional.kl_div(
-                cells("student", student_places),
-                cells("teacher", teacher_places),
+                cells(student, student_places, "student"),
+                cells(teacher, teacher_places, "teacher"),
                 log_target=True,
                 reduction="sum",
             )
 
-        widest = max(side.head.num_tokens for side in sides.values())
-        total = sum_over_slices(kl, student_places, teacher_places, num_tokens=widest)
+        widest = max(student.head.num_tokens, teacher.head.num_tokens)
+        total = sum_over_slices(kl, student, student_places, teacher_places, num_tokens=widest)
         return total * temperature**2
 
 

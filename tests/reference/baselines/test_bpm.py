@@ -100,7 +100,7 @@ def reference(case, mask_whitespace):
 @pytest.mark.parametrize("mask_whitespace", [True, False])
 @pytest.mark.parametrize("slice_elements", [1000, 2**24])
 def test_value_and_gradient(case, mask_whitespace, slice_elements, monkeypatch):
-    monkeypatch.setattr("alm_lightning.likelihood.distributions.SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)
     objective = BytePrefix(mask_whitespace=mask_whitespace)
     objective.setup(case.pair)
     expected, count, moved = reference(case, mask_whitespace)

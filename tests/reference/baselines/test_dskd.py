@@ -110,7 +110,7 @@ def learn(objective, signal, steps=40):
 def test_value_and_gradient(case, temperature, slice_elements, monkeypatch):
     objective = objective_of(case.pair, temperature)
     learn(objective, case.signal)
-    monkeypatch.setattr("alm_lightning.likelihood.distributions.SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)
     expected, count, num_right = reference(case, objective)
     assert 10 < num_right < count - 10
     assert objective.weight(case.signal) == count

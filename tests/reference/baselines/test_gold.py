@@ -84,7 +84,7 @@ def reference(case, beta, weights):
     ],
 )
 def test_value_and_gradient(case, beta, weights, slice_elements, monkeypatch):
-    monkeypatch.setattr("alm_lightning.likelihood.distributions.SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)
     objective = GOLD(beta=beta, shared_weight=weights[0], rest_weight=weights[1])
     objective.setup(case.pair)
     expected, count, several = reference(case, beta, weights)

@@ -77,7 +77,7 @@ def reference(case, top_k):
 @pytest.mark.parametrize("top_k", [1, 10])
 @pytest.mark.parametrize("slice_elements", [1000, 2**24])
 def test_value_and_gradient(case, top_k, slice_elements, monkeypatch):
-    monkeypatch.setattr("alm_lightning.likelihood.distributions.SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)
     objective = MinED(top_k=top_k)
     objective.setup(case.pair)
     expected, soft = reference(case, top_k)

@@ -60,7 +60,7 @@ def reference(case, temperature):
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 @pytest.mark.parametrize("slice_elements", [1000, 2**24])
 def test_value_and_gradient(case, temperature, slice_elements, monkeypatch):
-    monkeypatch.setattr("alm_lightning.likelihood.distributions.SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)
     objective = StrictOneToOne(temperature=temperature)
     objective.setup(case.pair)
     expected, count = reference(case, temperature)

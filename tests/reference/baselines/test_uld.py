@@ -40,7 +40,7 @@ def reference(case):
 
 @pytest.mark.parametrize("slice_elements", [1000, 2**24])
 def test_value_and_gradient(case, slice_elements, monkeypatch):
-    monkeypatch.setattr("alm_lightning.likelihood.distributions.SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)
     objective = ULD()
     objective.setup(case.pair)
     expected, count = reference(case)

@@ -93,7 +93,7 @@ def reference(case, temperature):
 @pytest.mark.parametrize("temperature", [1, 2.5])
 @pytest.mark.parametrize("slice_elements", [10_000, 2**24])
 def test_value_and_gradient(case, temperature, slice_elements, monkeypatch):
-    monkeypatch.setattr("alm_lightning.likelihood.distributions.SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)
     objective = ProjectedKL(temperature=temperature, decay=DECAY)
     objective.setup(case.pair)
     expected, count, several = reference(case, temperature)
@@ -114,7 +114,7 @@ def test_slices_hold_no_more_positions_than_they_may(case, monkeypatch):
     most = max(int(side.counts.max()) for side in (runs.student, runs.teacher))
     views = (case.student.view, case.teacher.view)
     widest = max(*(view.num_tokens for view in views), len(objective.projection.weights))
-    monkeypatch.setattr("alm_lightning.likelihood.distributions.SLICE_ELEMENTS", most * widest)
+    monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", most * widest)
     made = []
     logprobs = Distributions.logprobs
     monkeypatch.setattr(

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import sum_over_slices
+from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.prefix_map import PrefixMap
 from alm_lightning.objectives.baselines.token_runs import TokenRuns, token_runs
 from alm_lightning.objectives.objective import Objective
@@ -89,6 +90,7 @@ class BytePrefix(Objective):
         moved = self._moved(signal, runs, own_ids, first_ids)
 
         def kl(
+            student: Distributions,
             student_places: Int[Tensor, " row"],
             teacher_places: Int[Tensor, " row"],
             own: Int[Tensor, " row"],
@@ -113,7 +115,7 @@ class BytePrefix(Objective):
         sources = self.prefixes.columns[first_ids]
         rows = (runs.student.first, runs.teacher.first, own_ids, sources, moved)
         widest = max(student.head.num_tokens, teacher.head.num_tokens)
-        return sum_over_slices(kl, *(each[taught] for each in rows), num_tokens=widest)
+        return sum_over_slices(kl, student, *(each[taught] for each in rows), num_tokens=widest)
 
     def _taught(self, signal: Signal, runs: TokenRuns) -> Bool[Tensor, " row"]:
         """Which chunks are not left out."""

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Distributions, sum_over_slices
+from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.cross_model_attention import CrossModelAttention, sees
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.pair_facts import PairFacts
@@ -110,6 +111,7 @@ class DSKD(Objective):
         constant = _constant(student)
 
         def losses(
+            student: Distributions,
             places: Int[Tensor, " row"],
             targets: Int[Tensor, " row"],
             projected: Float[Tensor, "row hidden"],
@@ -122,7 +124,7 @@ class DSKD(Objective):
             return cross_entropy + kl
 
         return sum_over_slices(
-            losses, places, targets, projected, num_tokens=student.head.num_tokens
+            losses, student, places, targets, projected, num_tokens=student.head.num_tokens
         )
 
     def _in_teacher(
@@ -132,14 +134,18 @@ class DSKD(Objective):
         projected: Float[Tensor, "row hidden"],
     ) -> Float[Tensor, ""]:
         """KL of the projected student to the teacher."""
-        constant = _constant(teacher)
 
         def loss(
-            places: Int[Tensor, " row"], projected: Float[Tensor, "row hidden"]
+            teacher: Distributions,
+            places: Int[Tensor, " row"],
+            projected: Float[Tensor, "row hidden"],
         ) -> Float[Tensor, ""]:
-            return self._kl(constant.logprobs_of(projected), constant.logprobs(places))
+            return self._kl(teacher.logprobs_of(projected), teacher.logprobs(places))
 
-        return sum_over_slices(loss, places, projected, num_tokens=teacher.head.num_tokens)
+        constant = _constant(teacher)
+        return sum_over_slices(
+            loss, constant, places, projected, num_tokens=constant.head.num_tokens
+        )
 
     def _kl(
         self, logprobs: Float[Tensor, "row vocab"], wanted: Float[Tensor, "row vocab"]

@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from alm_lightning.likelihood.chunks import row_positions, sum_into_chunks
-from alm_lightning.likelihood.distributions import Tokens, sum_over_slices
+from alm_lightning.likelihood.distributions import Distributions, Tokens
 from alm_lightning.likelihood.signal import SideSignal, Signal
+from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.sorted_distance import sorted_distance
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.pair_facts import PairFacts
@@ -122,6 +123,7 @@ class GOLD(Objective):
         student, teacher = signal.student.distributions, signal.teacher.distributions
 
         def loss(
+            student: Distributions,
             student_places: Int[Tensor, " row"],
             student_others: Float[Tensor, " row"],
             teacher_places: Int[Tensor, " row"],
@@ -139,6 +141,7 @@ class GOLD(Objective):
         widest = max(student.head.num_tokens, teacher.head.num_tokens)
         return sum_over_slices(
             loss,
+            student,
             *_merged(signal.student, signal.student_tokens, chunks),
             *_merged(signal.teacher, signal.teacher_tokens, chunks),
             num_tokens=widest,

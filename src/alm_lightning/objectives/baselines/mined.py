@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import slice_rows, sum_over_slices
+from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.slices import slice_rows, sum_over_slices
 from alm_lightning.objectives.baselines.counterparts import NONE
 from alm_lightning.objectives.baselines.nearest_tokens import NearestTokens
 from alm_lightning.objectives.objective import Objective
@@ -81,6 +82,7 @@ class MinED(Objective):
         student = signal.student.distributions
 
         def kl(
+            student: Distributions,
             places: Int[Tensor, " row"],
             ids: Int[Tensor, "row subset"],
             probs: Float[Tensor, "row subset"],
@@ -88,8 +90,8 @@ class MinED(Objective):
             return few_kl(student.logprobs(places), ids, probs)
 
         targets = self.targets(signal, found)
-        places = found.student_places
-        return one_hot + sum_over_slices(kl, places, *targets, num_tokens=student.head.num_tokens)
+        rows = (found.student_places, *targets)
+        return one_hot + sum_over_slices(kl, student, *rows, num_tokens=student.head.num_tokens)
 
     @torch.no_grad()
     def targets(

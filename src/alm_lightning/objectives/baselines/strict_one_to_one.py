@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Distributions, sum_over_slices
+from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.one_to_one import one_to_one
 from alm_lightning.objectives.pair_facts import PairFacts
@@ -76,14 +77,16 @@ class StrictOneToOne(Objective):
         student, teacher = signal.student.distributions, signal.teacher.distributions
 
         def kl(
-            student_places: Int[Tensor, " row"], teacher_places: Int[Tensor, " row"]
+            student: Distributions,
+            student_places: Int[Tensor, " row"],
+            teacher_places: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
             log_q = self._restricted(student, student_places, self.shared.student)
             log_p = self._restricted(teacher, teacher_places, self.shared.teacher)
             return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
         widest = max(student.head.num_tokens, teacher.head.num_tokens)
-        total = sum_over_slices(kl, *self._places(signal), num_tokens=widest)
+        total = sum_over_slices(kl, student, *self._places(signal), num_tokens=widest)
         return total * self.temperature**2
 
     def _places(self, signal: Signal) -> tuple[Int[Tensor, " row"], Int[Tensor, " row"]]:

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Tokens, sum_over_slices
+from alm_lightning.likelihood.distributions import Distributions, Tokens
 from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.documents import documents
 from alm_lightning.objectives.baselines.sorted_distance import sorted_distance
 from alm_lightning.objectives.objective import Objective
@@ -61,14 +62,16 @@ class ULD(Objective):
         places = [_places(_compared(*tokens)), _places(_compared(*reversed(tokens)))]
 
         def distance(
-            student_places: Int[Tensor, " row"], teacher_places: Int[Tensor, " row"]
+            student: Distributions,
+            student_places: Int[Tensor, " row"],
+            teacher_places: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
             student_probs = student.logprobs(student_places).exp()
             teacher_probs = teacher.logprobs(teacher_places).exp()
             return sorted_distance(student_probs, teacher_probs).sum()
 
         widest = max(student.head.num_tokens, teacher.head.num_tokens)
-        return sum_over_slices(distance, *places, num_tokens=widest)
+        return sum_over_slices(distance, student, *places, num_tokens=widest)
 
 
 def _compared(tokens: Tokens, others: Tokens) -> Bool[Tensor, "batch pos"]:

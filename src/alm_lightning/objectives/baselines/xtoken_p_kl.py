@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Distributions, sum_over_slices
+from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.projection import Projection
 from alm_lightning.objectives.baselines.token_runs import Runs, TokenRuns, token_runs
 from alm_lightning.objectives.objective import Objective
@@ -91,6 +92,7 @@ class ProjectedKL(Objective):
         compared = self._compared(signal, runs)
 
         def kl(
+            student: Distributions,
             student_starts: Int[Tensor, " row"],
             student_counts: Int[Tensor, " row"],
             teacher_starts: Int[Tensor, " row"],
@@ -113,7 +115,7 @@ class ProjectedKL(Objective):
         widest = max(student.head.num_tokens, teacher.head.num_tokens, len(self.projection.weights))
         # a chunk is a row, and makes a distribution for each of its tokens
         positions = torch.maximum(rows[1], rows[3])
-        total = sum_over_slices(kl, *rows, num_tokens=widest, positions=positions)
+        total = sum_over_slices(kl, student, *rows, num_tokens=widest, positions=positions)
         return total * self.temperature**2
 
     def _compared(self, signal: Signal, runs: TokenRuns) -> Bool[Tensor, " row"]:

@@ -1,0 +1,140 @@
+"""Sums over slices of rows, whose gradients are taken slice by slice, along with the value."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from alm_lightning.likelihood.distributions import Distributions
+
+SLICE_ELEMENTS = 2**24
+"""Positions x tokens of a slice: 64 MiB of logits in float32, of which a few copies are alive."""
+
+
+def slice_rows(num_tokens: int) -> int:
+    """How many rows a slice has.
+
+    Args:
+        num_tokens: Columns of the widest distribution that is made of each row.
+
+    Returns:
+        At least 1.
+    """
+    return max(1, SLICE_ELEMENTS // num_tokens)
+
+
+def sum_over_slices(
+    function: Callable[..., Float[Tensor, ""]],
+    side: Distributions,
+    *rows: Tensor,
+    num_tokens: int,
+    positions: Int[Tensor, " row"] | None = None,
+) -> Float[Tensor, ""]:
+    """Sum of a function over slices of rows, of which no more than one is held at a time.
+
+    The gradient of a slice is taken as soon as its value is known, and added to those before: the
+    result is a number, so a backward pass has only to scale what is there, however often it comes.
+
+    Args:
+        function: From distributions, and slices of `rows`, to a total over these rows. A gradient
+            reaches what it is given, and nothing else.
+        side: The distributions that the function is given.
+        *rows: Tensors of the same length.
+        num_tokens: Columns of the widest distribution that the function makes: the more, the fewer
+            rows a slice has.
+        positions: How many distributions each row makes; one if None. A row is never cut.
+
+    Returns:
+        The total; 0 without rows.
+
+    Raises:
+        ValueError: The function's result depends on a trained tensor that it was not given, which
+            would have no gradient.
+    """
+    size = slice_rows(num_tokens)
+    if positions is not None:
+        size = _sizes(positions.tolist(), size)
+    parts = [side.hidden, side.head.weight, side.head.bias, *rows]
+    leaves = [_leaf(each) for each in parts]
+    hidden, weight, bias, *rows = leaves
+    side = replace(side, hidden=hidden, head=replace(side.head, weight=weight, bias=bias))
+    trained = [n for n, each in enumerate(leaves) if each is not None and each.requires_grad]
+    gradients: dict[int, Tensor] = {}
+    total = torch.zeros((), device=hidden.device)
+    for part in zip(*(each.split(size) for each in rows), strict=True):
+        if not len(part[0]):
+            continue
+        value = function(side, *part)
+        total = total + value.detach()
+        if not value.requires_grad:
+            continue
+        _check_leaves(value, [leaves[n] for n in trained])
+        # as in a backward pass, where it is not for autocast to say what a product is taken in
+        with torch.autocast(value.device.type, enabled=False):
+            found = torch.autograd.grad(value, [leaves[n] for n in trained], allow_unused=True)
+        for n, gradient in zip(trained, found, strict=True):
+            if n in gradients and gradient is not None:
+                gradients[n] += gradient
+            elif gradient is not None:
+                gradients[n] = gradient
+    return _Known.apply(total, list(gradients.values()), *(parts[n] for n in gradients))
+
+
+def _leaf(part: Tensor | None) -> Tensor | None:
+    """The same numbers, with nothing behind them: what lies there must not be gone through twice.
+
+    With tied embeddings, for one, the output matrix lies behind the hidden states.
+    """
+    if part is None:
+        return None
+    return part.detach().requires_grad_(part.requires_grad and torch.is_grad_enabled())
+
+
+def _check_leaves(value: Float[Tensor, ""], leaves: Sequence[Tensor]) -> None:
+    """That nothing trained lies behind a value but some leaves."""
+    seen, left = set(), [value.grad_fn]
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        found = getattr(node, "variable", None)
+        if found is not None and not any(found is each for each in leaves):
+            raise ValueError(
+                f"the function of a sum over slices depends on a trained tensor of shape "
+                f"{tuple(found.shape)} that it was not given, so that this would have no gradient: "
+                "hand it, or what is made of it, over among the rows."
+            )
+        left.extend(following for following, _ in node.next_functions)
+
+
+def _sizes(positions: Sequence[int], most: int) -> list[int]:
+    """How many rows each slice has: of that many positions at most, or a single row."""
+    sizes, filled = [0], 0
+    for count in positions:
+        if sizes[-1] and filled + count > most:
+            sizes.append(0)
+            filled = 0
+        sizes[-1] += 1
+        filled += count
+    return sizes
+
+
+class _Known(torch.autograd.Function):
+    """A number whose gradients are known beforehand."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, total: Float[Tensor, ""], gradients: list[Tensor], *parts: Tensor
+    ) -> Float[Tensor, ""]:
+        ctx.save_for_backward(*gradients)
+        return total.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Float[Tensor, ""]) -> tuple[Tensor | None, ...]:
+        return None, None, *(each * grad.to(each.dtype) for each in ctx.saved_tensors)
