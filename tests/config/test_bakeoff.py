@@ -171,3 +171,9 @@ def test_fixed_weights_that_lack_a_term_are_refused(planned):
 def test_an_unknown_objective_is_hydras_own_error_and_lists_those_that_exist(planned):
     with pytest.raises(Exception, match=r"(?s)objective/nope.*Available options.*alm_next_token"):
         planned(objectives=["nope"])
+
+
+@pytest.mark.parametrize("jobs", [0, 1.5, True, "two"])
+def test_jobs_that_are_no_number_of_runs_are_refused(planned, jobs):
+    with pytest.raises(ValueError, match=r"bakeoff.jobs is .*such as bakeoff.jobs=2"):
+        planned(SMOLLM2, jobs=jobs)

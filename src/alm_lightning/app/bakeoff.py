@@ -9,7 +9,9 @@ import json
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from hydra import compose
@@ -20,6 +22,7 @@ from rich.console import Console
 from alm_lightning.app.bakeoff_found import check_found, is_finished
 from alm_lightning.app.bakeoff_plan import Plan, Run, make_plan
 from alm_lightning.app.bakeoff_plot import plot
+from alm_lightning.app.bakeoff_pool import Children, environments, side_by_side
 from alm_lightning.app.bakeoff_runs import Programs, held
 from alm_lightning.app.bakeoff_standing import Standing, chosen, criterion, standing
 from alm_lightning.app.bakeoff_table import as_json, markdown, screen
@@ -58,8 +61,15 @@ def bakeoff(cfg: DictConfig, train: Path) -> None:
             lock=lock,
             keep_checkpoints=settings["keep_checkpoints"],
             evaluate=settings["evaluate"],
+            children=Children(environments(settings["jobs"])),
         )
-        failures = compete(plan, programs.start, programs.evaluated)
+        failures = compete(
+            plan,
+            programs.start,
+            programs.evaluated,
+            jobs=settings["jobs"],
+            stop=programs.children.stop,
+        )
         found = write(plan, failures)
     console = Console()
     console.print(screen(plan, found))
@@ -71,7 +81,12 @@ def bakeoff(cfg: DictConfig, train: Path) -> None:
 
 
 def compete(
-    plan: Plan, start: Callable[[Run], str | None], evaluated: Callable[[Run], str | None]
+    plan: Plan,
+    start: Callable[[Run], str | None],
+    evaluated: Callable[[Run], str | None],
+    *,
+    jobs: int = 1,
+    stop: Callable[[], None] = lambda: None,
 ) -> dict[str, str]:
     """Does all runs that are not finished.
 
@@ -79,39 +94,43 @@ def compete(
         plan: What is to be run.
         start: Does a run, and says why it failed if it did.
         evaluated: Evaluates a finished run, and says why that failed if it did.
+        jobs: How many runs are at work at a time.
+        stop: Has those that are at work end soon.
 
     Returns:
         Errors by run.
     """
     failures: dict[str, str] = {}
+    lock = threading.Lock()
 
     def do(run: Run) -> None:
         if not is_finished(run.folder):
             log.info("%s", run)
             error = start(run)
-            if error is None:
-                value = criterion(plan, run)
-                log.info("%s: %s is %.4f", run, plan.settings["criterion"], value)
-            else:
-                log.error("%s failed, the others go on: %s", run, error)
-                failures[str(run)] = error
-            write(plan, failures)
+            with lock:
+                if error is None:
+                    value = criterion(plan, run)
+                    log.info("%s: %s is %.4f", run, plan.settings["criterion"], value)
+                else:
+                    log.error("%s failed, the others go on: %s", run, error)
+                    failures[str(run)] = error
+                write(plan, failures)
 
-    for objective in plan.overrides:
-        for rate in plan.rates:
-            do(plan.run(objective, rate, plan.seeds[0]))
-    # seed by seed: one that is stopped has as many of each objective
-    for seed in plan.seeds:
-        for objective in plan.overrides:
-            rate = chosen(plan, objective)
-            if rate is None:
-                continue
-            run = plan.run(objective, rate, seed)
-            do(run)
-            error = evaluated(run) if is_finished(run.folder) else None
-            if error is not None:
-                log.error("%s, evaluation: %s", run, error)
+    def do_and_evaluate(run: Run) -> None:
+        do(run)
+        error = evaluated(run) if is_finished(run.folder) else None
+        if error is not None:
+            log.error("%s, evaluation: %s", run, error)
+            with lock:
                 failures[f"{run}, evaluation"] = error
+
+    search = [(name, rate) for name in plan.overrides for rate in plan.rates]
+    runs = [plan.run(name, rate, plan.seeds[0]) for name, rate in search]
+    side_by_side([partial(do, run) for run in runs], jobs, stop)
+    best = {name: chosen(plan, name) for name in plan.overrides}
+    # seed by seed: one that is stopped has as many of each objective
+    runs = [plan.run(name, r, seed) for seed in plan.seeds for name, r in best.items() if r]
+    side_by_side([partial(do_and_evaluate, run) for run in runs], jobs, stop)
     return failures
 
 

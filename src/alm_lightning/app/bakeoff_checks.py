@@ -29,8 +29,8 @@ def check_settings(settings: Mapping) -> None:
 
     Raises:
         ValueError: The criterion is no figure of summary.json, its direction is no truth value,
-            the arguments of evaluate.py are no list of texts, or the baseline is no name. A
-            baseline that takes no part is none.
+            the arguments of evaluate.py are no list of texts, the number of jobs is none, or the
+            baseline is no name. A baseline that takes no part is none.
     """
     given = settings["criterion"]
     if given not in CRITERIA:
@@ -50,6 +50,12 @@ def check_settings(settings: Mapping) -> None:
         raise ValueError(
             f"bakeoff.evaluate is {given!r}: expected null or a list of arguments of evaluate.py, "
             'such as \'bakeoff.evaluate=["harness=gsm8k","harness.gsm8k.path=x.jsonl"]\'.'
+        )
+    given = settings["jobs"]
+    if type(given) is not int or given < 1:
+        raise ValueError(
+            f"bakeoff.jobs is {given!r}: expected how many runs are at work at a time, 1 or more, "
+            "such as bakeoff.jobs=2."
         )
     given = settings["baseline"]
     if given is not None and not isinstance(given, str):

@@ -8,16 +8,16 @@ import fcntl
 import json
 import logging
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from alm_lightning.app.bakeoff_figures import ARGUMENTS, evaluation_folder, is_evaluated
 from alm_lightning.app.bakeoff_found import is_finished
 from alm_lightning.app.bakeoff_plan import Run
+from alm_lightning.app.bakeoff_pool import Children
 from alm_lightning.app.hydra_callbacks import BAKEOFF_LOCK
 from alm_lightning.app.hydra_quoting import quoted
 from alm_lightning.app.sweep_table import read_failure
@@ -37,6 +37,7 @@ class Programs:
             does not leave its last run to be taken for a dead one.
         keep_checkpoints: Whether finished runs keep theirs.
         evaluate: Arguments of evaluate.py, for `evaluated`.
+        children: Their processes.
     """
 
     train: Path
@@ -45,6 +46,7 @@ class Programs:
     lock: int
     keep_checkpoints: bool
     evaluate: Sequence[str] | None
+    children: Children = field(default_factory=Children)
 
     def start(self, run: Run) -> str | None:
         """Does a run, from the newest checkpoint of an attempt that was stopped if there is one.
@@ -87,26 +89,17 @@ class Programs:
         code = self._process(self.train.with_name("evaluate.py"), overrides, log_file)
         if code:
             return f"evaluate.py ended with {code}: {_last_line(log_file)}"
-        (folder / ARGUMENTS).write_text(json.dumps(arguments), encoding="utf-8")
+        # whole or not at all: a table may be written at this very moment
+        part = folder / f"{ARGUMENTS}.part"
+        part.write_text(json.dumps(arguments), encoding="utf-8")
+        part.replace(folder / ARGUMENTS)
         return None
 
     def _process(self, program: Path, overrides: Sequence[str], log_file: Path) -> int:
         log_file.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, str(program), *self.flags, *overrides]
         with log_file.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, str(program), *self.flags, *overrides],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=[self.lock],
-            )
-            try:
-                return process.wait()
-            except BaseException:
-                # Ctrl-C has reached it as well; it saves a checkpoint before it ends
-                process.terminate()
-                process.wait()
-                raise
+            return self.children.run(command, output, self.lock)
 
 
 @contextmanager

@@ -168,13 +168,15 @@ def told(name: str, figure: Figure | None, runs: int = 1) -> str:
 
 def _about(plan: Plan) -> str:
     first, direction = plan.seeds[0], "least" if plan.settings["lower_is_better"] else "most"
+    jobs = plan.settings["jobs"]
+    beside = f", up to {jobs} of which were at work at a time" if jobs > 1 else ""
     seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
     return (
         f"Means over {seeds}, ± one standard error of the mean. Each objective has "
         f"the learning rate, of {', '.join(plan.rates)}, with the {direction} "
         f"`{plan.settings['criterion']}` at seed {first}, which is one of the seeds. Gap closed: "
         "(before - after) / (before - teacher), in bits per byte. Difference: mean "
-        "|log p_T - log p_S| per chunk, nats. Seconds and GiB of the runs themselves.\n"
+        f"|log p_T - log p_S| per chunk, nats. Seconds and GiB of the runs themselves{beside}.\n"
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+import threading
 
 import pytest
 
@@ -24,6 +25,7 @@ SETTINGS = {
     "criterion": "bits_per_byte_other.student_after",
     "lower_is_better": True,
     "baseline": "next_token",
+    "jobs": 1,
     "evaluate": ["harness=gsm8k"],
 }
 # at seed 0: alm is best at 0.1, next_token at 1
@@ -48,7 +50,10 @@ def summary(other, *, seconds=2.0, memory=2**30, inside=1.0):
 
 def write_run(run, values):
     run.folder.mkdir(parents=True)
-    (run.folder / "summary.json").write_text(json.dumps(values), encoding="utf-8")
+    # whole or not at all, as train.py does it
+    part = run.folder / "summary.json.part"
+    part.write_text(json.dumps(values), encoding="utf-8")
+    part.replace(run.folder / "summary.json")
 
 
 @pytest.fixture
@@ -314,3 +319,26 @@ def test_the_plot_has_a_panel_for_each_figure_and_a_dot_for_each_objective(plan)
     assert "alm: 1.130\u00a0±\u00a00.021" in svg
     # teacher and before, in the four panels that have them
     assert svg.count('class="end"') == 8
+
+
+def test_runs_side_by_side_are_those_of_one_after_another(plan):
+    """All of the search before the first run that depends on it; the same table."""
+    compete(plan, Starter(), evaluated)
+    alone = as_json(plan, standing(plan, {}))
+    lock, together = threading.Lock(), []
+
+    class AtOnce(Starter):
+        def __call__(self, run):
+            with lock:
+                return super().__call__(run)
+
+    other = Plan(**(vars(plan) | {"folder": plan.folder / "other"}))
+    start = AtOnce(failing=[("next_token", "0.1", 0)])
+    failures = compete(other, start, lambda run: together.append(run), jobs=4)
+    assert list(failures) == ["next_token, learning rate 0.1, seed 0"]
+    assert {key[2] for key in start.asked[:4]} == {0}
+    assert len(together) == 6
+    del alone["objectives"][1]["tried"]["0.1"]
+    found = as_json(other, standing(other, {}))
+    found["objectives"][1]["tried"].pop("0.1", None)
+    assert found["objectives"] == alone["objectives"]
