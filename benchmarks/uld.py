@@ -5,7 +5,7 @@
     python benchmarks/uld.py --noise 0.001    # the teacher is the student with a little noise
 
 From logits on: both softmaxes, the distance, and the gradient of the student's logits. The whole
-objective has the products with the output matrices too, each slice computed twice. Best of several
+objective has the products with the output matrices too. Best of several
 runs; on a machine that does other work too, compare CPU seconds, or the ratios to the product.
 """
 

@@ -158,12 +158,10 @@ class ALMHybrid(ALM):
             student_places: Int[Tensor, " row"],
             teacher_places: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
-            return torch.nn.functional.kl_div(
-                cells(student, student_places, "student"),
-                cells(teacher, teacher_places, "teacher"),
-                log_target=True,
-                reduction="sum",
-            )
+            log_q = cells(student, student_places, "student")
+            with torch.no_grad():
+                log_p = cells(teacher, teacher_places, "teacher")
+            return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
         widest = max(student.head.num_tokens, teacher.head.num_tokens)
         total = sum_over_slices(kl, student, student_places, teacher_places, num_tokens=widest)

@@ -100,3 +100,32 @@ def test_bias_gets_its_gradient():
     expected = -3 * bias.detach().softmax(dim=0)
     expected[2] += 3
     torch.testing.assert_close(bias.grad, expected)
+
+
+def test_scales_are_not_rounded_to_the_dtype_of_a_part():
+    """0.0123 is 0.01233 in bfloat16, of which every element would have its share."""
+    hidden = torch.linspace(-1, 1, 6 * 640).view(1, 6, 640).cos().bfloat16().requires_grad_()
+    embedding = torch.linspace(-1, 1, VOCABULARY * 640).view(VOCABULARY, 640).sin()
+    head = OutputHead(embedding, None, None, VOCABULARY, None, torch.tensor([0]))
+    side = Distributions(hidden, embedding[None, :6], head)
+    total = sum_over_slices(
+        picked, side, torch.tensor([1, 2, 3]), torch.ones(3), num_tokens=VOCABULARY
+    )
+    (plain,) = torch.autograd.grad(total, hidden, retain_graph=True)
+    (scaled,) = torch.autograd.grad(total * 0.0123, hidden)
+    ratio = scaled.double().norm() / plain.double().norm()
+    assert ratio == pytest.approx(0.0123, rel=1e-3)
+
+
+def test_gradients_without_memory_of_their_own_are_added_up():
+    """That of a plain sum is one number, expanded."""
+    embedding = torch.ones(VOCABULARY, WIDTH, requires_grad=True)
+    side = distributions(embedding, tied=True)
+
+    def of_all(given: Distributions, places: torch.Tensor) -> torch.Tensor:
+        return given.hidden.sum() * len(places)
+
+    total = sum_over_slices(of_all, side, torch.tensor([1, 2, 3]), num_tokens=2**24)
+    (found,) = torch.autograd.grad(total, embedding, retain_graph=True)
+    (expected,) = torch.autograd.grad(3 * side.hidden.sum(), embedding)
+    torch.testing.assert_close(found, expected)

@@ -130,7 +130,8 @@ class GOLD(Objective):
             teacher_others: Float[Tensor, " row"],
         ) -> Float[Tensor, ""]:
             log_q = student.logprobs(student_places) + student_others[:, None]
-            log_p = teacher.logprobs(teacher_places) + teacher_others[:, None]
+            with torch.no_grad():
+                log_p = teacher.logprobs(teacher_places) + teacher_others[:, None]
             divergence = generalised_jsd(
                 log_q[:, self.shared.student], log_p[:, self.shared.teacher], beta=self.beta
             )

@@ -82,7 +82,8 @@ class StrictOneToOne(Objective):
             teacher_places: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
             log_q = self._restricted(student, student_places, self.shared.student)
-            log_p = self._restricted(teacher, teacher_places, self.shared.teacher)
+            with torch.no_grad():
+                log_p = self._restricted(teacher, teacher_places, self.shared.teacher)
             return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
         widest = max(student.head.num_tokens, teacher.head.num_tokens)

@@ -67,7 +67,8 @@ class ULD(Objective):
             teacher_places: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
             student_probs = student.logprobs(student_places).exp()
-            teacher_probs = teacher.logprobs(teacher_places).exp()
+            with torch.no_grad():
+                teacher_probs = teacher.logprobs(teacher_places).exp()
             return sorted_distance(student_probs, teacher_probs).sum()
 
         widest = max(student.head.num_tokens, teacher.head.num_tokens)

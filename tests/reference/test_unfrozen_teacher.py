@@ -1,0 +1,30 @@
+"""A teacher whose weights could be trained: it takes no part in any objective's gradient."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from tests.objective_cases import objective_case
+
+TERMS = Path(__file__).resolve().parents[2] / "conf" / "objective" / "terms"
+NEEDS = {"hidden_states": "is between models of one width and depth here"}
+
+
+@pytest.mark.parametrize(
+    "name", sorted(p.stem for p in TERMS.glob("*.yaml") if p.stem not in NEEDS)
+)
+def test_nothing_reaches_the_teacher(name, byte_level_view, metaspace_view):
+    case = objective_case(byte_level_view, metaspace_view)
+    case.teacher.model.requires_grad_(True)
+    with torch.no_grad():
+        side = case.teacher(case.batch, keep_hidden=True, keep_distributions=True)
+    objective = instantiate(OmegaConf.load(TERMS / f"{name}.yaml"))
+    objective.setup(case.pair)
+    found = objective(replace(case.signal, teacher=side))
+    found.backward()
+    assert found != 0
+    assert all(parameter.grad is None for parameter in case.teacher.model.parameters())
+    assert any(parameter.grad.any() for parameter in case.student.model.parameters())
