@@ -60,7 +60,7 @@ class Children:
                     env={**os.environ, **environment},
                 )
                 self._running.add(process)
-            code = _ended(process)
+            code = process.wait()
             with self._lock:
                 self._running.discard(process)
                 if self._is_stopped:
@@ -76,15 +76,6 @@ class Children:
             for process in self._running:
                 # Ctrl-C has reached it as well
                 process.terminate()
-
-
-def _ended(process: subprocess.Popen) -> int:
-    try:
-        return process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
 
 
 def environments(jobs: int) -> list[dict[str, str]]:

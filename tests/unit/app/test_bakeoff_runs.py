@@ -148,13 +148,15 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_anew(programs
 HOLD = """
 import pathlib, signal, sys
 from alm_lightning.app.bakeoff_plan import Plan
+from alm_lightning.app.bakeoff_pool import side_by_side
 from alm_lightning.app.bakeoff_runs import Programs, held
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 folder = pathlib.Path(sys.argv[1])
 with held(folder / "sweep") as lock:
     programs = Programs(folder / "train.py", [], [], lock, False, None)
     plan = Plan(folder / "sweep", {"alm": ["do=wait"]}, {}, ["1"], [0], {})
-    programs.start(plan.run("alm", "1", 0))
+    run = plan.run("alm", "1", 0)
+    side_by_side([lambda: programs.start(run)], 1, programs.children.stop)
 """
 
 
