@@ -26,6 +26,7 @@ def objective_of(pair, **changes):
         "debias": True,
         "distribution_temperature": 1,
         "distribution_weight": 1,
+        "unshared": "bucket",
     }
     objective = ALMHybrid(**(settings | changes))
     objective.setup(pair)
@@ -54,12 +55,18 @@ def coin(p, q):
     return p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
 
 
-def cells(logprobs, ids, temperature):
-    """Each shared token, and what is left; temperature first."""
+def cells(logprobs, view, ids, temperature, unshared):
+    """Each shared token with those that belong to it, and what is left; temperature first."""
     probs = (logprobs / temperature).softmax(0)
-    kept = set(ids.tolist())
-    rest = sum(probs[i] for i in range(len(probs)) if i not in kept)
-    return torch.cat([probs[ids], rest[None]])
+    ids = ids.tolist()
+    found = [probs[i] for i in ids] + [torch.zeros_like(probs[0])]
+    for other in set(range(len(probs))) - set(ids):
+        surface = view.token_bytes[other] or b""
+        begins = [i for i in ids if view.token_bytes[i] and surface.startswith(view.token_bytes[i])]
+        home = max(begins, key=lambda i: len(view.token_bytes[i]), default=None)
+        place = -1 if home is None or unshared == "bucket" else ids.index(home)
+        found[place] = found[place] + probs[other]
+    return torch.stack(found)
 
 
 def tokens_of(chunk_ids, chunk):
@@ -73,7 +80,7 @@ def after(case, side, row, place):
     return logprobs[torch.from_numpy(view.boundary_ids)].exp().sum()
 
 
-def reference(case, *, temperature, threshold, debias, distribution_temperature, weight):
+def reference(case, *, temperature, threshold, debias, distribution_temperature, weight, unshared):
     """The total, and how many merged chunks of each kind there are."""
     pairs = shared_pairs(case.student.view, case.teacher.view)
     student_ids, teacher_ids = (torch.tensor(ids) for ids in zip(*pairs, strict=True))
@@ -99,8 +106,21 @@ def reference(case, *, temperature, threshold, debias, distribution_temperature,
             ids = (int(batch.student_ids[row, s[0]]), int(batch.teacher_ids[row, t[0]]))
             if len(run) == len(s) == len(t) == 1 and ids in pairs:
                 counts["distribution"] += 1
-                p = cells(case.teacher_logprobs[row, t[0]], teacher_ids, distribution_temperature)
-                q = cells(case.student_logprobs[row, s[0]], student_ids, distribution_temperature)
+                p, q = (
+                    cells(
+                        getattr(case, f"{side}_logprobs")[row, place],
+                        getattr(case, side).view,
+                        side_ids,
+                        distribution_temperature,
+                        unshared,
+                    )
+                    for side, place, side_ids in (
+                        ("teacher", t[0], teacher_ids),
+                        ("student", s[0], student_ids),
+                    )
+                )
+                if p[-1] == 0 or q[-1] == 0:
+                    p, q = (each[:-1] / each[:-1].sum() for each in (p, q))
                 part = distribution_temperature**2 * (p * (p / q).log()).sum()
                 if debias and not is_structure:
                     part = part + likelihoods[1].exp() * coin(boundary_t, boundary_s)
@@ -125,15 +145,19 @@ def reference(case, *, temperature, threshold, debias, distribution_temperature,
     ],
 )
 @pytest.mark.parametrize(
-    ("distribution_temperature", "weight", "slice_elements"),
-    [(1.0, 1.0, 2**24), (2.5, 0.3, 1000)],
+    ("distribution_temperature", "weight", "slice_elements", "unshared"),
+    [(1.0, 1.0, 2**24, "bucket"), (2.5, 0.3, 1000, "bucket"), (1.5, 1.0, 1000, "prefix")],
 )
 def test_value_and_gradient(
-    case, settings, distribution_temperature, weight, slice_elements, monkeypatch
+    case, settings, distribution_temperature, weight, slice_elements, unshared, monkeypatch
 ):
     monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)
     expected, counts = reference(
-        case, **settings, distribution_temperature=distribution_temperature, weight=weight
+        case,
+        **settings,
+        distribution_temperature=distribution_temperature,
+        weight=weight,
+        unshared=unshared,
     )
     assert counts["distribution"] > 10
     assert counts["single"] > 5
@@ -143,6 +167,7 @@ def test_value_and_gradient(
         **settings,
         distribution_temperature=distribution_temperature,
         distribution_weight=weight,
+        unshared=unshared,
     )
     assert objective.weight(case.signal) == sum(counts.values())
     found = objective(case.signal)
@@ -259,13 +284,13 @@ def small(byte_level_view):
 
 
 def test_cells_by_hand(small):
-    cells = CoarseVocabulary(facts(*small))
+    cells = CoarseVocabulary(facts(*small), "bucket")
     assert len(cells) == 3
     assert cells.shared.student.tolist() == [0, 1, 3]
     assert cells.shared.teacher.tolist() == [2, 1, 0]
     # the id that no token has is in no bucket
-    assert cells.student_others.tolist() == [2]
-    assert cells.teacher_others.tolist() == [3]
+    assert cells.student_left.tolist() == [2]
+    assert cells.teacher_left.tolist() == [3]
     student = torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.0]]).log()
     teacher = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
     torch.testing.assert_close(
@@ -279,7 +304,7 @@ def test_cells_by_hand(small):
 
 
 def test_a_bucket_of_almost_nothing_keeps_its_digits(small):
-    cells = CoarseVocabulary(facts(*small))
+    cells = CoarseVocabulary(facts(*small), "bucket")
     logprobs = torch.tensor([[math.log(0.5), math.log(0.5), -40.0, -50.0, -1e30]])
     assert cells.logprobs(logprobs, "student")[0, -1].item() == -40.0
 
@@ -288,7 +313,7 @@ def test_a_side_with_shared_tokens_alone_has_no_bucket(small):
     """Else the teacher's other tokens would be infinitely unlikely for the student."""
     student, teacher = small
     student = vocabulary(student, token_bytes=[b"a", b"b", None, None, None])
-    cells = CoarseVocabulary(facts(student, teacher))
+    cells = CoarseVocabulary(facts(student, teacher), "bucket")
     assert not cells.has_bucket
     teacher_logprobs = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
     torch.testing.assert_close(
@@ -297,9 +322,36 @@ def test_a_side_with_shared_tokens_alone_has_no_bucket(small):
     )
 
 
+def test_an_unshared_token_goes_with_the_longest_shared_one_that_it_begins_with(byte_level_view):
+    def make(token_bytes, **changes):
+        return replace(
+            byte_level_view,
+            token_bytes=token_bytes,
+            special_ids={},
+            roles={},
+            fallback_ids=frozenset(),
+            **changes,
+        )
+
+    # shared: u, un, b
+    student = make([b"u", b"un", b"unb", b"x", b"b"])
+    teacher = make([b"unless", b"b", b"un", b"uz", b"u", b"y"])
+    cells = CoarseVocabulary(facts(student, teacher), "prefix")
+    assert cells.has_bucket
+    ours = cells.logprobs(torch.tensor([[0.1, 0.2, 0.3, 0.15, 0.25]]).log(), "student")
+    torch.testing.assert_close(ours.exp(), torch.tensor([[0.1, 0.5, 0.25, 0.15]]))
+    theirs = torch.tensor([[0.3, 0.1, 0.2, 0.05, 0.25, 0.1]])
+    found = cells.logprobs(theirs.log(), "teacher")
+    torch.testing.assert_close(found.exp(), torch.tensor([[0.3, 0.5, 0.1, 0.1]]))
+    # nothing is lost where probabilities are too small for their sum not to be 0
+    found = cells.logprobs(theirs.log() - 200.0, "teacher")
+    torch.testing.assert_close(found, torch.tensor([[0.3, 0.5, 0.1, 0.1]]).log() - 200.0)
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
+        ("unshared", "prefixes"),
         ("distribution_temperature", 0),
         ("distribution_weight", -1),
         ("distribution_weight", math.nan),
@@ -308,5 +360,5 @@ def test_a_side_with_shared_tokens_alone_has_no_bucket(small):
     ],
 )
 def test_settings_that_are_none(case, setting, value):
-    with pytest.raises(ValueError, match=rf"objective\.alm_hybrid\.{setting} is {value}"):
+    with pytest.raises(ValueError, match=rf"objective\.alm_hybrid\.{setting} is {value!r}"):
         objective_of(case.pair, **{setting: value})

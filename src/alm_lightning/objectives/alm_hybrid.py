@@ -2,7 +2,7 @@
 
 import logging
 import math
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,7 +12,7 @@ from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.alm import ALM
-from alm_lightning.objectives.coarse_vocabulary import CoarseVocabulary
+from alm_lightning.objectives.coarse_vocabulary import CoarseVocabulary, Unshared
 from alm_lightning.objectives.divergence import binarised
 from alm_lightning.objectives.one_to_one import OneToOne, one_to_one
 from alm_lightning.objectives.pair_facts import PairFacts
@@ -29,15 +29,16 @@ class ALMHybrid(ALM):
     .. math:: \frac{w}{\tau} \left[ T^2 \, KL(\tilde p_T \| \tilde p_S) + p_T(x)
        \left( f(B_T \| B_S) + f(1 - B_T \| 1 - B_S) \right) \right]
 
-    where the tildes stand for distributions at a temperature T over cells: each shared token, and
-    one bucket for the mass of all others. x is the token, B the probability of a boundary after it
+    where the tildes stand for distributions at a temperature T over cells: each shared token, with
+    the tokens of one side alone that its bytes begin, or with none, and one bucket for the mass of
+    all others (`CoarseVocabulary`). x is the token, B the probability of a boundary after it
     (without debiasing there is no such term). Any other merged chunk gives what `ALM` gives. The
     mean is over all merged chunks.
 
     Token and boundary together are a coarse-graining of the next two tokens, of which ALM's coin
-    (x and then a boundary, or not) is a coarser one still. By the data-processing inequality the
-    bracket is at T = 1 therefore at most the divergence of the whole distributions, and at least
-    that of ALM at tau = 1.
+    (x and then a boundary, or not) is a coarser one still, where the cell of x has no other token.
+    By the data-processing inequality the bracket is at T = 1 therefore at most the divergence of
+    the whole distributions, and then at least that of ALM at tau = 1.
 
     The division by tau puts both parts on one scale. Near agreement, a difference d between the
     log-likelihoods of a token with log-likelihood -x costs ALM d^2 / (2 tau^2 (e^(x / tau) - 1)),
@@ -59,6 +60,7 @@ class ALMHybrid(ALM):
         debias: bool,
         distribution_temperature: float | int,
         distribution_weight: float | int,
+        unshared: str,
     ):
         """Sets up the objective.
 
@@ -69,6 +71,8 @@ class ALMHybrid(ALM):
             distribution_temperature: T: both distributions are p^(1/T), renormalised, before they
                 are coarse-grained.
             distribution_weight: w, at least 0: how much a chunk with a distribution counts.
+            unshared: Where the mass of a token goes that one side alone has: with the longest
+                shared token that its bytes begin with (`prefix`), or into the bucket (`bucket`).
         """
         super().__init__(
             temperature=temperature, threshold=threshold, debias=debias, divergence="kl"
@@ -84,6 +88,12 @@ class ALMHybrid(ALM):
                 "more. 1 puts both parts on one scale."
             )
         self.distribution_temperature = float(distribution_temperature)
+        if unshared not in get_args(Unshared):
+            raise ValueError(
+                f"objective.alm_hybrid.unshared is {unshared!r}: expected one of "
+                f"{list(get_args(Unshared))}."
+            )
+        self.unshared = unshared
         scale = self.temperature if math.isfinite(self.temperature) else 1.0
         self.distribution_scale = distribution_weight / scale
 
@@ -93,11 +103,12 @@ class ALMHybrid(ALM):
         Args:
             pair: Both vocabularies.
         """
-        self.cells = CoarseVocabulary(pair)
+        self.cells = CoarseVocabulary(pair, self.unshared)
         log.info(
             "objective=alm_hybrid compares distributions over the %s tokens that both vocabularies "
-            "have%s; chunks of other tokens, or of several, by their likelihoods.",
+            "have%s%s; chunks of other tokens, or of several, by their likelihoods.",
             f"{len(self.cells):,}",
+            ", each with those that it is the beginning of," if self.unshared == "prefix" else "",
             " and one bucket for the rest" if self.cells.has_bucket else "",
         )
 

@@ -1,39 +1,62 @@
-"""What two vocabularies can be compared on: the tokens that both have, and a bucket for others."""
+"""What two vocabularies can be compared on: the tokens that both have, and what goes with them."""
+
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from alm_lightning.objectives.counterparts import NONE, Prefixes
 from alm_lightning.objectives.pair_facts import PairFacts, Vocabulary
 from alm_lightning.objectives.shared_vocabulary import SharedVocabulary, shared_ids
 
+Unshared = Literal["prefix", "bucket"]
+"""Where a token that only one side has belongs: to the longest shared token that its bytes begin
+with, or to one cell with all others."""
+
 
 class CoarseVocabulary(nn.Module):
-    """A partition of both vocabularies into the same cells: the shared tokens, and a bucket.
+    """A partition of both vocabularies into the same cells: one a shared token, and a bucket.
 
-    Where a side has no token but shared ones, its bucket would be empty, and a divergence from
-    anything that is not infinite: then neither side has a bucket, and both distributions are
-    renormalised over the shared tokens.
+    A cell holds a shared token and, where unshared tokens go by their prefix, those of either side
+    whose bytes begin with it, and with no longer shared token. So a cell stands for one event on
+    both sides, how the text goes on, however far the token reaches that a side takes for it: a
+    teacher with "unbelievable" and a student with "un" and "believable" agree. In one bucket they
+    do not: there the teacher's mass meets whatever else the student has.
+
+    The bucket has what is left. Where a side has nothing there, a divergence from anything that is
+    not would be infinite: then neither side has a bucket, and both distributions are renormalised
+    over the other cells.
 
     Attributes:
-        has_bucket: Whether there is a cell for what is not shared.
+        has_bucket: Whether there is a cell for what is left, the last one.
     """
 
-    def __init__(self, pair: PairFacts):
+    def __init__(self, pair: PairFacts, unshared: str):
         """Finds the cells; no checkpoint holds them, since the vocabularies give them again.
 
         Args:
             pair: Both vocabularies.
+            unshared: Where a token belongs that only one side has, one of `Unshared`.
         """
         super().__init__()
         self.shared = SharedVocabulary(*shared_ids(pair))
-        others = []
+        bucket = len(self.shared)
+        lefts = []
         for side in ("student", "teacher"):
-            others.append(_others(getattr(pair, side).view, getattr(self.shared, side).numpy()))
-            buffer = torch.from_numpy(others[-1])
-            self.register_buffer(f"{side}_others", buffer, persistent=False)
-        self.has_bucket = all(map(len, others))
+            view, ids = getattr(pair, side).view, getattr(self.shared, side).numpy()
+            cells = _cells(view, ids, by_prefix=unshared == "prefix")
+            joining = np.setdiff1d(np.flatnonzero((cells != NONE) & (cells != bucket)), ids)
+            tables = {
+                "joining": joining,
+                "joined": cells[joining],
+                "left": np.flatnonzero(cells == bucket),
+            }
+            lefts.append(len(tables["left"]))
+            for name, table in tables.items():
+                self.register_buffer(f"{side}_{name}", torch.from_numpy(table), persistent=False)
+        self.has_bucket = all(lefts)
 
     def __len__(self) -> int:
         """How many tokens are shared."""
@@ -49,19 +72,46 @@ class CoarseVocabulary(nn.Module):
             side: ``student`` or ``teacher``.
 
         Returns:
-            Nats: the shared tokens in one order for both sides, and the bucket last.
+            Nats: the cells of the shared tokens in one order for both sides, and the bucket last.
         """
-        shared = token_logprobs[:, getattr(self.shared, side)]
-        if not self.has_bucket:
-            return shared.log_softmax(dim=1)
         # summed up in log space: 1 - (what is shared) has no digits left where the rest is little
-        rest = token_logprobs[:, getattr(self, f"{side}_others")].logsumexp(dim=1, keepdim=True)
-        return torch.cat([shared, rest], dim=1)
+        found = token_logprobs[:, getattr(self.shared, side)]
+        joining = getattr(self, f"{side}_joining")
+        if len(joining):
+            found = _joined(found, token_logprobs[:, joining], getattr(self, f"{side}_joined"))
+        if not self.has_bucket:
+            return found.log_softmax(dim=1)
+        left = token_logprobs[:, getattr(self, f"{side}_left")].logsumexp(dim=1, keepdim=True)
+        return torch.cat([found, left], dim=1)
 
 
-def _others(view: Vocabulary, shared: Int[np.ndarray, " shared"]) -> Int[np.ndarray, " subset"]:
-    """Ids of all other tokens; ids that no token has are left out, since they have no mass."""
+def _joined(
+    logprobs: Float[Tensor, "row shared"],
+    joining: Float[Tensor, "row joining"],
+    cells: Int[Tensor, " joining"],
+) -> Float[Tensor, "row shared"]:
+    """Adds up the probabilities of each cell, as a logsumexp of it."""
+    places = cells.expand_as(joining)
+    with torch.no_grad():
+        most = logprobs.scatter_reduce(1, places, joining, "amax")
+    sums = (logprobs - most).exp()
+    return sums.scatter_add(1, places, (joining - most.gather(1, places)).exp()).log() + most
+
+
+def _cells(
+    view: Vocabulary, shared: Int[np.ndarray, " shared"], *, by_prefix: bool
+) -> Int[np.ndarray, " vocab"]:
+    """The cell of each id; that of no token has none, since it has no mass."""
     special = {*view.special_ids.values(), *view.roles.values()}
-    without = np.setdiff1d(np.arange(view.num_tokens), shared).tolist()
-    found = [id_ for id_ in without if view.token_bytes[id_] is not None or id_ in special]
-    return np.array(found, dtype=np.int64)
+    cells = np.full(view.num_tokens, NONE, dtype=np.int64)
+    cells[shared] = np.arange(len(shared))
+    surfaces = [view.token_bytes[id_] for id_ in shared.tolist()]
+    prefixes = Prefixes({surface: cell for cell, surface in enumerate(surfaces) if surface})
+    for id_ in np.flatnonzero(cells == NONE).tolist():
+        surface = view.token_bytes[id_]
+        found = prefixes.longest(surface, 0)[0] if by_prefix and surface else NONE
+        if found != NONE:
+            cells[id_] = found
+        elif surface is not None or id_ in special:
+            cells[id_] = len(shared)
+    return cells

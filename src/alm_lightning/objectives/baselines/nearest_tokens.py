@@ -5,7 +5,7 @@ from jaxtyping import Int
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-from alm_lightning.objectives.baselines.counterparts import NONE, same_tokens
+from alm_lightning.objectives.counterparts import NONE, same_tokens
 from alm_lightning.objectives.pair_facts import Vocabulary
 from alm_lightning.objectives.shared_vocabulary import ids_by_surface
 

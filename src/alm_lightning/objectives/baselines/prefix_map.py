@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from alm_lightning.objectives.baselines.counterparts import NONE, longest_prefixes
+from alm_lightning.objectives.counterparts import NONE, longest_prefixes
 from alm_lightning.objectives.pair_facts import PairFacts, Vocabulary
 from alm_lightning.objectives.shared_vocabulary import LITTLE
 

@@ -5,8 +5,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from alm_lightning.objectives.baselines.counterparts import NONE, Prefixes, same_tokens
+from alm_lightning.objectives.counterparts import NONE, Prefixes, same_tokens
 from alm_lightning.objectives.pair_facts import PairFacts, Vocabulary
+from alm_lightning.objectives.shared_vocabulary import ids_by_surface
 
 
 class Projection(nn.Module):
@@ -78,7 +79,7 @@ def _pieces(
 ) -> tuple[Int[np.ndarray, " piece"], Int[np.ndarray, " token"]]:
     """The teacher's tokens that bytes are cut into, joined; and how many each has."""
     found: list[list[int]] = [[] for _ in surfaces]
-    prefixes = Prefixes(teacher)
+    prefixes = Prefixes(ids_by_surface(teacher))
     texts: dict[int, str] = {}
     for place, surface in enumerate(surfaces):
         try:

@@ -1,6 +1,6 @@
 """For each token of one vocabulary a token of another: the same bytes, or a beginning of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from jaxtyping import Int
@@ -41,7 +41,7 @@ def longest_prefixes(source: Vocabulary, target: Vocabulary) -> Int[np.ndarray, 
         For each id of the source an id of the target, or `NONE`; special tokens as `same_tokens`.
     """
     found = same_tokens(source, target)
-    prefixes = Prefixes(target)
+    prefixes = Prefixes(ids_by_surface(target))
     for id_, surface in enumerate(source.token_bytes):
         if surface and found[id_] == NONE:
             found[id_] = prefixes.longest(surface, 0)[0]
@@ -55,13 +55,13 @@ class Prefixes:
     is one look-up.
     """
 
-    def __init__(self, vocabulary: Vocabulary):
+    def __init__(self, ids: Mapping[bytes, int]):
         """Sets up the look-up.
 
         Args:
-            vocabulary: The vocabulary to look in.
+            ids: What is found for the bytes of each token.
         """
-        self._ids = ids_by_surface(vocabulary)
+        self._ids = ids
         self._most = max(map(len, self._ids), default=0)
 
     def longest(self, content: bytes, start: int) -> tuple[int, int]:
