@@ -22,6 +22,15 @@ OBJECTIVES = {
         debias=True,
         distribution_temperature=temperature,
         distribution_weight=1,
+        unshared="bucket",
+    ),
+    "alm_hybrid_by_prefix": lambda temperature: ALMHybrid(
+        temperature=5,
+        threshold=3e-3,
+        debias=True,
+        distribution_temperature=temperature,
+        distribution_weight=1,
+        unshared="prefix",
     ),
     "xtoken_p_kl": lambda temperature: ProjectedKL(temperature=temperature, decay=0.1),
     # it has no temperature; the sorted rest holds them
