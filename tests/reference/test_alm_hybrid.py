@@ -323,14 +323,13 @@ def test_a_side_with_shared_tokens_alone_has_no_bucket(small):
 
 
 def test_an_unshared_token_goes_with_the_longest_shared_one_that_it_begins_with(byte_level_view):
-    def make(token_bytes, **changes):
+    def make(token_bytes):
         return replace(
             byte_level_view,
             token_bytes=token_bytes,
             special_ids={},
             roles={},
             fallback_ids=frozenset(),
-            **changes,
         )
 
     # shared: u, un, b

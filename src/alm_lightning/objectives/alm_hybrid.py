@@ -37,8 +37,8 @@ class ALMHybrid(ALM):
 
     Token and boundary together are a coarse-graining of the next two tokens, of which ALM's coin
     (x and then a boundary, or not) is a coarser one still, where the cell of x has no other token.
-    By the data-processing inequality the bracket is at T = 1 therefore at most the divergence of
-    the whole distributions, and then at least that of ALM at tau = 1.
+    By the data-processing inequality the bracket is then at T = 1 at most the divergence of the
+    whole distributions, and at least that of ALM at tau = 1.
 
     The division by tau puts both parts on one scale. Near agreement, a difference d between the
     log-likelihoods of a token with log-likelihood -x costs ALM d^2 / (2 tau^2 (e^(x / tau) - 1)),
