@@ -145,6 +145,8 @@ def test_what_cannot_be_said_of_all_runs_is_refused(planned, said):
         ({"lower_is_better": None}, "expected true or false"),
         ({"evaluate": "harness=gsm8k"}, "bakeoff.evaluate is .*expected null or a list"),
         ({"evaluate": [{"harness": "gsm8k"}]}, "bakeoff.evaluate is .*expected null or a list"),
+        ({"keep_models": "best"}, "bakeoff.keep_models is 'best': expected all, or chosen"),
+        ({"keep_models": None}, "expected all, or chosen"),
         ({"baseline": 3}, "bakeoff.baseline is 3: expected the name of an objective"),
     ],
 )

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from alm_lightning.app.bakeoff_found import check_found, is_finished
+from alm_lightning.app.bakeoff_models import remove_losing_models, space_warning
 from alm_lightning.app.bakeoff_plan import Plan, Run, make_plan
 from alm_lightning.app.bakeoff_plot import plot
 from alm_lightning.app.bakeoff_pool import Children, environments, side_by_side
@@ -102,6 +103,18 @@ def compete(
     """
     failures: dict[str, str] = {}
     lock = threading.Lock()
+    warnings: list[str] = []
+
+    def tidy(objective: str) -> None:
+        if plan.settings["keep_models"] == "chosen":
+            remove_losing_models(plan, objective)
+
+    def warn(run: Run, found: Standing) -> None:
+        warning = None if warnings else space_warning(plan, run, len(found.missing))
+        if warning is not None:
+            # once: each run would say it again
+            warnings.append(warning)
+            log.warning(warning)
 
     def do(run: Run) -> None:
         if not is_finished(run.folder):
@@ -114,7 +127,10 @@ def compete(
                 else:
                     log.error("%s failed, the others go on: %s", run, error)
                     failures[str(run)] = error
-                write(plan, failures)
+                tidy(run.objective)
+                found = write(plan, failures)
+                if error is None:
+                    warn(run, found)
 
     def do_and_evaluate(run: Run) -> None:
         do(run)
@@ -124,6 +140,8 @@ def compete(
             with lock:
                 failures[f"{run}, evaluation"] = error
 
+    for name in plan.overrides:
+        tidy(name)
     search = [(name, rate) for name in plan.overrides for rate in plan.rates]
     runs = [plan.run(name, rate, plan.seeds[0]) for name, rate in search]
     side_by_side([partial(do, run) for run in runs], jobs, stop)

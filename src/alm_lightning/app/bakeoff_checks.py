@@ -18,6 +18,7 @@ CRITERIA = (
     "peak_memory_bytes",
 )
 """Figures of summary.json (`report.make_summary`) that a rate may be chosen by."""
+KEPT = ("all", "chosen")
 FIXED = "alm_lightning.objectives.combine.Fixed"
 
 
@@ -29,8 +30,9 @@ def check_settings(settings: Mapping) -> None:
 
     Raises:
         ValueError: The criterion is no figure of summary.json, its direction is no truth value,
-            the arguments of evaluate.py are no list of texts, the number of jobs is none, or the
-            baseline is no name. A baseline that takes no part is none.
+            the arguments of evaluate.py are no list of texts, the models to keep are none that
+            there are, the number of jobs is none, or the baseline is no name. A baseline that takes
+            no part is none.
     """
     given = settings["criterion"]
     if given not in CRITERIA:
@@ -50,6 +52,12 @@ def check_settings(settings: Mapping) -> None:
         raise ValueError(
             f"bakeoff.evaluate is {given!r}: expected null or a list of arguments of evaluate.py, "
             'such as \'bakeoff.evaluate=["harness=gsm8k","harness.gsm8k.path=x.jsonl"]\'.'
+        )
+    given = settings["keep_models"]
+    if given not in KEPT:
+        raise ValueError(
+            f"bakeoff.keep_models is {given!r}: expected all, or chosen for those of the learning "
+            "rates that are chosen."
         )
     given = settings["jobs"]
     if type(given) is not int or given < 1:

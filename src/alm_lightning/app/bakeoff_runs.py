@@ -16,6 +16,7 @@ from pathlib import Path
 
 from alm_lightning.app.bakeoff_figures import ARGUMENTS, evaluation_folder, is_evaluated
 from alm_lightning.app.bakeoff_found import is_finished
+from alm_lightning.app.bakeoff_models import model_folder
 from alm_lightning.app.bakeoff_plan import Run
 from alm_lightning.app.bakeoff_pool import Children
 from alm_lightning.app.hydra_callbacks import BAKEOFF_LOCK
@@ -83,6 +84,11 @@ class Programs:
         arguments = list(self.evaluate or ())
         if not arguments or is_evaluated(run.folder, arguments):
             return None
+        if not model_folder(run).is_dir():
+            return (
+                f"{model_folder(run)} is gone: it was removed by hand, or by bakeoff.keep_models="
+                f"chosen under another criterion. Move {run.folder} away to have it trained again."
+            )
         folder = evaluation_folder(run.folder, arguments)
         overrides = [f"model={_place(run.folder)}", *arguments, f"hydra.run.dir={_place(folder)}"]
         log_file = run.folder.with_name(f"{run.folder.name}.evaluation.log")

@@ -27,6 +27,7 @@ SETTINGS = {
     "baseline": "next_token",
     "jobs": 1,
     "evaluate": ["harness=gsm8k"],
+    "keep_models": "all",
 }
 # at seed 0: alm is best at 0.1, next_token at 1
 OTHER = {

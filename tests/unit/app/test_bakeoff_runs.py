@@ -33,6 +33,7 @@ if said["do"] == "fail":
 if said["do"] == "vanish":
     sys.exit("the dog ate it")
 (folder / "checkpoints" / "last.ckpt").write_text("weights")
+(folder / "model").mkdir()
 if said["do"] == "wait":
     time.sleep(60)
 summary = {"model_path": "model", "arguments": sys.argv[1:]}
@@ -243,3 +244,10 @@ def test_evaluate_is_called_once_with_the_same_arguments(programs, tmp_path):
     assert len(list(own.folder.glob("evaluation_*/arguments.json"))) == 2
     error = replace(programs, evaluate=["harness=blimp"]).evaluated(own)
     assert error.startswith("evaluate.py ended with 1: no pairs (")
+    # a model that is gone is told before evaluate.py starts
+    (own.folder / "model").rmdir()
+    error = replace(programs, evaluate=["harness=sft"]).evaluated(own)
+    assert error.startswith(f"{own.folder / 'model'} is gone: ")
+    assert error.endswith(f"Move {own.folder} away to have it trained again.")
+    # what it was evaluated with before is not done anew
+    assert asked.evaluated(own) is None
