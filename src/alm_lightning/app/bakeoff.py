@@ -109,8 +109,8 @@ def compete(
         if plan.settings["keep_models"] == "chosen":
             remove_losing_models(plan, objective)
 
-    def warn(run: Run, found: Standing) -> None:
-        warning = None if warnings else space_warning(plan, run, len(found.missing))
+    def warn(run: Run) -> None:
+        warning = None if warnings else space_warning(plan, run)
         if warning is not None:
             # once: each run would say it again
             warnings.append(warning)
@@ -128,9 +128,9 @@ def compete(
                     log.error("%s failed, the others go on: %s", run, error)
                     failures[str(run)] = error
                 tidy(run.objective)
-                found = write(plan, failures)
+                write(plan, failures)
                 if error is None:
-                    warn(run, found)
+                    warn(run)
 
     def do_and_evaluate(run: Run) -> None:
         do(run)

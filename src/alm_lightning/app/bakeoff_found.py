@@ -32,7 +32,8 @@ def is_finished(folder: Path) -> bool:
         folder: Of the run.
 
     Returns:
-        Whether it has a summary, and its model; one whose export failed has not.
+        Whether it has a summary that names its model; that of one whose export failed does not.
+        The model itself may have been removed since.
     """
     path = folder / "summary.json"
     if not path.is_file():

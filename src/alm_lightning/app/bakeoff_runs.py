@@ -86,8 +86,8 @@ class Programs:
             return None
         if not model_folder(run).is_dir():
             return (
-                f"{model_folder(run)} is gone: it was removed by hand, or by bakeoff.keep_models="
-                f"chosen under another criterion. Move {run.folder} away to have it trained again."
+                "its model is gone (removed by hand, or by bakeoff.keep_models=chosen when another "
+                f"rate was best): move {run.folder} away to have it trained again."
             )
         folder = evaluation_folder(run.folder, arguments)
         overrides = [f"model={_place(run.folder)}", *arguments, f"hydra.run.dir={_place(folder)}"]

@@ -50,7 +50,7 @@ def summary(other, *, seconds=2.0, memory=2**30, inside=1.0):
 
 
 def write_run(run, values):
-    run.folder.mkdir(parents=True)
+    run.folder.mkdir(parents=True, exist_ok=True)
     # whole or not at all, as train.py does it
     part = run.folder / "summary.json.part"
     part.write_text(json.dumps(values), encoding="utf-8")

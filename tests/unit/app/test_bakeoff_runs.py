@@ -247,7 +247,7 @@ def test_evaluate_is_called_once_with_the_same_arguments(programs, tmp_path):
     # a model that is gone is told before evaluate.py starts
     (own.folder / "model").rmdir()
     error = replace(programs, evaluate=["harness=sft"]).evaluated(own)
-    assert error.startswith(f"{own.folder / 'model'} is gone: ")
-    assert error.endswith(f"Move {own.folder} away to have it trained again.")
+    assert error.startswith("its model is gone (")
+    assert error.endswith(f"move {own.folder} away to have it trained again.")
     # what it was evaluated with before is not done anew
     assert asked.evaluated(own) is None
