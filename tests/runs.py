@@ -74,7 +74,7 @@ def run_apart(tiny):
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=300,
+            timeout=900,  # a bake-off in it is seven runs, and the machine may be busy
             check=False,
         )
 
