@@ -21,24 +21,22 @@ from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.training.step import DistillStep
 
+
+def hybrid(unshared):
+    return ALMHybrid(
+        temperature=5,
+        threshold=3e-3,
+        debias=True,
+        distribution_temperature=1.5,
+        distribution_weight=1,
+        unshared=unshared,
+    )
+
+
 OBJECTIVES = {
     "strict_one_to_one": lambda: StrictOneToOne(temperature=1.5),
-    "alm_hybrid": lambda: ALMHybrid(
-        temperature=5,
-        threshold=3e-3,
-        debias=True,
-        distribution_temperature=1.5,
-        distribution_weight=1,
-        unshared="bucket",
-    ),
-    "alm_hybrid_by_prefix": lambda: ALMHybrid(
-        temperature=5,
-        threshold=3e-3,
-        debias=True,
-        distribution_temperature=1.5,
-        distribution_weight=1,
-        unshared="prefix",
-    ),
+    "alm_hybrid": lambda: hybrid("bucket"),
+    "alm_hybrid_by_prefix": lambda: hybrid("prefix"),
     "dskd": lambda: DSKD(temperature=2, learning_rate=1e-3),
     "uld": ULD,
 }

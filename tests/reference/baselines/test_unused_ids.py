@@ -13,25 +13,23 @@ from alm_lightning.objectives.baselines.strict_one_to_one import StrictOneToOne
 from alm_lightning.objectives.baselines.xtoken_p_kl import ProjectedKL
 from alm_lightning.objectives.pair_facts import PairFacts
 
+
+def hybrid(temperature, unshared):
+    return ALMHybrid(
+        temperature=5,
+        threshold=3e-3,
+        debias=True,
+        distribution_temperature=temperature,
+        distribution_weight=1,
+        unshared=unshared,
+    )
+
+
 OBJECTIVES = {
     "dskd": lambda temperature: DSKD(temperature=temperature, learning_rate=1e-3),
     "strict_one_to_one": lambda temperature: StrictOneToOne(temperature=temperature),
-    "alm_hybrid": lambda temperature: ALMHybrid(
-        temperature=5,
-        threshold=3e-3,
-        debias=True,
-        distribution_temperature=temperature,
-        distribution_weight=1,
-        unshared="bucket",
-    ),
-    "alm_hybrid_by_prefix": lambda temperature: ALMHybrid(
-        temperature=5,
-        threshold=3e-3,
-        debias=True,
-        distribution_temperature=temperature,
-        distribution_weight=1,
-        unshared="prefix",
-    ),
+    "alm_hybrid": lambda temperature: hybrid(temperature, "bucket"),
+    "alm_hybrid_by_prefix": lambda temperature: hybrid(temperature, "prefix"),
     "xtoken_p_kl": lambda temperature: ProjectedKL(temperature=temperature, decay=0.1),
     # it has no temperature; the sorted rest holds them
     "gold": lambda temperature: GOLD(beta=0.5, shared_weight=0.5, rest_weight=0.5),
