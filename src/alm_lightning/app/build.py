@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel
 
-from alm_lightning.models.hardware import multiplies_bfloat16
+from alm_lightning.likelihood.hardware import multiplies_bfloat16
 from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer, torch_dtype
 from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.objective import Objective
@@ -41,8 +41,9 @@ def build_scorers(cfg: DictConfig) -> tuple[Scorer, Scorer]:
             f"their {' and '.join(different)} differ. Take adapter.share_body=false, or "
             "teacher=same."
         )
-    teacher = load_scorer(cfg.teacher, "teacher")
-    base = load_scorer(cfg.student, "student") if different else teacher
+    device = cfg.trainer.accelerator
+    teacher = load_scorer(cfg.teacher, "teacher", device)
+    base = load_scorer(cfg.student, "student", device) if different else teacher
     view = instantiate(cfg.tokenizer)(base.view)
     model: PreTrainedModel = instantiate(cfg.embeddings)(
         base.model, old=base.view, new=view, share_body=adapter.share_body
@@ -61,12 +62,14 @@ def build_scorers(cfg: DictConfig) -> tuple[Scorer, Scorer]:
     return Scorer(model, view, "student"), teacher
 
 
-def load_scorer(node: DictConfig, side: str) -> Scorer:
+def load_scorer(node: DictConfig, side: str, device: str) -> Scorer:
     """Loads one model and its tokenizer.
 
     Args:
         node: `source`, `name` and `dtype` of a model.
         side: ``student`` or ``teacher``.
+        device: Where it will compute, which chooses the type of ``dtype: auto``; it is loaded onto
+            the processor.
 
     Returns:
         The scorer.
@@ -75,7 +78,7 @@ def load_scorer(node: DictConfig, side: str) -> Scorer:
     log.info("%s: %s", side, source.describe())
     view = view_of(load_hf_tokenizer(source), name=node.name)
     model = load_causal_lm(
-        source, dtype=torch_dtype(node.dtype), attn_implementation=node.attention
+        source, dtype=torch_dtype(node.dtype, device), attn_implementation=node.attention
     )
     check_pair(model, view.num_tokens, node.name)
     return Scorer(model, view, side)
@@ -136,7 +139,7 @@ def precision_of(cfg: DictConfig) -> str:
     """
     if cfg.trainer.precision != "auto":
         return str(cfg.trainer.precision)
-    return "bf16-mixed" if multiplies_bfloat16() else "32-true"
+    return "bf16-mixed" if multiplies_bfloat16(cfg.trainer.accelerator) else "32-true"
 
 
 def build_trainer(cfg: DictConfig) -> L.Trainer:

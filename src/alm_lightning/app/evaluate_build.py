@@ -79,6 +79,6 @@ def harness_settings(cfg: DictConfig, models: Path) -> dict[str, object]:
         for name, node in plain(cfg.harness).items()
     }
     for name, entry in teachers(cfg, models).items():
-        identity = {**entry.identity(), "dtype": str(torch_dtype(cfg.dtype))}
+        identity = {**entry.identity(), "dtype": str(torch_dtype(cfg.dtype, cfg.device))}
         settings[name]["teacher"] = identity
     return settings

@@ -187,7 +187,7 @@ def load_subject(entry: Entry, dtype: str, device: str) -> Subject:
     """
     view = load_view(entry)
     model = load_causal_lm(
-        entry.source, dtype=torch_dtype(dtype), attn_implementation=entry.attention
+        entry.source, dtype=torch_dtype(dtype, device), attn_implementation=entry.attention
     )
     check_pair(model, view.num_tokens, entry.name)
     model.to(_device(device))

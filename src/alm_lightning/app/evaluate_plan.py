@@ -45,7 +45,7 @@ class Alone:
 
     def identity(self) -> dict[str, object]:
         """What tells it from any other, as JSON has it."""
-        return {**self.entries[0].identity(), "dtype": str(torch_dtype(self.dtype))}
+        return {**self.entries[0].identity(), "dtype": str(torch_dtype(self.dtype, self.device))}
 
     def load(self) -> Subject:
         """Loads it."""
@@ -90,7 +90,7 @@ class Together:
             "members": [entry.identity() for entry in self.entries],
             "combine": self.combine,
             "weights": FIT if self.text else self.given and list(self.given),
-            "dtype": str(torch_dtype(self.dtype)),
+            "dtype": str(torch_dtype(self.dtype, self.device)),
         }
         return found if self.text is None else {**found, "fit": self.text.identity()}
 

@@ -77,7 +77,9 @@ class RunFigures:
         """
         cfg = _config_of(subject.name, subject.run)
         corpora = build_corpora(cfg)
-        teacher = load_scorer(cfg.teacher, "teacher").to(subject.model.device)
+        teacher = load_scorer(cfg.teacher, "teacher", subject.model.device.type).to(
+            subject.model.device
+        )
         student = Scorer(subject.model, subject.view, "student")
         data = build_data(cfg, corpora, student, teacher)
         teaching = replace(subject, name=cfg.teacher.name, model=teacher.model, view=teacher.view)

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from alm_lightning.likelihood.hardware import multiplies_bfloat16
+
 BOUNDARY, REST = 0, 1
 """The two parts of the vocabulary. Each has a running maximum of its own, so that a boundary mass
 of exp(-200) is as exact as any other."""
@@ -93,8 +95,7 @@ class LogitBlocks:
             both_half
             and hidden.device.type == "cpu"
             and hidden.dtype == torch.bfloat16
-            and torch.backends.mkldnn.is_available()
-            and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            and multiplies_bfloat16("cpu")
         )
         keeps_half = self._in_two_products or (both_half and hidden.is_cuda)
         self._operand_dtype = hidden.dtype if keeps_half else self.dtype

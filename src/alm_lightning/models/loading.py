@@ -13,7 +13,7 @@ from transformers import (
 
 from alm_lightning.models.byte_config import ByteLMConfig
 from alm_lightning.models.byte_lm import ByteForCausalLM
-from alm_lightning.models.hardware import multiplies_bfloat16
+from alm_lightning.likelihood.hardware import multiplies_bfloat16
 from alm_lightning.models.sources import Location, WeightSource
 from alm_lightning.models.text_part import text_part
 from alm_lightning.tokenization.pretrained import load_fast
@@ -133,11 +133,13 @@ def _explained(what: str, source: WeightSource, location: Location, error: OSErr
     return "\n".join(lines)
 
 
-def torch_dtype(name: str) -> torch.dtype:
+def torch_dtype(name: str, device: str = "auto") -> torch.dtype:
     """A floating-point type of torch by its name.
 
     Args:
-        name: Such as ``bfloat16``; ``auto`` is that where the hardware multiplies it, or float32.
+        name: Such as ``bfloat16``; ``auto`` is that where the device multiplies it, or float32.
+        device: Where it is to be used, for ``auto``: ``cpu``, or an accelerator; ``auto`` is an
+            accelerator where there is one.
 
     Returns:
         The type.
@@ -146,7 +148,7 @@ def torch_dtype(name: str) -> torch.dtype:
         ValueError: If torch has no floating-point type of that name.
     """
     if name == "auto":
-        return torch.bfloat16 if multiplies_bfloat16() else torch.float32
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
     found = getattr(torch, name, None)
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ValueError(f"dtype is {name!r}: expected a floating-point type, as float32, or auto.")
