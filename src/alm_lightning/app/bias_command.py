@@ -18,7 +18,8 @@ from alm_lightning.alignment.bias_progress import progress_bar
 from alm_lightning.alignment.bias_record import BiasStatistics
 from alm_lightning.alignment.bias_statistics import bias_statistics, statistics_file
 from alm_lightning.corpus.columns import PlainText
-from alm_lightning.corpus.files import JsonLines, TextFile
+from alm_lightning.corpus.files import JSON_LINES, PARQUET, TEXTS, JsonLines, Parquet, TextFile
+from alm_lightning.corpus.paths import corpus_files, ends_in
 from alm_lightning.corpus.sources import Source
 from alm_lightning.models.gguf import cache_root
 from alm_lightning.tokenization.load import load_tokenizer
@@ -74,10 +75,13 @@ def _parser() -> argparse.ArgumentParser:
         "--corpus",
         required=True,
         metavar="FILE",
-        help="JSON lines (.jsonl, .jsonl.gz), or a text (.txt) with blank lines between documents",
+        help="JSON lines (.jsonl), Parquet, or texts (.txt, .md) with blank lines between "
+        "documents: a file, a folder or a pattern, compressed or not",
     )
     parser.add_argument(
-        "--column", default="text", help="the key of JSON lines that holds the text (default: text)"
+        "--column",
+        default="text",
+        help="the key of JSON lines, or the column, that holds the text (default: text)",
     )
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes that share it (default: 1)"
@@ -133,11 +137,18 @@ def _run(options: argparse.Namespace, console: Console) -> None:
 def _source(options: argparse.Namespace) -> Source:
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit is {options.limit}; expected at least 1.")
-    if options.corpus.endswith((".jsonl", ".jsonl.gz")):
-        return JsonLines(path=options.corpus, column=options.column, reader=PlainText())
-    if options.corpus.endswith(".txt"):
+    names = list(corpus_files(options.corpus))
+    columns = {"column": options.column, "reader": PlainText()}
+    for kind, suffixes in ((JsonLines, JSON_LINES), (Parquet, PARQUET)):
+        if all(ends_in(name, suffixes) for name in names):
+            return kind(path=options.corpus, **columns)
+    if all(ends_in(name, TEXTS) for name in names):
         return TextFile(path=options.corpus, separator="\n\n")
-    raise ValueError(f"--corpus is {options.corpus!r}; expected a .jsonl, .jsonl.gz or .txt file.")
+    raise ValueError(
+        f"--corpus is {options.corpus!r}, which is {', '.join(names[:5])}; expected files that end "
+        f"in {' or '.join(JSON_LINES)}, in {' or '.join(PARQUET)}, or in {' or '.join(TEXTS)}, all "
+        "of one kind."
+    )
 
 
 def _summary(statistics: BiasStatistics, seconds: float, file: Path) -> Table:

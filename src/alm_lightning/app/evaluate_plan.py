@@ -178,7 +178,7 @@ def _fit_text(cfg: DictConfig) -> FitText:
     documents = keyed_documents(
         instantiate(cfg.corpus_fit.source), max_documents=cfg.model.fit_documents
     )
-    return FitText(cfg.corpus_fit.name, documents, cfg.model.fit_bytes)
+    return FitText(str(cfg.corpus_fit.name), documents, cfg.model.fit_bytes)
 
 
 def check_ensemble(ways: Sequence[str], weights: object, num_members: int) -> None:

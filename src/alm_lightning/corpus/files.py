@@ -1,9 +1,7 @@
-"""Documents from files: a text, JSON lines, Parquet."""
+"""Documents from files: texts, JSON lines, Parquet; plain or compressed, one file or many."""
 
-import gzip
 import json
-import mmap
-import zlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,22 +11,29 @@ import pyarrow.parquet
 
 from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
 from alm_lightning.corpus.columns import ColumnReader, check_column, names_of, value_of
+from alm_lightning.corpus.compression import BUFFER_BYTES, compression_of, opened
 from alm_lightning.corpus.document import BadDocument, CorpusError, Document, decode, shortened
-from alm_lightning.corpus.sources import AnyDocument, at_least_one, existing_file
+from alm_lightning.corpus.paths import corpus_files, shown_path
+from alm_lightning.corpus.sources import AnyDocument, at_least_one
 
+JSON_LINES = (".jsonl", ".ndjson", ".json")
+PARQUET = (".parquet",)
+TEXTS = (".txt", ".md")
+"""What the names of files of a kind end in, for those of a folder."""
 PARQUET_BATCH_ROWS = 256
 """Rows in memory at once: enough to be quick, few enough for rows of book length."""
 
 
 class TextFile:
-    """A text file in UTF-8, whole or cut into documents."""
+    """Text files in UTF-8, whole or cut into documents."""
 
-    def __init__(self, *, path: str, separator: str | None) -> None:
+    def __init__(self, *, path: str | Sequence[str], separator: str | None) -> None:
         """Sets up the source.
 
         Args:
-            path: The file; ``~`` is spelled out.
-            separator: The string between two documents, as three line ends; None for one document.
+            path: A file, a folder, a pattern, or a list of these (see `corpus_files`).
+            separator: The string between two documents, as three line ends; None for one document
+                a file. Its line ends stand for those of Windows as well.
 
         Raises:
             ValueError: The separator is empty.
@@ -36,7 +41,7 @@ class TextFile:
         if separator == "":
             raise ValueError(
                 "separator is the empty string, which is everywhere. Give the string between two "
-                "documents, or null to take the file as one document."
+                "documents, or null to take each file as one document."
             )
         self.path = path
         self.separator = separator
@@ -44,45 +49,55 @@ class TextFile:
     def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
         """The documents, each named by the line that it starts in; blank ones are left out."""
         on_bad = on_bad or Refuse()
-        return at_least_one(self._read(existing_file(self.path), on_bad), self.path, on_bad)
+        files = corpus_files(self.path)
+        return at_least_one(self._read(files, on_bad), shown_path(self.path), on_bad)
 
-    def _read(self, file: Path, on_bad: BadDocuments) -> Iterator[Document]:
-        line = 1
-        for piece in _pieces(file, self.separator):
-            # a separator at the end of the file, or two in a row, do not make a document
-            if piece.strip():
-                name = f"{file.name}:{line}"
-                document = attempt(on_bad, _document, piece, name)
-                if document is not None and not document.is_blank:
-                    yield document
-            line += piece.count(b"\n") + (self.separator or "").count("\n")
+    def _read(self, files: Mapping[str, Path], on_bad: BadDocuments) -> Iterator[Document]:
+        for file_name, file in files.items():
+            line = 1
+            for piece, between in _pieces(file, self.separator):
+                # a separator at the end of the file, or two in a row, do not make a document
+                if piece.strip():
+                    document = attempt(on_bad, _document, piece, f"{file_name}:{line}")
+                    if document is not None and not document.is_blank:
+                        yield document
+                line += piece.count(b"\n") + between.count(b"\n")
 
 
 def _document(raw: bytes, name: str) -> Document:
     return Document(decode(raw, name), name)
 
 
-def _pieces(file: Path, separator: str | None) -> Iterator[bytes]:
-    """What lies between separators, a piece in memory at a time."""
-    if not file.stat().st_size:
-        return  # nothing can't be mapped
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-        start, end = 0, -1
-        if separator is not None:
-            between = separator.encode("utf-8")
-            while (end := raw.find(between, start)) >= 0:
-                yield raw[start:end]
-                start = end + len(between)
-        yield raw[start:]
+def _pieces(file: Path, separator: str | None) -> Iterator[tuple[bytes, bytes]]:
+    """What lies between separators, and the separator after it; a piece in memory at a time."""
+    with opened(file) as stream:
+        if separator is None:
+            yield stream.read(), b""
+            return
+        # re.escape puts a backslash before a line end
+        pattern = re.compile(re.escape(separator.encode()).replace(b"\\\n", rb"\r?\n"))
+        longest = len(separator.encode()) + separator.count("\n")
+        rest, searched = b"", 0
+        # as much again as is there: what has no separator in it is copied twice, not on and on
+        while chunk := stream.read(max(BUFFER_BYTES, len(rest))):
+            rest += chunk
+            start = 0
+            for found in pattern.finditer(rest, searched):
+                yield rest[start : found.start()], found.group()
+                start = found.end()
+            rest = rest[start:]
+            # the next separator may have begun already
+            searched = max(0, len(rest) - longest)
+        yield rest, b""
 
 
 class JsonLines:
-    """A file with one JSON object a line, plain (``.jsonl``) or compressed (``.jsonl.gz``)."""
+    """Files with one JSON object a line, plain (``.jsonl``) or compressed (``.jsonl.gz``)."""
 
     def __init__(
         self,
         *,
-        path: str,
+        path: str | Sequence[str],
         column: str | Sequence[str],
         reader: ColumnReader,
         group_column: str | None = None,
@@ -90,7 +105,7 @@ class JsonLines:
         """Sets up the source.
 
         Args:
-            path: The file; ``~`` is spelled out.
+            path: A file, a folder, a pattern, or a list of these (see `corpus_files`).
             column: The key whose value becomes the document; several, for a reader of several.
             reader: How that value spells a text.
             group_column: The key whose value the figures of an evaluation are split by, as the
@@ -104,14 +119,18 @@ class JsonLines:
     def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
         """One document a line, named by its number; empty lines are left out."""
         on_bad = on_bad or Refuse()
-        return at_least_one(self._read(existing_file(self.path), on_bad), self.path, on_bad)
+        files = corpus_files(self.path, suffixes=JSON_LINES)
+        return at_least_one(self._read(files, on_bad), shown_path(self.path), on_bad)
 
-    def _read(self, file: Path, on_bad: BadDocuments) -> Iterator[AnyDocument]:
-        for number, line in enumerate(_lines(file), start=1):
-            if line.strip():
-                document = attempt(on_bad, self._document, line, f"{file.name}:{number}")
-                if document is not None:
-                    yield document
+    def _read(self, files: Mapping[str, Path], on_bad: BadDocuments) -> Iterator[AnyDocument]:
+        for file_name, file in files.items():
+            # bytes: text mode would end a line at a carriage return, too
+            with opened(file) as lines:
+                for number, line in enumerate(lines, start=1):
+                    if line.strip():
+                        document = attempt(on_bad, self._document, line, f"{file_name}:{number}")
+                        if document is not None:
+                            yield document
 
     def _document(self, line: bytes, name: str) -> AnyDocument:
         row = _json_object(decode(line, name), name)
@@ -131,13 +150,15 @@ class JsonLines:
 
 
 class Parquet:
-    """A Parquet file."""
+    """Parquet files."""
 
-    def __init__(self, *, path: str, column: str | Sequence[str], reader: ColumnReader) -> None:
+    def __init__(
+        self, *, path: str | Sequence[str], column: str | Sequence[str], reader: ColumnReader
+    ) -> None:
         """Sets up the source.
 
         Args:
-            path: The file; ``~`` is spelled out.
+            path: A file, a folder, a pattern, or a list of these (see `corpus_files`).
             column: The column whose values become documents; several, for a reader of several.
             reader: How a value spells a text.
         """
@@ -155,28 +176,27 @@ class Parquet:
             The rows, each named by its number, counted from 0.
 
         Raises:
-            CorpusError: The file is not Parquet.
+            CorpusError: A file is not Parquet.
         """
-        file = existing_file(self.path)
-        try:
-            columns = pyarrow.parquet.read_schema(file).names
-        except pyarrow.ArrowInvalid as error:
-            raise CorpusError(f"{self.path}: not a Parquet file ({error}).") from error
-        check_column(self.column, columns, self.path)
+        files = corpus_files(self.path, suffixes=PARQUET)
+        for name, file in files.items():
+            with _parquet(file) as table:
+                check_column(self.column, table.schema_arrow.names, name)
         on_bad = on_bad or Refuse()
-        return at_least_one(self._read(file, on_bad), self.path, on_bad)
+        return at_least_one(self._read(files, on_bad), shown_path(self.path), on_bad)
 
-    def _read(self, file: Path, on_bad: BadDocuments) -> Iterator[AnyDocument]:
-        number = 0
+    def _read(self, files: Mapping[str, Path], on_bad: BadDocuments) -> Iterator[AnyDocument]:
         columns = names_of(self.column)
-        with pyarrow.parquet.ParquetFile(file) as table:
-            for batch in table.iter_batches(PARQUET_BATCH_ROWS, columns=columns):
-                for scalars in zip(*map(batch.column, columns), strict=True):
-                    row = dict(zip(columns, scalars, strict=True))
-                    document = attempt(on_bad, self._document, row, f"{file.name}:{number}")
-                    if document is not None:
-                        yield document
-                    number += 1
+        for file_name, file in files.items():
+            number = 0
+            with _parquet(file) as table:
+                for batch in table.iter_batches(PARQUET_BATCH_ROWS, columns=columns):
+                    for scalars in zip(*map(batch.column, columns), strict=True):
+                        row = dict(zip(columns, scalars, strict=True))
+                        document = attempt(on_bad, self._document, row, f"{file_name}:{number}")
+                        if document is not None:
+                            yield document
+                        number += 1
 
     def _document(self, row: Mapping[str, pyarrow.Scalar], name: str) -> AnyDocument:
         try:
@@ -191,16 +211,16 @@ class Parquet:
         return self.reader(value_of(values, self.column), name)
 
 
-def _lines(file: Path) -> Iterator[bytes]:
-    # bytes: text mode would end a line at a carriage return, too
-    opener = gzip.open if file.suffix == ".gz" else open
-    with opener(file, "rb") as lines:
-        try:
-            yield from lines
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise CorpusError(
-                f"{file}: the compressed data are damaged or cut off ({error}). Fetch it again."
-            ) from error
+def _parquet(file: Path) -> pyarrow.parquet.ParquetFile:
+    place = file
+    if compression_of(file) is not None:
+        # Parquet is read from its end on: a compressed stream has to be there as a whole
+        with opened(file) as stream:
+            place = pyarrow.BufferReader(stream.read())
+    try:
+        return pyarrow.parquet.ParquetFile(place)
+    except pyarrow.ArrowInvalid as error:
+        raise CorpusError(f"{file}: not a Parquet file ({error}).") from error
 
 
 def _json_object(line: str, name: str) -> dict[str, object]:

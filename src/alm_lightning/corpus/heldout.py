@@ -1,5 +1,6 @@
 """Which documents are trained on, and which are kept apart to measure with."""
 
+import logging
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +9,12 @@ from hashlib import blake2b
 import numpy as np
 from jaxtyping import Float, Int
 
-from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.document import CorpusError, Document
+from alm_lightning.corpus.long_text import LEAST_CHARACTERS, cut_off_end
 from alm_lightning.corpus.shelf import InMemory, Shelf
 from alm_lightning.corpus.sources import AnyDocument
+
+log = logging.getLogger(__name__)
 
 HASH_BYTES = 8
 
@@ -114,6 +118,9 @@ def split_documents(
     two copies of one text cannot lie on two sides. If no text falls below (or all do), the one that
     is nearest to the other side goes over: both sides hold at least one.
 
+    A long text that is more than half of the corpus would leave one side with next to nothing. It
+    is cut: its end is held out, after a gap, the rest is trained on (see `cut_off_end`).
+
     Args:
         documents: Read to the end, once.
         heldout_share: Expected share of the texts that are held out, between 0 and 1.
@@ -124,7 +131,8 @@ def split_documents(
         Both sides, and how many documents were left out for being blank.
 
     Raises:
-        CorpusError: There are fewer than two different texts.
+        CorpusError: There are fewer than two different texts, and none of them is long enough to
+            be cut.
 
     Example:
         >>> from alm_lightning.corpus.document import Document
@@ -141,12 +149,16 @@ def split_documents(
     kept = shelf.keep(reading(documents))
     fractions = np.array(reading.fractions)
     lengths = np.array(reading.lengths, dtype=np.int64)
+    longest = _most_of(fractions, lengths, kept)
+    if longest is not None:
+        return _cut(longest, kept, fractions, shelf, reading, heldout_share)
     different = np.unique(fractions)
     if len(different) < 2:
         raise CorpusError(
             f"The corpus has {reading.num_read} documents, {len(kept)} of them not blank, with "
             f"{len(different)} different texts. Expected at least 2, to train on one and measure "
-            "on another. Add text, or cut it into more documents (TextFile's separator)."
+            f"on another, or one of at least {LEAST_CHARACTERS:,} characters, whose end is held "
+            "out. Add text, or cut it into more documents (corpus.source.separator of a text)."
         )
     num_below = int(np.searchsorted(different, heldout_share))
     first_train = different[min(max(num_below, 1), len(different) - 1)]
@@ -160,6 +172,68 @@ def split_documents(
         sizes=(_size(lengths[sides[0]]), _size(lengths[sides[1]])),
         seed=seed,
         train_fractions=fractions[sides[0]],
+    )
+
+
+def _most_of(
+    fractions: Float[np.ndarray, " document"],
+    lengths: Int[np.ndarray, " document"],
+    kept: Sequence[AnyDocument],
+) -> Document | None:
+    """The text that is more than half of all different ones, if it is long enough to be cut."""
+    _, places = np.unique(fractions, return_index=True)
+    if not len(places):
+        return None
+    longest = int(places[lengths[places].argmax()])
+    is_most = 2 * lengths[longest] > lengths[places].sum()
+    if not is_most or lengths[longest] < LEAST_CHARACTERS:
+        return None
+    document = kept[longest]
+    # the end of a chat can't do without its beginning
+    return document if isinstance(document, Document) else None
+
+
+def _cut(
+    longest: Document,
+    kept: Sequence[AnyDocument],
+    fractions: Float[np.ndarray, " document"],
+    shelf: Shelf,
+    reading: "Reading",
+    heldout_share: float,
+) -> Split:
+    """The split of a corpus that is one long text, beside which there may be short ones."""
+    place = fraction(longest.text, reading.seed)
+    train, heldout = cut_off_end(longest, heldout_share=heldout_share)
+    for index in np.flatnonzero(fractions != place).tolist():
+        (train if fractions[index] >= heldout_share else heldout).append(kept[index])
+    known = {document.text for document in train}
+    # a text that says everything twice
+    heldout = [document for document in heldout if document.text not in known]
+    if not heldout:
+        raise CorpusError(
+            f"{longest.name} is most of the corpus, so that its end is to be held out, but what "
+            "its end says is in the rest of it, too. Add text that does not repeat itself."
+        )
+    log.info(
+        "%s is most of the corpus: it is cut into pieces, and its last %.3g %% are held out, after "
+        "a gap",
+        longest.name,
+        100 * heldout_share,
+    )
+    again = Reading(reading.seed)
+    documents = shelf.keep(again([*train, *heldout]))
+    places, lengths = np.array(again.fractions), np.array(again.lengths, dtype=np.int64)
+    order = _order(places, documents)
+    is_train = order < len(train)
+    sides = (order[is_train], order[~is_train])
+    return Split(
+        train=shelf.choose(documents, sides[0]),
+        heldout=shelf.choose(documents, sides[1]),
+        num_blank=reading.num_blank,
+        sizes=(_size(lengths[sides[0]]), _size(lengths[sides[1]])),
+        seed=reading.seed,
+        # the whole text, too, is trained on
+        train_fractions=np.sort([*places[sides[0]], place]),
     )
 
 

@@ -95,7 +95,8 @@ class Streamed:
             raise CorpusError(
                 f"Of the {len(places)} documents that were read {len(heldout)} are held out by "
                 f"heldout_share={heldout_share}: expected at least one on each side. Change "
-                "corpus.heldout_share, or give more documents."
+                "corpus.heldout_share, give more documents, or take windows=all, which cuts a text "
+                "that is most of its corpus."
             )
         read = f"{len(places):,} documents read of a stream"
         return Split(

@@ -1,7 +1,6 @@
 """What a source of text is, and the two checks that all sources share."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from alm_lightning.corpus.bad_documents import BadDocuments, told
@@ -28,28 +27,6 @@ class Source(Protocol):
         itself, before the first document is asked for, wherever that can be known.
         """
         ...
-
-
-def existing_file(path: str) -> Path:
-    """A path that stands for a file, with ``~`` spelled out.
-
-    Args:
-        path: As the configuration has it.
-
-    Returns:
-        The file.
-
-    Raises:
-        CorpusError: There is no such file.
-    """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        found = "a folder stands there" if file.is_dir() else "nothing stands there"
-        raise CorpusError(
-            f"There is no file at '{path}' ({found}; looked for {file.absolute()}). Give the path "
-            "of one file; a relative one counts from the folder that the program was started in."
-        )
-    return file
 
 
 def at_least_one(

@@ -1,6 +1,5 @@
 """BLiMP: which of two sentences that differ in one point of grammar a model finds more likely."""
 
-import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.compression import opened
+from alm_lightning.corpus.document import CorpusError, decode
 from alm_lightning.evaluation.estimates import share
 from alm_lightning.evaluation.harness import Record, Result
 from alm_lightning.evaluation.scoring import Row, score_rows
@@ -129,13 +129,12 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
             f"There is no file at '{path}'. Give harness.blimp.path, a file of minimal pairs with "
             f"the columns {', '.join(COLUMNS)} (github.com/alexwarstadt/blimp has them)."
         )
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
+    with opened(path) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(decode(line, f"{path}:{number}"))
                 missing = [name for name in COLUMNS if not isinstance(row.get(name), str)]
             except (json.JSONDecodeError, AttributeError) as error:
                 raise CorpusError(

@@ -1,6 +1,5 @@
 """Problems whose reference answers come to a figure, from a file of JSON lines."""
 
-import gzip
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 
+from alm_lightning.corpus.compression import opened
 from alm_lightning.corpus.document import CorpusError, Document, decode, shortened
 from alm_lightning.evaluation.final_figure import final_figure
 from alm_lightning.evaluation.texts import digest
@@ -123,9 +123,8 @@ def _figure(row: Mapping[str, object], answer: str, name: str, columns: Columns)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
-    opener = gzip.open if path.suffix == ".gz" else open
     # bytes: text mode would end a line at a carriage return, too
-    with opener(path, "rb") as lines:
+    with opened(path) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue

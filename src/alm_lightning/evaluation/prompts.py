@@ -7,7 +7,8 @@ from pathlib import Path
 
 from alm_lightning.alignment.turns import turns_of
 from alm_lightning.corpus.chat import BadChat, Chat
-from alm_lightning.corpus.document import CorpusError, shortened
+from alm_lightning.corpus.compression import opened
+from alm_lightning.corpus.document import CorpusError, decode, shortened
 from alm_lightning.evaluation.subject import Subject
 from alm_lightning.tokenization.chat_template import FAILURES, ChatTemplate
 from alm_lightning.tokenization.template_choice import template_of
@@ -85,9 +86,12 @@ def read_prompts(path: Path, *, chat: bool) -> list[Prompt]:
             'line: {"prompt": "..."} or {"messages": [...]}.'
         )
     found: list[Prompt] = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        if line.strip():
-            found.append(_of_line(line, f"{path}:{number}", chat=chat))
+    # lines of bytes end at a line end alone: str.splitlines would cut texts at U+2028, too
+    with opened(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                name = f"{path}:{number}"
+                found.append(_of_line(decode(line, name), name, chat=chat))
     if not found:
         raise CorpusError(f"{path} holds no prompts. Expected one JSON object a line.")
     return found

@@ -1,15 +1,14 @@
 """What is to be looked at: a text, given as such, in a file or through a pipe; a row of chats."""
 
-import gzip
 import json
 import os
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from alm_lightning.corpus.chat import Chat
+from alm_lightning.corpus.compression import opened
 from alm_lightning.corpus.document import CorpusError, decode, shortened
 
 STDIN = "-"
@@ -47,7 +46,8 @@ def given_text(argument: str, read_stdin: Callable[[], bytes]) -> GivenText:
         return GivenText(decode(read_stdin(), "standard input"), "standard input")
     # not Path.is_file, which fails for a text that is too long for a path
     if os.path.isfile(argument):
-        return GivenText(decode(Path(argument).read_bytes(), argument), _printable(argument))
+        with opened(Path(argument)) as stream:
+            return GivenText(decode(stream.read(), argument), _printable(argument))
     title = " ".join(argument.split())
     if len(title) > TITLE_LENGTH:
         title = title[: TITLE_LENGTH - 1] + "…"
@@ -85,17 +85,11 @@ def given_chat(path: str, row: int, column: str) -> Chat:
 
 
 def _line(path: str, row: int) -> bytes:
-    opener = gzip.open if path.endswith(".gz") else open
-    try:
-        with opener(path, "rb") as lines:
-            line = next(islice(lines, row - 1, None), None)
-            if line is not None:
-                return line
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise CorpusError(
-            f"{path}: the compressed data are damaged or cut off ({error})."
-        ) from error
-    with opener(path, "rb") as lines:
+    with opened(Path(path)) as lines:
+        line = next(islice(lines, row - 1, None), None)
+        if line is not None:
+            return line
+    with opened(Path(path)) as lines:
         count = sum(1 for _ in lines)
     raise CorpusError(f"--row is {row}, but {path} has {count:,} lines.")
 

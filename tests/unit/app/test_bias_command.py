@@ -88,7 +88,12 @@ def test_a_second_run_finds_the_file(folder, capsys, monkeypatch):
         ("missing.jsonl", (), "There is no file at"),
         ("texts.jsonl", ("--column", "txt"), "there is no column 'txt'"),
         ("texts.jsonl", ("--limit", "0"), "--limit is 0; expected at least 1"),
-        ("texts.parquet", (), "expected a .jsonl, .jsonl.gz or .txt file"),
+        ("texts.parquet", (), "There is no file at"),
+        (
+            "texts.*",
+            (),
+            "texts.jsonl, texts.jsonl.gz, texts.txt; expected files that end in .jsonl",
+        ),
     ],
 )
 def test_bad_arguments_are_said_in_a_sentence(folder, corpus, more, message):

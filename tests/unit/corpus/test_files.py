@@ -1,5 +1,7 @@
 import gzip
 import json
+import random
+import re
 
 import pyarrow
 import pyarrow.parquet
@@ -46,9 +48,33 @@ class TestTextFile:
         with pytest.raises(CorpusError, match=r"no file at '.*none.txt' \(nothing stands there"):
             source.documents()
 
-    def test_a_folder_is_refused(self, tmp_path):
-        with pytest.raises(CorpusError, match=r"a folder stands there"):
-            TextFile(path=str(tmp_path), separator=None).documents()
+    def test_windows_line_ends_separate_too(self, tmp_path):
+        (tmp_path / "a.txt").write_bytes(b"one\r\nmore\r\n\r\ntwo\n\nthree\n\r\nfour\r\n\r\n")
+        source = TextFile(path=str(tmp_path / "a.txt"), separator="\n\n")
+        assert pairs(source) == [
+            ("a.txt:1", "one\r\nmore"),
+            ("a.txt:4", "two"),
+            ("a.txt:6", "three"),
+            ("a.txt:8", "four"),
+        ]
+
+    @pytest.mark.parametrize("separator", ["\n\n", "\n", "ab", "a\nb\n\n", "."])
+    @pytest.mark.parametrize("buffer", [1, 2, 3, 7])
+    def test_a_separator_is_found_wherever_the_file_is_read_to(
+        self, tmp_path, monkeypatch, separator, buffer
+    ):
+        monkeypatch.setattr("alm_lightning.corpus.files.BUFFER_BYTES", buffer)
+        content = "".join(random.Random(buffer).choices(["a", "b", "\n", "\r\n", "."], k=400))
+        (tmp_path / "a.txt").write_bytes(content.encode())
+        source = TextFile(path=str(tmp_path / "a.txt"), separator=separator)
+        pattern = re.escape(separator).replace("\\\n", "\r?\n")
+        expected = [piece for piece in re.split(pattern, content) if piece.strip()]
+        found = pairs(source)
+        assert [text for _, text in found] == expected
+        lines = content.split("\n")
+        for name, text in found:
+            number = int(name.rpartition(":")[2])
+            assert "\n".join(lines[number - 1 :]).find(text) >= 0
 
     @pytest.mark.parametrize("content", ["", " \n\n\n "])
     def test_empty(self, tmp_path, content):
