@@ -6,11 +6,13 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from alm_lightning.app.errors import explained
 from alm_lightning.app.evaluate import evaluate
 from alm_lightning.app.evaluate_arguments import model_arguments
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+@explained
 def main(cfg: DictConfig) -> None:
     """Evaluates one model, several, or an ensemble."""
     evaluate(cfg, models=Path(__file__).parent / "conf" / "model")

@@ -6,14 +6,18 @@ import hydra
 from omegaconf import DictConfig
 
 from alm_lightning.app.bakeoff import bakeoff
+from alm_lightning.app.errors import explained
+from alm_lightning.app.naming import name_job
 from alm_lightning.app.train import train
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@explained
 def main(cfg: DictConfig) -> float | None:
     """Runs one experiment; a sweep gets its held-out bits per byte. Or holds a bake-off."""
     if "bakeoff" in cfg:
         return bakeoff(cfg, train=Path(__file__).absolute())
+    name_job(cfg)
     return train(cfg)["bits_per_byte"]["student_after"]
 
 

@@ -18,7 +18,7 @@ BAKEOFF = [
 def test_a_bake_off_goes_on_and_runs_nothing_twice(run_apart, tmp_path):
     first = run_apart(*BAKEOFF, flags=["-m"], cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    folder = tmp_path / "multirun" / "gemma_to_bytes" / "bakeoff"
+    folder = tmp_path / "multirun" / "tiny-gemma_to_bytes" / "bakeoff"
     assert first.stdout.splitlines()[-1] == str(folder / "bakeoff.json")
     finished = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/*/summary.json")}
     # two rates with the first seed, the best with the second, of each objective
@@ -64,7 +64,9 @@ def test_a_failed_run_of_a_bake_off_is_named_and_the_others_are_there(run_apart,
     process = run_apart(*settings, "objective.alm.temperature=-1", flags=["-m"], cwd=tmp_path)
     assert process.returncode == 1
     assert "1 runs failed" in process.stderr
-    text = (tmp_path / "multirun/gemma_to_bytes/bakeoff/bakeoff.md").read_text(encoding="utf-8")
+    text = (tmp_path / "multirun/tiny-gemma_to_bytes/bakeoff/bakeoff.md").read_text(
+        encoding="utf-8"
+    )
     assert "- alm, learning rate 0.001, seed 0: " in text
     assert "temperature" in text.partition("### Failed")[2]
     assert "| next_token | 0.001 | 1 of 1 |" in text
@@ -82,7 +84,7 @@ def test_a_failed_run_of_a_sweep_leaves_the_others_and_the_table(run_apart, tmp_
         "objective.alm.temperature=5,-1,1", "sample_prompts=0", flags=["-m"], cwd=tmp_path
     )
     assert process.returncode == 1
-    (sweep,) = (tmp_path / "multirun" / "gemma_to_bytes").iterdir()
+    (sweep,) = (tmp_path / "multirun" / "tiny-gemma_to_bytes").iterdir()
     rows = json.loads((sweep / "sweep.json").read_text(encoding="utf-8"))
     assert [row["overrides"].rpartition("=")[2] for row in rows] == ["5", "-1", "1"]
     assert [bool(row["failed"]) for row in rows] == [False, True, False]

@@ -67,7 +67,7 @@ def test_the_last_line_is_the_path_of_the_summary(finished):
     path = Path(last)
     assert path.is_absolute()
     assert path.name == "summary.json"
-    assert path.is_relative_to(home / "outputs" / "gemma_to_bytes")
+    assert path.is_relative_to(home / "outputs" / "tiny-gemma_to_bytes")
 
 
 def test_the_summary_has_what_was_promised(finished):
@@ -76,7 +76,11 @@ def test_the_summary_has_what_was_promised(finished):
     assert summary.keys() >= SUMMARY_KEYS.keys()
     for name, inner in SUMMARY_KEYS.items():
         assert inner is None or summary[name].keys() >= inner
-    assert (summary["experiment"], summary["seed"], summary["steps"]) == ("gemma_to_bytes", 0, 3)
+    assert (summary["experiment"], summary["seed"], summary["steps"]) == (
+        "tiny-gemma_to_bytes",
+        0,
+        3,
+    )
     assert summary["chunks"]["coverage"] == 1.0
     assert 0 < summary["seconds"]["train"] < summary["seconds"]["total"]
     # an untrained student over bytes is near uniform, and both sides were measured on one text
@@ -141,7 +145,7 @@ def test_a_sweep_leaves_a_folder_a_run_and_one_table(run_apart, tmp_path):
     temperatures = "objective.alm.temperature=1,5,inf"
     process = run_apart(temperatures, "sample_prompts=0", flags=["-m"], cwd=tmp_path)
     assert process.returncode == 0, process.stderr
-    (sweep,) = (tmp_path / "multirun" / "gemma_to_bytes").iterdir()
+    (sweep,) = (tmp_path / "multirun" / "tiny-gemma_to_bytes").iterdir()
     folders = sorted(path.name for path in sweep.iterdir() if path.is_dir())
     assert folders == ["0", "1", "2"]
     for name in folders:

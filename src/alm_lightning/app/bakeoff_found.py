@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from alm_lightning.app.bakeoff_plan import RATE, Plan
 
 FREE = (
+    "name",
     "seed",
     RATE,
     "ckpt_path",

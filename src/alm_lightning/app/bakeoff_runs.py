@@ -24,6 +24,8 @@ from alm_lightning.app.hydra_quoting import quoted
 from alm_lightning.app.sweep_table import read_failure
 
 log = logging.getLogger(__name__)
+ADVICE = ("Set the environment variable HYDRA_FULL_ERROR=1", "The traceback is in ")
+"""What a program that failed says after its error."""
 
 
 @dataclass(frozen=True)
@@ -178,5 +180,6 @@ def _told(folder: Path, code: int) -> str:
 
 def _last_line(log_file: Path) -> str:
     lines = log_file.read_text(encoding="utf-8", errors="replace").split("\n")
-    said = [line.rpartition("\r")[2].strip() for line in lines if line.strip()]
+    shown = [line.rpartition("\r")[2].strip() for line in lines]
+    said = [line for line in shown if line and not line.startswith(ADVICE)]
     return f"{said[-1] if said else 'nothing was said'} ({log_file})"

@@ -1,5 +1,6 @@
 """What happens around Hydra's runs: nothing is written over, and a sweep leaves one table."""
 
+import itertools
 import logging
 import os
 from collections.abc import Sequence
@@ -10,20 +11,91 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict, read_write
 from rich.console import Console
 from rich.table import Table
 
+from alm_lightning.app.hydra_quoting import quoted
+from alm_lightning.app.naming import name_run
 from alm_lightning.app.sweep_table import TEXTS, cell, sweep_rows, write_failure, write_sweep
 
 log = logging.getLogger(__name__)
 
 BAKEOFF_LOCK = "bakeoff.lock"
 """Marks the folder of a bake-off: the only one that a later call may go on in."""
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+"""Where launchers tell a process which one of a run it is."""
+
+
+class NameRun(Callback):
+    """Names a run, or a sweep, by what it makes of what, before a folder is called so."""
+
+    def on_run_start(self, config: DictConfig, **kwargs) -> None:
+        """Names a single run."""
+        name_run(config, config.hydra.overrides.task, config.hydra.runtime.choices)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
+        """Names a sweep; each of its runs is named when it starts."""
+        self.on_run_start(config)
+
+
+class TakeFreeFolder(Callback):
+    """Gives a run a folder that no other has, where its own is the default, which holds the time.
+
+    Runs that are started together have the same time. The folder is made here, which succeeds for
+    one of them alone; the others take the next free name.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs) -> None:
+        """Makes the folder of a run."""
+        if _is_default(config, "run") and _is_first_process():
+            with read_write(config.hydra):
+                config.hydra.run.dir = str(free_folder(Path(config.hydra.run.dir)))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
+        """Makes the folder of a sweep; a bake-off has one place, where it goes on."""
+        # Hydra composes each run anew, where the folder would be named once more
+        if _is_default(config, "sweep"):
+            folder = Path(config.hydra.sweep.dir)
+            if "bakeoff" not in config:
+                folder = free_folder(folder)
+            with read_write(config.hydra), open_dict(config.hydra):
+                config.hydra.sweep.dir = str(folder)
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
+
+
+def _is_default(config: DictConfig, kind: str) -> bool:
+    """Whether the command line leaves the folder of a ``run`` or ``sweep`` as it is."""
+    given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.hydra))
+    return not any(override.key_or_group == f"hydra.{kind}.dir" for override in given)
+
+
+def _is_first_process() -> bool:
+    """Whether no other process of the same run on several devices made its folder before."""
+    return all(os.environ.get(rank, "0") == "0" for rank in RANKS)
+
+
+def free_folder(folder: Path) -> Path:
+    """Makes a folder that did not exist.
+
+    Args:
+        folder: What it is to be called.
+
+    Returns:
+        The folder, or where that exists the first that does not of ``folder-2``, ``folder-3``, and
+        so on.
+    """
+    for number in itertools.count(1):
+        free = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            free.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return free
 
 
 class RefuseExistingFolder(Callback):
-    """Ends a run whose output folder exists, before Hydra writes a byte into it."""
+    """Ends a run whose output folder was given and exists, before Hydra writes a byte into it."""
 
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         """Checks the folder of a single run."""
@@ -32,13 +104,15 @@ class RefuseExistingFolder(Callback):
                 "sweep=bakeoff is many runs, and this would be one. Say "
                 "`python train.py -m sweep=bakeoff experiment=...`."
             )
-        refuse_existing(Path(config.hydra.run.dir))
+        if not _is_default(config, "run"):
+            refuse_existing(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         """Checks the folder of a sweep."""
         folder = Path(config.hydra.sweep.dir)
         if "bakeoff" not in config:
-            refuse_existing(folder)
+            if not _is_default(config, "sweep"):
+                refuse_existing(folder)
             return
         refuse_lists(list(config.hydra.overrides.task))
         if not (folder / BAKEOFF_LOCK).is_file():
@@ -55,9 +129,7 @@ def refuse_existing(folder: Path) -> None:
         SystemExit: If there is anything. Hydra turns any exception of a callback into a warning,
             and would go on to write into the folder.
     """
-    # the other processes of a run on several devices find the folder that the first one made
-    is_first = os.environ.get("LOCAL_RANK", "0") == "0"
-    if folder.exists() and is_first:
+    if folder.exists() and _is_first_process():
         raise SystemExit(
             f"the output folder {folder} exists, and a run never writes over another. Give a new "
             "hydra.run.dir (or hydra.sweep.dir), or leave it to its default, which holds the time."

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hydra.core.utils import JobReturn
 
+from alm_lightning.app.errors import UserError
 from alm_lightning.app.evaluate_table import grid
 
 COLUMNS = {
@@ -37,6 +38,8 @@ def write_failure(folder: Path, job_return: JobReturn) -> str:
     """
     # its property would raise the error, and say a second time what Hydra says at the end
     cause = job_return._return_value
+    if isinstance(cause, UserError) and cause.__cause__ is not None:
+        cause = cause.__cause__
     error = f"{type(cause).__name__}: {cause}"
     plain = {"overrides": list(job_return.overrides or ()), "error": error}
     (folder / FAILURE).write_text(json.dumps(plain, indent=2, ensure_ascii=False), "utf-8")

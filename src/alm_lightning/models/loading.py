@@ -11,9 +11,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from alm_lightning.likelihood.hardware import multiplies_bfloat16
 from alm_lightning.models.byte_config import ByteLMConfig
 from alm_lightning.models.byte_lm import ByteForCausalLM
-from alm_lightning.likelihood.hardware import multiplies_bfloat16
 from alm_lightning.models.sources import Location, WeightSource
 from alm_lightning.models.text_part import text_part
 from alm_lightning.tokenization.pretrained import load_fast

@@ -1,0 +1,117 @@
+"""Errors that are the user's to mend: shown as one sentence, with the traceback in the log file."""
+
+import dis
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+import torch
+from hydra.errors import CompactHydraException, InstantiationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from safetensors import SafetensorError
+
+Result = TypeVar("Result")
+
+OWN = (ValueError, OSError, ImportError, RuntimeError)
+"""Kinds of errors that this project raises of what a user gave it."""
+ANYWHERE = (OSError, MisconfigurationException, OmegaConfBaseException, SafetensorError)
+"""Kinds that are the user's to mend wherever they are raised: files, the network, damaged weights,
+settings that Lightning or OmegaConf refuse."""
+OUT_OF_MEMORY = (
+    "the accelerator has too little memory for this run ({}). Take a smaller "
+    "budget.micro_batch_size (a step stays the same, in more parts), shorter "
+    "budget.student_length and budget.teacher_length, or adapter=lora."
+)
+
+
+class UserError(CompactHydraException):
+    """An error that Hydra prints as it is, without a traceback."""
+
+
+def explained(task: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Result]:
+    """A program of Hydra's whose user's errors are shown as a sentence.
+
+    The traceback goes to the program's log file. With ``HYDRA_FULL_ERROR=1`` it is shown as well.
+
+    Args:
+        task: What Hydra runs.
+
+    Returns:
+        The same, with `UserError` raised from errors of that kind; others come through.
+    """
+
+    @functools.wraps(task)
+    def run(cfg: DictConfig) -> Result:
+        try:
+            return task(cfg)
+        except Exception as error:
+            sentence = sentence_of(error)
+            if sentence is None:
+                raise
+            files = "".join(f"\nThe traceback is in {file}" for file in _log(error))
+            raise UserError(f"error: {sentence}{files}") from error
+
+    return run
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """What a user is to be told of an error.
+
+    Args:
+        error: Any.
+
+    Returns:
+        The sentence; None for an error of the program, whose traceback is needed.
+    """
+    if isinstance(error, InstantiationException):
+        inner = None if error.__cause__ is None else sentence_of(error.__cause__)
+        if inner is None:
+            # of a setting that a constructor does not have, in Hydra's own words
+            return str(error)
+        _, found, place = str(error).rpartition("full_key: ")
+        return f"{inner} (in {place})" if found else inner
+    if isinstance(error, CompactHydraException):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return OUT_OF_MEMORY.format(str(error).partition(". ")[0])
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} has no default and was not given. Say {error.full_key}=..."
+    if isinstance(error, ANYWHERE) or (isinstance(error, OWN) and _is_raised_here(error)):
+        return str(error)
+    return None
+
+
+def _is_raised_here(error: BaseException) -> bool:
+    """Whether a ``raise`` of this project made the error: not a bug that some call tripped over.
+
+    A failed call of numpy's leaves the same frames as a ``raise``; the instruction differs.
+    """
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None:
+        return False
+    module = place.tb_frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] == "alm_lightning" and _is_raise(place)
+
+
+def _is_raise(place: TracebackType) -> bool:
+    return place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+
+
+def _log(error: BaseException) -> Iterator[str]:
+    """Writes the traceback to log files, and tells which ones."""
+    details = (type(error), error, error.__traceback__)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(
+                logging.LogRecord(
+                    __name__, logging.ERROR, __file__, 0, "ended by an error", None, details
+                )
+            )
+            yield os.path.relpath(handler.baseFilename)
