@@ -45,3 +45,20 @@ def test_two_processes_equal_one(run_apart, tmp_path):
     assert len(figures_of_one) == 2
     for one, two in zip(figures_of_one, figures_of_two, strict=True):
         assert two == pytest.approx(one, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["budget.batch_size=7", "budget.evaluation_windows=2"], "there are 7 processes"),
+        (["budget.batch_size=8"], "can't be shared by 7 processes evenly"),
+    ],
+)
+def test_more_processes_than_work_is_one_error(run_apart, tmp_path, settings, words):
+    finished = run_apart("trainer.devices=7", *settings, cwd=tmp_path)
+    assert finished.returncode == 1
+    # before a second process is started: one process says it, once
+    assert finished.stderr.count("error: ") == 1
+    assert words in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert "gloo" not in finished.stderr

@@ -61,6 +61,7 @@ def train(cfg: DictConfig) -> dict:
     data = build_data(cfg, corpora, student, teacher)
     module = build_module(cfg, student, teacher, objective)
     trainer = build_trainer(cfg)
+    data.check_processes(trainer.world_size)
     log_hyperparameters(trainer.loggers, module.config)
 
     before = _evaluate(trainer, module, data)

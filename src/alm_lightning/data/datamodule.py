@@ -14,7 +14,7 @@ from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.examples import AllWindows
 from alm_lightning.data.pairing import Pairing
-from alm_lightning.data.sampler import Steps
+from alm_lightning.data.sampler import Steps, check_shares
 from alm_lightning.data.windows import Window
 
 log = logging.getLogger(__name__)
@@ -123,6 +123,33 @@ class DistillDataModule(L.LightningDataModule):
     def evaluation_names(self) -> list[str]:
         """Names of the evaluation sets, in the order of their loaders."""
         return list(self.evaluation)
+
+    def check_processes(self, num_processes: int) -> None:
+        """Refuses more processes than there is work for, before they are started.
+
+        Args:
+            num_processes: Of the run, one a device.
+
+        Raises:
+            ValueError: A step's sequences can't be shared evenly, or a process would have no
+                window of any evaluation set. Lightning leaves the evaluation out there, and the
+                others would wait for its totals.
+        """
+        check_shares(self.batch_size, num_processes)
+        sizes = {name: len(windows) for name, windows in self.evaluation.items()}
+        most = max(sizes.values())
+        if most < num_processes:
+            told = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+            raise ValueError(
+                f"there are {num_processes} processes (trainer.devices on each of "
+                f"trainer.num_nodes), but windows to evaluate on for {most} of them: {told}. Take "
+                f"at most {most} processes, or evaluate on more text: raise "
+                "budget.evaluation_windows or corpus.heldout_share, or give more documents."
+            )
+
+    def setup(self, stage: str) -> None:
+        """Checks, where nobody has done so before."""
+        self.check_processes(self.trainer.world_size)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of the steps that are still to be done."""

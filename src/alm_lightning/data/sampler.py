@@ -29,21 +29,30 @@ class Steps:
     world_size: int
 
     def __post_init__(self) -> None:
-        """Refuses a step that ranks can't share.
-
-        Raises:
-            ValueError: The ranks would have shares of different sizes.
-        """
-        if self.batch_size % self.world_size:
-            raise ValueError(
-                f"budget.batch_size={self.batch_size} sequences can't be shared by "
-                f"{self.world_size} processes evenly. Take a multiple of {self.world_size}."
-            )
+        """Refuses a step that ranks can't share."""
+        check_shares(self.batch_size, self.world_size)
 
     @property
     def num_items(self) -> int:
         """Sequences of a step on this rank."""
         return self.batch_size // self.world_size
+
+
+def check_shares(batch_size: int, world_size: int) -> None:
+    """Refuses a step that ranks can't share.
+
+    Args:
+        batch_size: Sequences of an optimizer step, over all ranks.
+        world_size: How many processes there are.
+
+    Raises:
+        ValueError: The ranks would have shares of different sizes.
+    """
+    if batch_size % world_size:
+        raise ValueError(
+            f"budget.batch_size={batch_size} sequences can't be shared by {world_size} processes "
+            f"evenly. Take a multiple of {world_size}."
+        )
 
 
 class StepSampler(Sampler[list[int]]):

@@ -123,3 +123,23 @@ def test_an_evaluation_set_without_a_window_is_named(make):
     bad = [Document("a bad one", name="bad")]
     with pytest.raises(ValueError, match="evaluation set other: 1 documents gave no window"):
         make(evaluation={"heldout": documents(2), "other": bad})
+
+
+def test_more_processes_than_windows_are_refused(make):
+    data = make(
+        evaluation={"heldout": documents(30, start=20), "other": documents(2)}, batch_size=60
+    )
+    # a process without windows of one set has some of another: 4 are evaluated on
+    for number in (1, 2, 3, 4):
+        data.check_processes(number)
+    message = r"there are 5 processes.* for 4 of them: heldout has 4, other has 2. Take at most 4"
+    with pytest.raises(ValueError, match=message):
+        data.check_processes(5)
+    data.trainer.world_size = 5
+    with pytest.raises(ValueError, match=message):
+        data.setup("fit")
+
+
+def test_a_step_that_processes_cannot_share_is_refused(make):
+    with pytest.raises(ValueError, match=r"batch_size=3 sequences can't be shared by 2 processes"):
+        make().check_processes(2)
