@@ -7,6 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel
 
+from alm_lightning.alignment.cover import uncovered
 from alm_lightning.likelihood.hardware import multiplies_bfloat16
 from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer, torch_dtype
 from alm_lightning.models.pair import Scorer
@@ -59,6 +60,15 @@ def build_scorers(cfg: DictConfig) -> tuple[Scorer, Scorer]:
         f"{sum(p.numel() for p in model.parameters()):,}",
         "its body shared with the teacher" if adapter.share_body else "nothing shared",
     )
+    lost = uncovered(view, teacher.view)
+    if lost:
+        log.warning(
+            "tokenizers %s and %s have no chunk for parts of texts like these, which are not "
+            "learned from. python -m alm_lightning.inspect shows where and why:\n  %s",
+            view.name,
+            teacher.view.name,
+            "\n  ".join(lost),
+        )
     return Scorer(model, view, "student"), teacher
 
 

@@ -27,6 +27,7 @@ from alm_lightning.tokenization.surface import (
     piece_reader,
     token_bytes,
 )
+from alm_lightning.tokenization.text_specials import judge, with_flags
 from alm_lightning.tokenization.view import TokenizerView
 
 BATCH = 4096
@@ -36,16 +37,23 @@ BATCH = 4096
 class FastEncoder:
     """Content ids of a `tokenizers.Tokenizer`: nothing added, nothing parsed as special."""
 
-    def __init__(self, backend: Tokenizer, read_piece: ReadPiece, hidden_ids: Collection[int]):
+    def __init__(
+        self,
+        backend: Tokenizer,
+        read_piece: ReadPiece,
+        hidden_ids: Collection[int],
+        flags: Mapping[str, bool],
+    ):
         """Sets up the encoder.
 
         Args:
-            backend: The tokenizer.
+            backend: The tokenizer, which cuts one text in one way.
             read_piece: How its pieces spell bytes.
             hidden_ids: Special tokens, which the model itself must not come upon either.
+            flags: From `judge`.
         """
-        self._original = certain(backend)
-        self._backend = without_specials(content_only(self._original), hidden_ids)
+        self._original = backend
+        self._backend = without_specials(content_only(with_flags(backend, flags)), hidden_ids)
         self._read_piece = read_piece
         self._normalizer = local_normalizer(backend.normalizer)
 
@@ -182,24 +190,31 @@ def view_of(tokenizer: PreTrainedTokenizerFast, *, name: str) -> TokenizerView:
         ValueError: If it is of no family that is known here, or its tokens do not spell what its
             own decoder says.
     """
-    backend = tokenizer.backend_tokenizer
-    added = backend.get_added_tokens_decoder()
-    special = {token.content: index for index, token in added.items() if token.special}
+    backend = certain(tokenizer.backend_tokenizer)
     vocabulary = backend.get_vocab(with_added_tokens=True)
-    special |= _unknown_token(backend, vocabulary)
     read_piece = piece_reader(backend.decoder, name)
-    encoder = FastEncoder(backend, read_piece, special.values())
-    roles = {
+    given_roles = {
         "bos": tokenizer.bos_token_id,
         "eos": tokenizer.eos_token_id,
         "pad": tokenizer.pad_token_id,
     }
+    roles = {role: index for role, index in given_roles.items() if index is not None}
+    judged = judge(
+        backend,
+        roles=roles,
+        unknown=_unknown_token(backend, vocabulary),
+        read_piece=read_piece,
+        name=name,
+    )
+    structure_ids = set(judged.special_ids.values())
+    encoder = FastEncoder(backend, read_piece, structure_ids, judged.flags)
     template_ids = backend.encode("a", add_special_tokens=True).ids
     view = TokenizerView(
         name=name,
-        token_bytes=token_bytes(vocabulary, added.keys(), set(special.values()), read_piece),
-        special_ids=dict(sorted(special.items(), key=lambda item: item[1])),
-        roles={role: index for role, index in roles.items() if index is not None},
+        token_bytes=token_bytes(vocabulary, judged.literal_ids, structure_ids, read_piece),
+        special_ids=judged.special_ids,
+        # rows are filled up with the EOS where the token that pads is text
+        roles={role: index for role, index in roles.items() if index in structure_ids},
         fallback_ids=frozenset(
             index for piece, index in vocabulary.items() if BYTE_FALLBACK.fullmatch(piece)
         ),

@@ -137,7 +137,7 @@ def normal_bytes(text: str, read_piece: ReadPiece) -> bytes:
 
 def token_bytes(
     vocabulary: Mapping[str, int],
-    added_ids: Collection[int],
+    literal_ids: Collection[int],
     structure_ids: Collection[int],
     read_piece: ReadPiece,
 ) -> list[bytes | None]:
@@ -145,7 +145,7 @@ def token_bytes(
 
     Args:
         vocabulary: From piece to id, added tokens included.
-        added_ids: Ids of added tokens, whose pieces are plain text, not spelled in an alphabet.
+        literal_ids: Ids of added tokens that are plain text, not spelled in an alphabet.
         structure_ids: Ids that stand for no text: special tokens, the unknown token.
         read_piece: From `piece_reader`.
 
@@ -157,6 +157,6 @@ def token_bytes(
     for piece, index in vocabulary.items():
         if index in structure_ids:
             continue
-        is_text = index in added_ids and read_piece is not sentencepiece_piece
+        is_text = index in literal_ids and read_piece is not sentencepiece_piece
         surfaces[index] = piece.encode("utf-8") if is_text else read_piece(piece)
     return surfaces
