@@ -65,11 +65,15 @@ def run_here(tiny, tmp_path):
 def run_apart(tiny):
     """Runs ``python train.py`` on a tiny run in a process of its own."""
 
-    def run(*overrides, cwd, flags=(), **environment):
+    def run(*overrides, cwd, flags=(), is_traced=True, **environment):
+        """`is_traced=False` leaves coverage out, which Hydra takes for a debugger: to a debugger it
+        raises errors instead of showing them.
+        """
+        kept = {k: v for k, v in os.environ.items() if is_traced or not k.startswith("COVERAGE_")}
         return subprocess.run(
             [sys.executable, str(REPOSITORY / "train.py"), *flags, *tiny, *overrides],
             cwd=cwd,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            env={**kept, "OMP_NUM_THREADS": "1", **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

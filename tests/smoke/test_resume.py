@@ -133,4 +133,4 @@ def test_the_checkpoint_holds_what_is_trained_and_nothing_else(unbroken):
     assert not [name for name in names if "expansion.embedding" in name]
     assert any(name.startswith("student.model.body") for name in names)
     assert any(name.startswith("balance.") for name in names)
-    assert checkpoint["config"]["name"] == "gemma_to_bytes"
+    assert checkpoint["config"]["name"] == "tiny-gemma_to_bytes"
