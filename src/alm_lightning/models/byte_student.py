@@ -5,6 +5,7 @@ spells exactly that byte, input and output come apart, and input expansion keeps
 vocabulary's embeddings within reach.
 """
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ from alm_lightning.models.byte_rows import (
     warn_of_missing,
 )
 from alm_lightning.models.expansion import reversed_trie
-from alm_lightning.models.structure import UNSUPPORTED_HEADS
+from alm_lightning.models.structure import UNSUPPORTED_HEADS, refuse_byte_model
 
 BYTE_ROLES = {"bos": NUM_BYTES, "eos": NUM_BYTES + 1, "pad": NUM_BYTES + 2}
 """Ids of the special tokens that have a role, where each has a token of its own."""
@@ -118,6 +119,7 @@ def byte_student(
         ValueError: All bytes or a role lack a token, ids lie outside the teacher's rows, or its
             head is of an unsupported kind.
     """
+    refuse_byte_model(teacher_model)
     body = teacher_model.get_decoder()
     old_input = teacher_model.get_input_embeddings().weight.detach()
     old_head = teacher_model.get_output_embeddings()
@@ -174,6 +176,30 @@ def byte_student(
     if trie is not None:
         student.model.expansion.embedding.weight.requires_grad_(train_expansion)
     return student.to(old_input.device).train()
+
+
+def byte_copy(model: ByteForCausalLM, *, dtype: torch.dtype) -> ByteForCausalLM:
+    """A byte model to be trained on: a copy of one, which shares no storage with it.
+
+    Args:
+        model: A byte model; not changed.
+        dtype: Of the weights to be trained. The old embeddings of the input expansion stay in their
+            own, and are not trained.
+
+    Returns:
+        The copy in training mode, on the same device.
+    """
+    student = _uninitialised(copy.deepcopy(model.config), dtype)
+    frozen = {"model.expansion.embedding.weight"}
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        is_trained = tensor.is_floating_point() and name not in frozen
+        weights[name] = tensor.to(dtype, copy=True) if is_trained else tensor.clone()
+    student.load_state_dict(weights, assign=True)
+    for name, parameter in student.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    student.generation_config = copy.deepcopy(model.generation_config)
+    return student.to(model.device).train()
 
 
 def _uninitialised(config: ByteLMConfig, dtype: torch.dtype) -> ByteForCausalLM:

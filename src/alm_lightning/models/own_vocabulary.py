@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import PreTrainedModel
 
+from alm_lightning.models.byte_lm import ByteForCausalLM
+from alm_lightning.models.byte_student import byte_copy
 from alm_lightning.models.transfer import check_transferable, is_tied, transferred
 from alm_lightning.tokenization.template_choice import template_of
 from alm_lightning.tokenization.view import TokenizerView
@@ -92,6 +94,13 @@ class OwnVocabulary:
                 f"embeddings=own keeps embeddings of tokenizer {old.name!r}, but the student is to "
                 f"have {new.name!r}. Take tokenizer=own, or embeddings=fvt."
             )
+        if isinstance(model, ByteForCausalLM):
+            if share_body:
+                raise ValueError(
+                    "embeddings=own with a byte model as the student copies its weights, and "
+                    "adapter.share_body=true would share them. Take adapter=full."
+                )
+            return byte_copy(model, dtype=self.dtype)
         check_transferable(model)
         head = model.get_output_embeddings()
         return transferred(

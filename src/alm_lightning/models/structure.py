@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from alm_lightning.likelihood.head import OutputHead
+from alm_lightning.models.byte_config import ByteLMConfig
 from alm_lightning.tokenization.view import TokenizerView
 
 MASKS_FROM_POSITIONS = ("eager", "sdpa", "flex_attention")
@@ -17,6 +18,23 @@ ACROSS_DOCUMENTS = ("linear_attention", "mamba", "conv", "recurrent", "hybrid")
 
 UNSUPPORTED_HEADS = ("logit_scale", "logits_scaling", "lm_head_multiplier")
 """Config names of families that scale their logits (Cohere, Granite, Falcon-H1)."""
+
+
+def refuse_byte_model(model: PreTrainedModel) -> None:
+    """Refuses a byte model where a student with another tokenizer is to be made of it.
+
+    Args:
+        model: A causal language model.
+
+    Raises:
+        ValueError: It is a byte model.
+    """
+    if isinstance(model.config, ByteLMConfig):
+        raise ValueError(
+            "the student is to start as a byte model, which can't be moved onto another tokenizer. "
+            "Train it on with its own, by tokenizer=own embeddings=own adapter=full, or start from "
+            "the model that it was made from, which its model card names."
+        )
 
 
 def last_hidden(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from alm_lightning.models.structure import UNSUPPORTED_HEADS
+from alm_lightning.models.structure import UNSUPPORTED_HEADS, refuse_byte_model
 
 FORMER_IDS = (
     "bad_words_ids",
@@ -112,6 +112,7 @@ def check_transferable(model: PreTrainedModel) -> None:
     Raises:
         ValueError: If it is not a plain causal language model, or scales its logits.
     """
+    refuse_byte_model(model)
     name, config = type(model).__name__, model.config
     if config.get_text_config() is not config:
         raise ValueError(
