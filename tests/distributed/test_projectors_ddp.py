@@ -21,7 +21,7 @@ def test_two_processes_equal_one(run_apart, tmp_path):
             f"+objective.dskd={DSKD}",
             "trainer.precision=32-true",
             f"trainer.devices={devices}",
-            "+trainer.strategy=ddp" if devices > 1 else "+trainer.strategy=auto",
+            "trainer.strategy=ddp" if devices > 1 else "trainer.strategy=auto",
             "budget.batch_size=4",
             "budget.micro_batch_size=1",
             "budget.steps=4",

@@ -37,7 +37,7 @@ def test_two_processes_equal_one(run_apart, byte_level_tokenizer, tmp_path):
             "trainer.precision=32-true",
             "student.dtype=float32",
             f"trainer.devices={devices}",
-            "+trainer.strategy=ddp" if devices > 1 else "+trainer.strategy=auto",
+            "trainer.strategy=ddp" if devices > 1 else "trainer.strategy=auto",
             "budget.batch_size=4",
             "budget.micro_batch_size=1",
             "budget.steps=4",

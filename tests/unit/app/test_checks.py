@@ -53,20 +53,20 @@ def test_a_precision_that_casts_whole_models(settings, precision):
 @pytest.mark.parametrize("precision", ["auto", "bf16-mixed", "32-true", "32"])
 @pytest.mark.parametrize("strategy", ["auto", "ddp", "ddp_find_unused_parameters_true"])
 def test_what_a_trainer_may_be(settings, precision, strategy):
-    check_settings(settings(f"trainer.precision={precision}", f"+trainer.strategy={strategy}"))
+    check_settings(settings(f"trainer.precision={precision}", f"trainer.strategy={strategy}"))
 
 
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_2", "ddp_spawn", "ddp_notebook"])
 def test_a_strategy_that_splits_models_or_starts_late(settings, strategy):
     with pytest.raises(ValueError, match=rf"strategy is {strategy}: expected one of auto, ddp"):
-        check_settings(settings(f"+trainer.strategy={strategy}"))
+        check_settings(settings(f"trainer.strategy={strategy}"))
 
 
 def test_a_strategy_as_a_class(settings):
     strategies = "lightning.pytorch.strategies"
-    check_settings(settings(f"+trainer.strategy._target_={strategies}.DDPStrategy"))
+    check_settings(settings(f"trainer.strategy={{_target_: {strategies}.DDPStrategy}}"))
     with pytest.raises(ValueError, match="strategy is FSDPStrategy: expected"):
-        check_settings(settings(f"+trainer.strategy._target_={strategies}.FSDPStrategy"))
+        check_settings(settings(f"trainer.strategy={{_target_: {strategies}.FSDPStrategy}}"))
 
 
 def test_no_such_checkpoint(settings, tmp_path):

@@ -1,0 +1,78 @@
+"""Checkpoint files that are there as a whole, or not at all."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.types import _PATH
+
+PART = ".part"
+"""Ends the name of a checkpoint that is being written."""
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, and then renames it.
+
+    Lightning builds it up in memory, writes it to the system's temporary folder, and copies it from
+    there. Where that is another disk, and the run's is full, half a checkpoint is left in place of
+    the one before.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None
+    ) -> None:
+        """Saves a checkpoint.
+
+        Args:
+            checkpoint: What Lightning and the module want kept.
+            path: Where to. A URL is left to Lightning.
+            storage_options: Lightning has none for files.
+
+        Raises:
+            OSError: There is no room, or no right to write. What was at `path` is still there.
+        """
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        place = Path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.with_name(place.name + PART)
+        try:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(place)
+        except BaseException as error:
+            part.unlink(missing_ok=True)
+            # torch's archive can't be closed, and says so in place of why
+            cause = error.__context__ if isinstance(error, RuntimeError) else error
+            if isinstance(cause, OSError):
+                raise OSError(cause.errno, f"{cause.strerror}, for a checkpoint", path) from cause
+            raise
+
+    def load_checkpoint(self, path: _PATH, *args: Any, **options: Any) -> dict[str, Any]:
+        """Loads a checkpoint.
+
+        Args:
+            path: Where it lies.
+            args: Lightning's.
+            options: Lightning's.
+
+        Returns:
+            What was saved.
+
+        Raises:
+            ValueError: The file is no checkpoint, or a part of one.
+        """
+        try:
+            return super().load_checkpoint(path, *args, **options)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            reason = str(error).partition("\n")[0].partition(". ")[0]
+            raise ValueError(
+                f"the checkpoint {path} can't be read ({reason or 'it is empty'}): it is damaged, "
+                "or no checkpoint. Take another one of the run, from its folder checkpoints/."
+            ) from error
