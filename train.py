@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from alm_lightning.app.bakeoff import bakeoff
 from alm_lightning.app.errors import explained
+from alm_lightning.app.known_settings import check_known
 from alm_lightning.app.naming import name_job
 from alm_lightning.app.train import train
 
@@ -15,6 +16,7 @@ from alm_lightning.app.train import train
 @explained
 def main(cfg: DictConfig) -> float | None:
     """Runs one experiment; a sweep gets its held-out bits per byte. Or holds a bake-off."""
+    check_known(cfg)
     if "bakeoff" in cfg:
         return bakeoff(cfg, train=Path(__file__).absolute())
     name_job(cfg)

@@ -1,0 +1,74 @@
+"""Settings that nothing reads: a misspelt key that is added, on the command line or in a file.
+
+Hydra refuses a key that does not exist, and advises to add it by ``+``; then it would do nothing.
+"""
+
+import difflib
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+OPEN = ("objective", "callbacks", "logger", "harness")
+"""Groups whose parts have names that anyone may choose, or that are chosen one by one."""
+ADDED = ("bakeoff",)
+"""Groups of `conf/sweep/`."""
+
+
+def check_known(cfg: DictConfig) -> None:
+    """Refuses settings that nothing reads.
+
+    What belongs to a node with ``_target_`` is the business of its constructor, which refuses what
+    it does not know. A key that another setting refers to, as ``${mine.rate}``, is read by that.
+
+    Args:
+        cfg: The configuration of the running program.
+
+    Raises:
+        ValueError: A key is in no file of `conf/`, with those that are most like it; or a value is
+            no valid Unicode, as a run's files have to be.
+    """
+    _check_unicode(HydraConfig.get().overrides.task)
+    base = OmegaConf.to_container(compose(HydraConfig.get().job.config_name), resolve=False)
+    if "student" in base:
+        # a teacher is chosen from the same files
+        base["teacher"] = base["teacher"] | dict.fromkeys(base["student"])
+    referred = set(re.findall(r"\$\{\.*([\w.]+)", OmegaConf.to_yaml(cfg)))
+    for key, others in _unknown(OmegaConf.to_container(cfg, resolve=False), base):
+        if any(name == key or name.startswith(f"{key}.") for name in referred):
+            continue
+        raise ValueError(_told(key, others))
+
+
+def _check_unicode(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        try:
+            override.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{override!r} is not UTF-8: the name of a file, or what the terminal sends, is in "
+                "another encoding. Rename the file, or set LC_ALL=C.UTF-8."
+            ) from error
+
+
+def _unknown(given: Mapping, base: Mapping, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Keys that are not in `base`, and those that are beside them."""
+    for key, value in given.items():
+        if not prefix and key in ADDED:
+            continue
+        if key not in base:
+            yield f"{prefix}{key}", [f"{prefix}{other}" for other in base]
+        elif (prefix or key not in OPEN) and _is_plain(value) and _is_plain(base[key]):
+            yield from _unknown(value, base[key], f"{prefix}{key}.")
+
+
+def _is_plain(node: object) -> bool:
+    return isinstance(node, Mapping) and "_target_" not in node
+
+
+def _told(key: str, others: Collection[str]) -> str:
+    like = difflib.get_close_matches(key, others, n=2)
+    advice = f"Did you mean {' or '.join(like)}?" if like else "Leave it out."
+    return f"{key} is set, but nothing reads it. {advice} There are: {', '.join(sorted(others))}."
