@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -107,11 +108,18 @@ def _is_raise(place: TracebackType) -> bool:
 def _log(error: BaseException) -> Iterator[str]:
     """Writes the traceback to log files, and tells which ones."""
     details = (type(error), error, error.__traceback__)
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(
-                logging.LogRecord(
-                    __name__, logging.ERROR, __file__, 0, "ended by an error", None, details
-                )
-            )
-            yield os.path.relpath(handler.baseFilename)
+    record = logging.LogRecord(
+        __name__, logging.ERROR, __file__, 0, "ended by an error", None, details
+    )
+    files = [h for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)]
+    # a full disk has no room for it either; logging would show that in place of the error
+    shows, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        for handler in files:
+            file = Path(handler.baseFilename)
+            size = file.stat().st_size if file.exists() else 0
+            handler.handle(record)
+            if file.exists() and file.stat().st_size > size:
+                yield os.path.relpath(file)
+    finally:
+        logging.raiseExceptions = shows

@@ -48,9 +48,13 @@ class TakeFreeFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         """Makes the folder of a run."""
-        if _is_default(config, "run") and _is_first_process():
+        if _is_default(config, "run"):
+            folder = Path(config.hydra.run.dir)
+            if not _is_first_process():
+                # for its log alone: processes of a launcher can't ask the first for its folder
+                folder = folder.with_name(f"{folder.name}_rank{_rank()}")
             with read_write(config.hydra):
-                config.hydra.run.dir = str(free_folder(Path(config.hydra.run.dir)))
+                config.hydra.run.dir = str(free_folder(folder))
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         """Makes the folder of a sweep; a bake-off has one place, where it goes on."""
@@ -72,7 +76,13 @@ def _is_default(config: DictConfig, kind: str) -> bool:
 
 def _is_first_process() -> bool:
     """Whether no other process of the same run on several devices made its folder before."""
-    return all(os.environ.get(rank, "0") == "0" for rank in RANKS)
+    return _rank() == "0"
+
+
+def _rank() -> str:
+    """Which process of its run this is, by what its launcher says; ``0`` for the only one."""
+    given = [os.environ[rank] for rank in RANKS if os.environ.get(rank, "0") != "0"]
+    return given[0] if given else "0"
 
 
 def free_folder(folder: Path) -> Path:

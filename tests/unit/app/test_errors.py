@@ -113,6 +113,24 @@ def test_the_traceback_is_in_the_log_file(tmp_path, monkeypatch):
     assert "BadDocument: a.jsonl:1" in text
 
 
+def test_a_log_file_without_room_is_not_named(tmp_path, monkeypatch, capsys):
+    class Full(logging.FileHandler):
+        def format(self, record):
+            raise OSError(28, "No space left on device")
+
+    handler = Full(tmp_path / "train.log", encoding="utf-8")
+    logging.getLogger().addHandler(handler)
+    try:
+        error = raised(explained(lambda cfg: PlainText()(1, "a.jsonl:1")), OmegaConf.create())
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    assert "train.log" not in str(error)
+    # nor does logging tell of its own trouble
+    assert "Logging error" not in capsys.readouterr().err
+    assert logging.raiseExceptions
+
+
 def test_other_errors_come_through():
     with pytest.raises(ZeroDivisionError):
         explained(lambda cfg: 1 / 0)(OmegaConf.create())

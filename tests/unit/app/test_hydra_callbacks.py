@@ -94,8 +94,13 @@ def test_a_folder_that_was_given_is_refused_where_it_exists(monkeypatch):
 
 
 @pytest.mark.parametrize("rank", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
-def test_processes_beside_the_first_make_no_folder(monkeypatch, rank):
+def test_processes_beside_the_first_leave_it_its_folder(monkeypatch, rank):
+    first, other = config(), config()
+    OmegaConf.set_readonly(other.hydra, False)
+    other.hydra.run.dir = time = first.hydra.run.dir
     monkeypatch.setenv(rank, "3")
-    cfg = config()
-    TakeFreeFolder().on_run_start(cfg)
-    assert not Path("outputs").exists()
+    TakeFreeFolder().on_run_start(other)
+    assert other.hydra.run.dir == f"{time}_rank3"
+    monkeypatch.delenv(rank)
+    TakeFreeFolder().on_run_start(first)
+    assert first.hydra.run.dir == time
