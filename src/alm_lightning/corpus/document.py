@@ -1,5 +1,6 @@
 """A text and where it came from; what can be wrong with it is found when it is made."""
 
+import codecs
 from dataclasses import dataclass
 
 
@@ -110,9 +111,15 @@ def decode(raw: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         raise BadDocument(
             f"{name}: not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start} "
-            f"({error.reason}). Convert it first, for one with `iconv -f LATIN1 -t UTF-8`.",
+            f"({error.reason}). Convert it first, with `iconv -f {_encoding(raw)} -t UTF-8`.",
             kind="not UTF-8",
         ) from error
+
+
+def _encoding(raw: bytes) -> str:
+    """What text that is not UTF-8 may be in: Windows writes UTF-16, with a mark before it."""
+    is_utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:64]
+    return "UTF-16" if is_utf16 else "LATIN1"
 
 
 def shortened(value: object, limit: int = 60) -> str:

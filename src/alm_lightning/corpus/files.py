@@ -223,13 +223,23 @@ def _parquet(file: Path) -> pyarrow.parquet.ParquetFile:
         raise CorpusError(f"{file}: not a Parquet file ({error}).") from error
 
 
+def _conversion(line: str, name: str) -> str:
+    """How to make lines of JSON of what else people have."""
+    file = name.rpartition(":")[0]
+    if line.lstrip().startswith("["):
+        return f"; of one array of them, jq -c '.[]' {file} > rows.jsonl makes that"
+    if ".csv" in file or ".tsv" in file:
+        return "; of a table, pandas.read_csv(...).to_parquet(...) makes a file for corpus=parquet"
+    return ""
+
+
 def _json_object(line: str, name: str) -> dict[str, object]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise BadDocument(
             f"{name}: not JSON: {error.msg} at character {error.pos}, in {shortened(line)}. "
-            "Expected one whole JSON object a line.",
+            f"Expected one whole JSON object a line{_conversion(line, name)}.",
             kind="not JSON",
         ) from error
     except (ValueError, RecursionError) as error:

@@ -1,15 +1,18 @@
 """A model and a tokenizer from their source, and whether the two fit together."""
 
 import logging
+from pathlib import Path
 
 import torch
 from huggingface_hub.errors import GatedRepoError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from alm_lightning.likelihood.hardware import multiplies_bfloat16
 from alm_lightning.models.byte_config import ByteLMConfig
@@ -42,7 +45,7 @@ def load_causal_lm(
 
     Raises:
         OSError: The source cannot be reached, or has no such model.
-        ValueError: The checkpoint lacks weights that the model has.
+        ValueError: The checkpoint is damaged, or lacks weights that the model has.
     """
     location = source.resolve()
     try:
@@ -56,6 +59,20 @@ def load_causal_lm(
         )
     except OSError as error:
         raise OSError(_explained("the model", source, location, error)) from error
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        config = AutoConfig.from_pretrained(location.path, revision=location.revision)
+        raise ValueError(
+            f"{source.describe()} holds a model of type {config.model_type}, which is no causal "
+            "language model. Choose one, which generates text from left to right."
+        ) from error
+    except SafetensorError as error:
+        raise ValueError(
+            f"The weights of {source.describe()} can't be read: {error}. A file is damaged, or was "
+            "not fetched as a whole (one of a few lines is a pointer of Git LFS: `git lfs pull`). "
+            "Fetch them again."
+        ) from error
     if report["missing_keys"]:
         # transformers fills them with random numbers, and only logs it
         names = sorted(report["missing_keys"])
@@ -64,9 +81,22 @@ def load_causal_lm(
             f"{type(model).__name__}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}. "
             "Choose a checkpoint of a causal language model."
         )
+    _check_causal(model, source)
     model = text_part(model)
     log.info("Model: %s, %s, %s", source.describe(), type(model).__name__, dtype)
     return model.eval()
+
+
+def _check_causal(model: PreTrainedModel, source: WeightSource) -> None:
+    """Refuses encoders: as a causal model is asked for, transformers makes one and only warns."""
+    config = model.config
+    reads_both_ways = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if reads_both_ways and not getattr(config, "is_decoder", False):
+        raise ValueError(
+            f"{source.describe()} holds a model of type {config.model_type}, which reads its text "
+            "in both directions. Choose a causal language model, which generates text from left to "
+            "right."
+        )
 
 
 def load_hf_tokenizer(source: WeightSource) -> PreTrainedTokenizerFast:
@@ -122,6 +152,8 @@ def _explained(what: str, source: WeightSource, location: Location, error: OSErr
             f"Its owner asks for consent: accept the licence at https://huggingface.co/"
             f"{location.path}, then log in with `hf auth login`."
         )
+    elif Path(location.path).is_dir():
+        lines.append("Its files are damaged, or not of a model: fetch or write them again.")
     else:
         lines.append(
             "Check the name, the revision and the network; a private or gated model needs `hf auth "

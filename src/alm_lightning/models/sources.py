@@ -105,7 +105,10 @@ class Folder:
         if (self.path / CONFIG_FILE).is_file():
             return None
         if not self.path.is_dir():
-            return f"there is no folder {self.path.absolute()}: it should hold {FOLDER_NEEDS}"
+            hub = ""
+            if not self.path.is_absolute() and len(self.path.parts) == len(("owner", "model")):
+                hub = f"; a model of the hub is student=hub student.source.hub_id={self.path}"
+            return f"there is no folder {self.path.absolute()}: it should hold {FOLDER_NEEDS}{hub}"
         found = ", ".join(sorted(entry.name for entry in self.path.iterdir())) or "nothing"
         return (
             f"the folder {self.path} has no {CONFIG_FILE}: it should hold {FOLDER_NEEDS}, and "

@@ -30,5 +30,12 @@ def test_decoding_names_the_byte():
         decode("caf\u00e9".encode("latin-1"), "latin.txt")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+def test_decoding_says_what_to_convert_from(encoding):
+    expected = "LATIN1" if encoding == "latin-1" else "UTF-16"
+    with pytest.raises(CorpusError, match=f"`iconv -f {expected} -t UTF-8`"):
+        decode("caf\u00e9".encode(encoding), "notepad.txt")
+
+
 def test_decoding_drops_a_byte_order_mark_and_keeps_line_ends():
     assert decode(b"\xef\xbb\xbfa\r\nb\r", "here") == "a\r\nb\r"

@@ -136,6 +136,19 @@ class TestJsonLines:
         with pytest.raises(CorpusError, match=r"a.jsonl:2: not JSON"):
             pairs(JsonLines(path=str(path), column="text", reader=PlainText()))
 
+    @pytest.mark.parametrize(
+        ("name", "content", "advice"),
+        [
+            ("a.json", '[\n{"text": "a"}\n]', r"jq -c '\.\[\]' a\.json > rows\.jsonl"),
+            ("a.csv", "text,label\na,1\n", r"corpus=parquet"),
+            ("a.jsonl", "text,label\na,1\n", r"object a line\.$"),
+        ],
+    )
+    def test_what_else_people_have_is_told_how_to_convert(self, tmp_path, name, content, advice):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        with pytest.raises(CorpusError, match=advice):
+            pairs(JsonLines(path=str(tmp_path / name), column="text", reader=PlainText()))
+
     def test_a_line_that_is_no_object(self, tmp_path):
         with pytest.raises(CorpusError, match=r"a.jsonl:1: expected a JSON object, found list"):
             pairs(json_lines(tmp_path / "a.jsonl", ["text"]))

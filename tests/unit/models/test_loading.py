@@ -8,27 +8,37 @@ from tokenizers.models import WordLevel
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertLMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer
 from alm_lightning.models.sources import Folder, Hub, Location
 from alm_lightning.tokenization import pretrained
 
+TINY = {
+    "vocab_size": 8,
+    "hidden_size": 8,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+
+
+def load(folder):
+    return load_causal_lm(Folder(path=str(folder)), dtype=torch.float32, attn_implementation=None)
+
 
 @pytest.fixture
 def folder(tmp_path):
     """A tiny Llama in bfloat16, with a tokenizer of three words."""
-    config = LlamaConfig(
-        vocab_size=8,
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        tie_word_embeddings=False,
-    )
+    config = LlamaConfig(**TINY, tie_word_embeddings=False)
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
     words = Tokenizer(WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?"))
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?").save_pretrained(tmp_path)
@@ -56,6 +66,43 @@ def test_a_folder_without_weights_is_explained(folder):
     (folder / "model.safetensors").unlink()
     with pytest.raises(OSError, match="Could not load the model from folder"):
         load_causal_lm(Folder(path=str(folder)), dtype=torch.float32, attn_implementation=None)
+
+
+@pytest.mark.parametrize("content", ["version https://git-lfs.github.com/spec/v1\n", None])
+def test_damaged_weights_are_named(folder, content):
+    file = folder / "model.safetensors"
+    if content is None:
+        file.write_bytes(file.read_bytes()[:-10])
+    else:
+        file.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"weights of folder {folder} can't be read.*git lfs"):
+        load(folder)
+
+
+def test_a_damaged_configuration_is_no_matter_of_the_network(folder):
+    (folder / "config.json").write_text("<!DOCTYPE html>", encoding="utf-8")
+    with pytest.raises(OSError, match="not a valid JSON file") as caught:
+        load(folder)
+    assert "Its files are damaged" in str(caught.value)
+    assert "hf auth" not in str(caught.value)
+
+
+def test_encoders_are_refused(folder):
+    BertForMaskedLM(BertConfig(**TINY)).save_pretrained(folder)
+    with pytest.raises(ValueError, match="type bert, which reads its text in both directions"):
+        load(folder)
+    # as a decoder it is a causal model
+    BertLMHeadModel(BertConfig(**TINY, is_decoder=True)).save_pretrained(folder)
+    assert load(folder).config.is_decoder
+
+
+def test_models_of_another_kind_are_refused(folder):
+    config = T5Config(vocab_size=8, d_model=8, d_ff=8, d_kv=4, num_layers=1, num_heads=2)
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    with pytest.raises(
+        ValueError, match=r"type t5, which is no causal language model\. Choose one"
+    ):
+        load(folder)
 
 
 def test_the_revision_reaches_transformers(monkeypatch):
