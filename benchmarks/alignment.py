@@ -149,14 +149,18 @@ def collating(student: TokenizerView, teacher: TokenizerView, texts: list[str]) 
     return min(wholes), min(alone)
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--student", required=True)
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--text", required=True, type=Path)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = _parser().parse_args()
     student, teacher = load_tokenizer(args.student), load_tokenizer(args.teacher)
     text = Document(read(args.text), name=str(args.text)).text
     texts = rows_of(text, [student, teacher], LENGTH, ROWS)

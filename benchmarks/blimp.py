@@ -7,7 +7,7 @@ the 67 phenomena, the first pairs of the file: a pair counts if the sum of the l
 the good sentence (after a BOS where the tokenizer adds one; else its first token has none) exceeds
 that of the bad one. The standard error is that of a mean over pairs.
 
-The script goes without this project's code: what it measures is the exported folder.
+No model is loaded by this project's code: what is measured is the exported folder.
 """
 
 import argparse
@@ -21,14 +21,10 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from alm_lightning.likelihood.hardware import multiplies_bfloat16
+
 MOST_LOGITS = 2**24
 """Made at a time, in one place: asking for the memory anew would cost as much as the sums."""
-
-
-def fast_dtype() -> torch.dtype:
-    """bfloat16 where the processor multiplies it; elsewhere it is many times slower."""
-    fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
 
 
 def tokenizer_class(folder: str) -> type:
@@ -41,9 +37,10 @@ def tokenizer_class(folder: str) -> type:
 @torch.inference_mode()
 def log_likelihoods(folder: str, sentences: list[str], batch_size: int) -> dict[str, float]:
     tokenizer = tokenizer_class(folder).from_pretrained(folder, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, trust_remote_code=True, dtype=fast_dtype()
-    ).eval()
+    # the same as models.loading.torch_dtype("auto", "cpu"); importing that would register the
+    # project's own class of byte models in place of the code that lies in the folder
+    dtype = torch.bfloat16 if multiplies_bfloat16("cpu") else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, dtype=dtype).eval()
     # body in bfloat16, logits in float32: bfloat16 ones are off by up to 0.17 nats a token
     head = model.get_output_embeddings().weight.float()
     if getattr(model.get_output_embeddings(), "bias", None) is not None:
@@ -83,7 +80,7 @@ def log_probability(
     return (of_target - largest - mass.log()).double()
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -92,7 +89,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20, help="pairs of each phenomenon")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--json", type=Path, help="a file to which one line a model is added")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = _parser().parse_args()
     pairs: dict[str, list[dict]] = defaultdict(list)
     with gzip.open(args.data, "rt", encoding="utf-8") as file:
         for line in file:

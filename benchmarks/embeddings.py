@@ -101,7 +101,7 @@ class Clock:
         return f"{wall:.1f} s, processor {cpu:.1f} s"
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -111,7 +111,11 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--sample", type=int, default=2048, help="tokens that pursuit is timed on")
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = _parser().parse_args()
     torch.set_num_threads(args.threads)
     sides = [Side.load(folder) for folder in (args.student, args.teacher)]
     direction(*sides, args.k, args.batch_size, args.sample)

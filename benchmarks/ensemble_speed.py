@@ -53,7 +53,7 @@ def seconds_per_token(model, ids: torch.Tensor, tokens: int) -> float:
     return (time.perf_counter() - started) / tokens
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*")
     parser.add_argument("--tiny", action="store_true")
@@ -62,9 +62,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = _parser().parse_args()
     if options.tiny == bool(options.folders):
-        parser.error("give folders of models, or --tiny")
+        _parser().error("give folders of models, or --tiny")
     if options.tiny:
         members = tiny_models(49_152)
     else:

@@ -82,8 +82,7 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Runs every variant in a process of its own and prints both and their ratio."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=2048)
     parser.add_argument("--hidden", type=int, default=640)
@@ -91,7 +90,12 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", help="of hidden states and output matrix")
     parser.add_argument("--threads", type=int, help="by default torch's own choice")
     parser.add_argument("--variant", choices=sorted(VARIANTS), help="run only this, print JSON")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Runs every variant in a process of its own and prints both and their ratio."""
+    args = _parser().parse_args()
     if args.variant:
         print(json.dumps(measure(args)))
         return

@@ -7,6 +7,7 @@ batches. Two figures of memory, both without files that are mapped: what a proce
 models stand, and the most that it held in its steps, the optimizer's state included. On a GPU they
 are the allocator's. Before that, weights that a loader left mapped from their file are copied into
 memory, since pages of a file count only where they were touched; loading itself is not measured.
+`budget.steps` says how many steps are taken.
 """
 
 import ctypes
@@ -28,14 +29,15 @@ from alm_lightning.app.build_data import build_corpora, build_data
 from alm_lightning.app.log import quiet_warnings
 from alm_lightning.models.structure import layers_of
 
-STEPS = 6
+WARM_UP = 2
+"""Steps whose seconds are not counted: they pay for memory that later ones find allocated."""
 CONF = Path(__file__).resolve().parents[1] / "conf"
 WAYS = {
     "LoRA, one body": ["adapter=lora", "adapter.share_body=true"],
     "LoRA, two bodies": ["adapter=lora", "adapter.share_body=false"],
     "full fine-tuning, two bodies": ["adapter=full"],
 }
-DEFAULTS = ["experiment=gemma_to_smollm2_tokenizer", "budget.batch_size=4"]
+DEFAULTS = ["experiment=gemma_to_smollm2_tokenizer", "budget.batch_size=4", "budget.steps=6"]
 MEBIBYTE = 2**20
 
 
@@ -89,7 +91,9 @@ def measure(overrides: list[str]) -> dict[str, float]:
     quiet_warnings()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train", ["paths.output_dir=outputs/benchmark", *overrides])
-    cfg.callbacks, cfg.logger, cfg.budget.steps = {}, {}, STEPS
+    if cfg.budget.steps <= WARM_UP:
+        sys.exit(f"budget.steps={cfg.budget.steps}: expected more than {WARM_UP}, which warm up.")
+    cfg.callbacks, cfg.logger = {}, {}
     L.seed_everything(cfg.seed, verbose=False)
     corpora = build_corpora(cfg)
     student, teacher = build_scorers(cfg)
@@ -117,9 +121,13 @@ def measure(overrides: list[str]) -> dict[str, float]:
         "trained": trained,
         "held": held,
         "peak": peak.bytes,
-        # the first steps pay for memory that later ones find allocated
-        "seconds": statistics.median(clock.seconds[2:]),
+        "seconds": statistics.median(clock.seconds[WARM_UP:]),
     }
+
+
+def runs(arguments: list[str]) -> dict[str, list[str]]:
+    """What is composed for each way."""
+    return {way: [*DEFAULTS, *arguments, *overrides] for way, overrides in WAYS.items()}
 
 
 def main() -> None:
@@ -127,8 +135,8 @@ def main() -> None:
         print(json.dumps(measure(sys.argv[2:])))
         return
     found = {}
-    for way, overrides in WAYS.items():
-        command = [sys.executable, __file__, "--measure", *DEFAULTS, *sys.argv[1:], *overrides]
+    for way, overrides in runs(sys.argv[1:]).items():
+        command = [sys.executable, __file__, "--measure", *overrides]
         # large blocks go back to the system as soon as they are freed
         settings = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}
         done = subprocess.run(command, env=settings, stdout=subprocess.PIPE, text=True, check=True)

@@ -26,7 +26,7 @@ AFTER = {"student_before": "student_after", "before": "after", "before_other": "
 BLIMP = "BLiMP"
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -34,7 +34,11 @@ def main() -> None:
     parser.add_argument("--blimp", type=Path, help="what blimp.py --json wrote")
     parser.add_argument("--teacher", help="the teacher's folder, as blimp.py was given it")
     parser.add_argument("--before", help="the untrained student's folder, likewise")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = _parser().parse_args()
     lines = args.blimp.read_text(encoding="utf-8").splitlines() if args.blimp else []
     blimp = {row["model"]: row["accuracy"] for row in map(json.loads, lines)}
     groups = defaultdict(list)

@@ -122,15 +122,19 @@ def trained(
     return model.eval()
 
 
-def main() -> None:
-    """Trains the tokenizers and the teacher, and writes them."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", required=True, help="JSON lines with a column `text`")
     parser.add_argument("--out", required=True, type=Path, help="the folder to make")
     parser.add_argument("--steps", type=int, default=1200)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Trains the tokenizers and the teacher, and writes them."""
+    args = _parser().parse_args()
     if args.out.exists():
-        parser.error(f"{args.out} exists; give a folder that does not")
+        _parser().error(f"{args.out} exists; give a folder that does not")
     sources = (JsonLines(path=args.text, column="text", reader=PlainText()), PythonManual())
     # the same share and seed as in conf/corpus
     splits = [split_documents(s.documents(), heldout_share=0.1, seed=0) for s in sources]

@@ -1,11 +1,13 @@
 """What a training step costs beyond its bare parts, in one run.
 
     python benchmarks/step.py [experiment=...] [group=option] [key=value]
+    python benchmarks/step.py trainer.precision=32-true student.dtype=float32
 
 Bare parts: the teacher's forward pass with whole logits, and the student's forward and backward
-pass with a plain cross-entropy on the same batch, by transformers' own means. The ratio
-(bare parts) / (full step) is 1 for a step that costs nothing beyond them. Parts and steps
-alternate, and the medians are compared, since the machine may be shared.
+pass with a plain cross-entropy on the same batch, by transformers' own means and in the run's own
+precision, which is printed. The ratio (bare parts) / (full step) is 1 for a step that costs nothing
+beyond them. Parts and steps alternate, and the medians are compared, since the machine may be
+shared; `budget.steps` says of how many.
 """
 
 import statistics
@@ -17,18 +19,25 @@ import hydra
 import torch
 
 from alm_lightning.app.build import (
-    build_corpora,
-    build_data,
     build_module,
     build_objective,
     build_scorers,
     build_trainer,
+    precision_of,
 )
+from alm_lightning.app.build_data import build_corpora, build_data
+from alm_lightning.app.checks import check_settings
 from alm_lightning.app.log import quiet_warnings
 from alm_lightning.data.batch import DistillBatch
 
-ROUNDS = 12
+WARM_UP = 2
+"""Rounds that are not counted: they pay for memory that later ones find allocated."""
 CONF = Path(__file__).resolve().parents[1] / "conf"
+DEFAULTS = [
+    "paths.output_dir=outputs/benchmark",
+    "trainer=cpu",
+    "budget.steps=12",
+]
 
 
 class Timer:
@@ -38,45 +47,59 @@ class Timer:
         self.seconds: list[float] = []
 
     def __enter__(self):
-        self.started = time.perf_counter()
+        # weights that one part has cast to bfloat16 are not there for the next one to find
+        torch.clear_autocast_cache()
+        self.started = self._now()
 
     def __exit__(self, *error):
-        self.seconds.append(time.perf_counter() - self.started)
+        self.seconds.append(self._now() - self.started)
+
+    def _now(self) -> float:
+        if torch.cuda.is_available():
+            # a GPU has only been told what to do
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
     @property
     def median(self) -> float:
-        # the first two rounds pay for memory that later ones find allocated
-        return statistics.median(self.seconds[2:])
+        return statistics.median(self.seconds[WARM_UP:])
 
 
 def bare_student(model, batch: DistillBatch) -> None:
     labels = batch.student_ids.masked_fill(~batch.student_mask, -100)
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = model(
-            input_ids=batch.student_ids,
-            attention_mask=batch.student_mask.long(),
-            labels=labels,
-            use_cache=False,
-        ).loss
+    loss = model(
+        input_ids=batch.student_ids,
+        attention_mask=batch.student_mask.long(),
+        labels=labels,
+        use_cache=False,
+    ).loss
     loss.backward()
     model.zero_grad(set_to_none=True)
 
 
 @torch.no_grad()
 def bare_teacher(model, batch: DistillBatch) -> None:
-    with torch.autocast("cpu", torch.bfloat16):
-        model(
-            input_ids=batch.teacher_ids,
-            attention_mask=batch.teacher_mask.long(),
-            use_cache=False,
-        )
+    model(
+        input_ids=batch.teacher_ids,
+        attention_mask=batch.teacher_mask.long(),
+        use_cache=False,
+    )
+
+
+def runs(arguments: list[str]) -> dict[str, list[str]]:
+    """What is composed, by name."""
+    return {"step": [*DEFAULTS, *arguments]}
 
 
 def main() -> None:
     quiet_warnings()
+    (overrides,) = runs(sys.argv[1:]).values()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        overrides = ["paths.output_dir=outputs/benchmark", "trainer=cpu"]
-        cfg = hydra.compose("train", [*overrides, *sys.argv[1:]])
+        cfg = hydra.compose("train", overrides)
+    if cfg.budget.steps <= WARM_UP:
+        sys.exit(f"budget.steps={cfg.budget.steps}: expected more than {WARM_UP}, which warm up.")
+    # Lightning would take another precision in place of one that it lacks, and the printed be wrong
+    check_settings(cfg)
     cfg.callbacks, cfg.logger = {}, {}
     corpora = build_corpora(cfg)
     student, teacher = build_scorers(cfg)
@@ -86,6 +109,7 @@ def main() -> None:
     parts = {name: Timer() for name in ("teacher forward", "student forward, backward", "step")}
     original = module.training_step
 
+    # Lightning calls it within the run's precision, so that bare parts are computed in it as well
     def measured(batches: list[DistillBatch], batch_idx: int) -> None:
         with parts["teacher forward"]:
             for batch in batches:
@@ -97,8 +121,9 @@ def main() -> None:
             original(batches, batch_idx)
 
     module.training_step = measured
-    cfg.budget.steps = ROUNDS
-    build_trainer(cfg).fit(module, datamodule=data)
+    trainer = build_trainer(cfg)
+    trainer.fit(module, datamodule=data)
+    print(f"{'precision':28} {precision_of(cfg)}")
     for name, timer in parts.items():
         print(f"{name:28} {timer.median:.3f} s")
     bare = parts["teacher forward"].median + parts["student forward, backward"].median

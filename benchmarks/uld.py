@@ -76,8 +76,7 @@ def measured(function: Callable[[], object], repeats: int) -> tuple[float, float
     return min(walls), min(cpus)
 
 
-def main() -> None:
-    """Measures each part and prints it, in seconds and as a multiple of the student's product."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=512, help="positions")
     parser.add_argument("--tokens", type=int, default=49_152, help="of the student")
@@ -87,7 +86,12 @@ def main() -> None:
     parser.add_argument("--noise", type=float, help="the teacher's logits are the student's + this")
     parser.add_argument("--threads", type=int, help="by default torch's own choice")
     parser.add_argument("--repeats", type=int, default=3)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measures each part and prints it, in seconds and as a multiple of the student's product."""
+    args = _parser().parse_args()
     torch.manual_seed(0)
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -1,0 +1,243 @@
+"""Every benchmark runs, on tiny models and in small: as a process of its own, as it is called."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from tests.conftest import tiny_gemma3
+from tests.runs import REPOSITORY
+
+from alm_lightning.likelihood.hardware import multiplies_bfloat16
+
+pytestmark = pytest.mark.slow
+
+BENCHMARKS = REPOSITORY / "benchmarks"
+LOWEST, HIGHEST = 0.001, 1000
+"""Between these a ratio of two things that take about as long must lie."""
+
+
+@pytest.fixture
+def ran(tmp_path):
+    """What a benchmark prints."""
+
+    def run(name, *arguments):
+        done = subprocess.run(
+            [sys.executable, str(BENCHMARKS / f"{name}.py"), *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def other_folder(tmp_path_factory, byte_level_tokenizer):
+    """A tiny model with another tokenizer than that of `model_folder`."""
+    folder = tmp_path_factory.mktemp("models") / "other-gemma"
+    tiny_gemma3(len(byte_level_tokenizer)).save_pretrained(folder)
+    byte_level_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def transfer(tiny, other_folder):
+    """Overrides of a tiny student that gets another tokenizer: what two benchmarks begin with."""
+    # not every objective has this term
+    kept = [override for override in tiny if not override.startswith("objective.")]
+    return [*kept, "tokenizer=folder", f"tokenizer.source.path={other_folder}"]
+
+
+def figures(output, unit=""):
+    """Figures by the label before them, of lines such as ``step    0.123 s``."""
+    lines = re.findall(rf"^ *(\S.*?):? +([\d.,]+){re.escape(unit)}$", output, re.MULTILINE)
+    return {label: float(value.replace(",", "")) for label, value in lines}
+
+
+def table(output):
+    """Cells of a Markdown table's rows, by the first one."""
+    rows = [
+        [cell.strip(" `") for cell in line[1:-1].split("|")]
+        for line in output.splitlines()
+        if line.startswith("| ")
+    ]
+    return {first: rest for first, *rest in rows}
+
+
+def numbers(cells):
+    return [float(cell.replace(",", "")) for cell in cells]
+
+
+def test_every_benchmark_is_here():
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert tested == {file.stem for file in BENCHMARKS.glob("*.py")} | {"every_benchmark_is_here"}
+
+
+@pytest.mark.parametrize(
+    ("precision", "overrides"),
+    [
+        ("bf16-mixed", ["trainer.precision=bf16-mixed"]),
+        ("32-true", ["trainer.precision=32-true", "student.dtype=float32"]),
+        ("bf16-mixed" if multiplies_bfloat16("cpu") else "32-true", []),
+    ],
+    ids=["bfloat16", "float32", "auto"],
+)
+def test_step(ran, tiny, precision, overrides):
+    output = ran("step", *tiny, *overrides)
+    assert re.search(rf"^precision +{precision}$", output, re.MULTILINE)
+    seconds = figures(output, " s")
+    assert set(seconds) == {"teacher forward", "student forward, backward", "step"}
+    # the tiny models' own parts may be over within a millisecond
+    assert 0 < seconds["step"] < 60
+    assert LOWEST < figures(output)["bare parts / step"] < HIGHEST
+
+
+def test_memory(ran, transfer):
+    rows = table(ran("memory", *transfer))
+    del rows[""]
+    assert list(rows) == ["LoRA, one body", "LoRA, two bodies", "full fine-tuning, two bodies"]
+    for cells in rows.values():
+        trained, held, peak, *_, seconds = numbers(cells)
+        assert trained > 1000
+        assert 10 < held <= peak < 10_000
+        assert 0 < seconds < 60
+
+
+def test_objectives(ran, transfer):
+    output = ran("objectives", *transfer, "budget.teacher_length=96", "--only", "alm")
+    rows = table(output)
+    assert list(rows) == ["objective", "next_token", "alm"]
+    assert numbers(rows["next_token"][:2]) == [1, 1]
+    for name in ("next_token", "alm"):
+        relative, _, seconds, peak = numbers(rows[name])
+        assert LOWEST < relative < HIGHEST
+        assert seconds > 0
+        assert peak > 10
+
+
+def test_alignment(ran, model_folder, texts):
+    output = ran(
+        "alignment", "--student", "bytes", "--teacher", model_folder, "--text", texts["corpus"]
+    )
+    speeds = figures(output, " million tokens/s")
+    assert len(speeds) == 3
+    assert min(speeds.values()) > 0
+    assert LOWEST < figures(output)["text to tensors / tokenising"] < HIGHEST
+    # chunk ids of both sides alone are more than a byte
+    assert 1 < figures(output, " bytes per token")["memory of a batch's alignment"] < 100
+    rows = table(output)
+    assert list(rows) == ["tokens a side", "512", "2,048", "8,192", "32,768"]
+    assert min(min(numbers(cells)) for name, cells in rows.items() if name != "tokens a side") > 0
+
+
+def test_blimp(ran, model_folder, tmp_path):
+    pairs = [
+        {"UID": name, "sentence_good": f"The fox {n} is quick.", "sentence_bad": f"Fox the {n} is."}
+        for name in ("first", "second")
+        for n in range(4)
+    ]
+    data = tmp_path / "blimp.jsonl.gz"
+    data.write_bytes(gzip.compress("\n".join(map(json.dumps, pairs)).encode()))
+    output = ran("blimp", "--data", data, "--pairs", 3, "--json", "found.jsonl", model_folder)
+    accuracy, error, count = re.match(r"([\d.]+) \+- ([\d.]+)  (\d+) pairs", output).groups()
+    assert 0 <= float(accuracy) <= 1
+    assert 0 <= float(error) <= 0.5
+    assert int(count) == 6
+    (line,) = (tmp_path / "found.jsonl").read_text("utf-8").splitlines()
+    record = json.loads(line)
+    assert round(record["accuracy"], 4) == float(accuracy)
+    assert set(record["by_phenomenon"]) == {"first", "second"}
+
+
+def test_seeds(ran, run_here, tmp_path):
+    runs = [tmp_path / f"run_{seed}" for seed in range(2)]
+    summaries = [
+        run_here(f"seed={seed}", "budget.steps=1", f"paths.output_dir={run}")
+        for seed, run in enumerate(runs)
+    ]
+    names = ["teacher", "before", *(summary["model_path"] for summary in summaries)]
+    scored = [
+        {"model": name, "accuracy": share}
+        for name, share in zip(names, (0.8, 0.5, 0.6, 0.7), strict=True)
+    ]
+    (tmp_path / "blimp.jsonl").write_text("\n".join(map(json.dumps, scored)), "utf-8")
+    arguments = ("--blimp", "blimp.jsonl", "--teacher", "teacher", "--before", "before")
+    output = ran("seeds", *arguments, *runs)
+    figures_of, shares = (table(part) for part in output.strip().split("\n\n"))
+    assert list(figures_of) == ["", "before", "teacher", "all alike (2 seeds)"]
+    after = dict(zip(figures_of[""], figures_of["all alike (2 seeds)"], strict=True))
+    bits = [summary["bits_per_byte"]["student_after"] for summary in summaries]
+    assert after["bits per byte, training domain"].startswith(f"{sum(bits) / 2:.3f} ± ")
+    assert after["BLiMP"] == "0.650 ± 0.050"
+    # (0.1 + 0.2) / 2 of the 0.3 between teacher and student before
+    assert shares["all alike"][-1].startswith("0.500 ± ")
+
+
+def test_small_pair(ran, tmp_path, texts):
+    documents = texts["corpus"].read_text("utf-8").split("\n\n")
+    lines = [json.dumps({"text": document}) for document in documents]
+    (tmp_path / "prose.jsonl").write_text("\n".join(lines), "utf-8")
+    output = ran("small_pair", "--text", "prose.jsonl", "--out", "made", "--steps", 1)
+    (loss, heldout) = map(
+        float, re.search(r"step 1: ([\d.]+) nats, held out ([\d.]+),", output).groups()
+    )
+    # a guess among 4,096 tokens takes 8.3 nats
+    assert 7 < loss < 10
+    assert 7 < heldout < 10
+    assert re.search(r"^4,262,144 weights, in made$", output, re.MULTILINE)
+    for name in ("teacher/model.safetensors", "teacher/tokenizer.json", "bpe_8k/tokenizer.json"):
+        assert (tmp_path / "made" / name).is_file()
+
+
+def test_embeddings(ran, model_folder, other_folder):
+    arguments = ("--student", model_folder, "--teacher", other_folder)
+    output = ran("embeddings", *arguments, "--k", 2, "--sample", 8)
+    first, second = output.strip().split("\n\n")
+    assert first.startswith("tiny-gemma -> tokenizer of other-gemma\n")
+    assert second.startswith("other-gemma -> tokenizer of tiny-gemma\n")
+    for part in (first, second):
+        shared, of = re.search(r"old vocabulary: (\d+) of (\d+) ", part).groups()
+        # bytes at the least
+        assert 100 < int(shared) <= int(of)
+        for way in ("fvt", "mean", "keep"):
+            assert re.search(rf"^  {way}: [\d.]+ s, processor [\d.]+ s$", part, re.MULTILINE)
+        # what is left of a row of length 1, of which two others were taken off
+        assert 0 < figures(part)["left of a donor's row, median"] < 1
+
+
+def test_ensemble_speed(ran, model_folder):
+    output = ran("ensemble_speed", model_folder, model_folder, "--tokens", 4, "--rounds", 2)
+    speeds = figures(output, " tokens/s")
+    assert list(speeds) == ["member 0", "member 1", "sum of the members", "ensemble"]
+    assert speeds["sum of the members"] < speeds["member 0"]
+    assert LOWEST < figures(output)["ensemble / sum"] < HIGHEST
+
+
+def test_linear_log_likelihood(ran):
+    output = ran("linear_log_likelihood", "--rows", 16, "--tokens", 64, "--hidden", 8)
+    rows = {name: numbers(cells) for name, *cells in map(str.split, output.splitlines()[2:])}
+    assert rows["total_s"][0] > 0
+    assert rows["total_s"][1] > 0
+    for name in ("mean_target", "mean_boundary", "grad_hidden_norm", "grad_weight_norm"):
+        assert rows[name][2] == pytest.approx(1, abs=1e-3)
+
+
+def test_uld(ran):
+    arguments = ("--rows", 16, "--tokens", 64, "--teacher-tokens", 48, "--hidden", 8)
+    output = ran("uld", *arguments, "--repeats", 1)
+    parts = re.findall(r"^(\S.*?) +([\d.]+) +([\d.]+) +([\d.]+)$", output, re.MULTILINE)
+    assert len(parts) == 6
+    # each is told as a multiple of the first
+    assert numbers(parts[0][3:]) == [1]
+    assert min(float(part[3]) for part in parts) > 0
