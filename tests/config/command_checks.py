@@ -1,0 +1,209 @@
+"""Whether a command would start: its arguments are read as the program itself reads them."""
+
+import argparse
+import contextlib
+import functools
+import importlib.util
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from tests.runs import REPOSITORY
+
+from alm_lightning.app import bias_command, build, inspect_command
+from alm_lightning.app.bakeoff_plan import make_plan
+from alm_lightning.app.checks import check_settings
+from alm_lightning.app.evaluate_arguments import model_arguments
+from alm_lightning.app.evaluate_build import build_harnesses
+from alm_lightning.app.evaluate_models import find_model
+from alm_lightning.app.evaluate_names import members_of
+from alm_lightning.app.evaluate_plan import check_ensemble
+from alm_lightning.app.hydra_callbacks import RefuseExistingFolder, refuse_lists
+
+CONF, BENCHMARKS = REPOSITORY / "conf", REPOSITORY / "benchmarks"
+MODELS = CONF / "model"
+MODULES = {"alm_lightning.inspect": inspect_command, "alm_lightning.bias": bias_command}
+"""Programs that are started by `python -m`, and where their parsers are."""
+ANY_MODEL = ("a", "b", "c", "MODEL", "PATH", "...")
+"""Names that stand for any model, as every path does."""
+NOWHERE = "paths.output_dir=no-such-folder/of-these-tests"
+"""Where runs would write, and none does."""
+BAKEOFF = ["alm_next_token", "next_token"]
+"""Objectives that a bake-off is planned with; test_bakeoff.py composes all of them."""
+RUNS_OF_A_BENCHMARK = 3
+"""So many are composed; those of objectives.py beyond differ in their objective alone."""
+
+
+@functools.cache
+def check(words: tuple[str, ...], is_inline: bool) -> None:
+    """Raises whatever is wrong with a command.
+
+    Args:
+        words: `python`, and what follows.
+        is_inline: Whether a bare name may stand for the program, as in prose.
+    """
+    program, *arguments = words[1:]
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        if program == "train.py":
+            _train(arguments)
+        elif program == "evaluate.py":
+            _evaluate(arguments)
+        elif program == "-m" and arguments and arguments[0] in MODULES:
+            _parse(MODULES[arguments[0]], arguments[1:], is_inline)
+        elif Path(program).parent.name == BENCHMARKS.name and (REPOSITORY / program).is_file():
+            _benchmark(Path(program).stem, arguments, is_inline)
+        else:
+            raise LookupError(f"no check knows {' '.join(words[:3])}")
+
+
+def _train(arguments: Sequence[str]) -> None:
+    for cfg, said in _configurations("train", arguments):
+        if "bakeoff" in cfg:
+            _bakeoff(cfg, said)
+        else:
+            _starts(cfg)
+
+
+def _starts(cfg: DictConfig) -> None:
+    """A run goes on until its models are loaded."""
+    _is_complete(cfg)
+    check_settings(cfg)
+    build.build_objective(cfg)
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(_Loading):
+        patch.setattr(build, "load_scorer", _load)
+        build.build_scorers(cfg)
+
+
+class _Loading(Exception):
+    pass
+
+
+def _load(*args) -> None:
+    raise _Loading
+
+
+def _bakeoff(cfg: DictConfig, said: Sequence[str]) -> None:
+    _is_complete(cfg)
+    refuse_lists(said)
+    settings = OmegaConf.to_container(cfg.bakeoff, resolve=True)
+    if not any(override.startswith("bakeoff.objectives=") for override in said):
+        settings["objectives"] = BAKEOFF
+    plan = make_plan(settings, Path(), said, lambda overrides: _composed("train", overrides)[0])
+    for config in plan.configs.values():
+        _starts(OmegaConf.create(config))
+
+
+def _evaluate(arguments: Sequence[str]) -> None:
+    for cfg, _ in _configurations("evaluate", model_arguments(arguments)):
+        _is_complete(cfg)
+        models = members_of(cfg.model)
+        for model in models:
+            if model not in ANY_MODEL and "/" not in model:
+                find_model(model, MODELS)
+        if cfg.model.kind == "ensemble":
+            ways = cfg.model.combine
+            ways = [ways] if isinstance(ways, str) else list(ways)
+            weights = cfg.model.weights
+            check_ensemble(
+                ways, list(weights) if OmegaConf.is_list(weights) else weights, len(models)
+            )
+        build_harnesses(cfg, MODELS)
+
+
+def _configurations(
+    name: str, arguments: Sequence[str]
+) -> Iterator[tuple[DictConfig, Sequence[str]]]:
+    """What a command line composes, each with its overrides: one, or those of a multirun."""
+    said = _parsed(get_args_parser(), arguments)
+    if said is None or said.help:
+        return
+    first = _jobs(said.overrides)[0] if said.multirun else said.overrides
+    cfg, own = _composed(name, first)
+    if not said.multirun and own.mode != RunMode.MULTIRUN:
+        if name == "train":
+            RefuseExistingFolder().on_run_start(OmegaConf.merge({"hydra": own}, cfg))
+        yield cfg, said.overrides
+        return
+    swept = [f"{key}={values}" for key, values in (own.sweeper.params or {}).items()]
+    for job in _jobs([*swept, *said.overrides]):
+        yield (cfg if job == first else _composed(name, job)[0]), said.overrides
+
+
+def _jobs(overrides: Sequence[str]) -> list[list[str]]:
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return jobs
+
+
+def _composed(name: str, overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+    """A configuration, and Hydra's own settings."""
+    return _composed_once(name, tuple(overrides))
+
+
+@functools.cache
+def _composed_once(name: str, overrides: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+    cfg = compose(name, [NOWHERE, *overrides], return_hydra_config=True)
+    with open_dict(cfg):
+        own = cfg.pop("hydra")
+    return cfg, own
+
+
+def _is_complete(cfg: DictConfig) -> None:
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+def _benchmark(name: str, arguments: Sequence[str], is_inline: bool) -> None:
+    module = benchmark(name)
+    if hasattr(module, "_parser"):
+        _parse(module, arguments, is_inline)
+        return
+    for overrides in itertools.islice(module.runs(list(arguments)).values(), RUNS_OF_A_BENCHMARK):
+        _starts(_composed("train", overrides)[0])
+
+
+@functools.cache
+def benchmark(name: str) -> ModuleType:
+    """A benchmark as a module.
+
+    Args:
+        name: Of its file, without the ending.
+
+    Returns:
+        The module, with a `_parser` of its arguments, or the `runs` that it composes.
+    """
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        # they import one another; and the environment stays what it was
+        patch.syspath_prepend(BENCHMARKS)
+        patch.setenv("TOKENIZERS_PARALLELISM", "false")
+        spec.loader.exec_module(module)
+    return module
+
+
+def _parse(module: ModuleType, arguments: Sequence[str], is_inline: bool) -> None:
+    parser = module._parser()
+    # in prose the name alone names the program
+    if arguments or not is_inline:
+        _parsed(parser, arguments)
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace | None:
+    """The arguments as a parser reads them; nothing where it shows its help and ends."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            return parser.parse_args(arguments)
+        except SystemExit as left:
+            if left.code:
+                raise ValueError(said.getvalue().strip().splitlines()[-1]) from left
+    return None
