@@ -59,8 +59,8 @@ class WholeFiles(TorchCheckpointIO):
 
         Args:
             path: Where it lies.
-            args: Lightning's.
-            options: Lightning's.
+            *args: Lightning's.
+            **options: Lightning's.
 
         Returns:
             What was saved.
