@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ import pyarrow
 from alm_lightning.corpus.document import CorpusError
 
 BUFFER_BYTES = 1 << 20
+MAGIC_BYTES = 6
+"""The longest start that tells a format."""
 
 
 def _zstd(path: Path) -> io.BufferedIOBase:
@@ -29,20 +32,21 @@ class Compression:
 
     Attributes:
         suffix: What their names end in.
-        magic: What they begin with. None of these is valid UTF-8, or likely as the start of a text.
+        magic: What they begin with, which is not likely as the start of a text.
         opener: Opens one for reading.
     """
 
     suffix: str
-    magic: bytes
+    magic: re.Pattern[bytes]
     opener: Callable[[Path], io.BufferedIOBase]
 
 
 COMPRESSIONS = (
-    Compression(".gz", b"\x1f\x8b", gzip.open),
-    Compression(".zst", b"\x28\xb5\x2f\xfd", _zstd),
-    Compression(".bz2", b"BZh", bz2.open),
-    Compression(".xz", b"\xfd7zXZ\x00", lzma.open),
+    Compression(".gz", re.compile(rb"\x1f\x8b"), gzip.open),
+    # a frame, or one to skip, which pzstd writes first
+    Compression(".zst", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), _zstd),
+    Compression(".bz2", re.compile(rb"BZh"), bz2.open),
+    Compression(".xz", re.compile(rb"\xfd7zXZ\x00"), lzma.open),
 )
 # OSError: of zstd and bzip2
 DAMAGES = (EOFError, OSError, zlib.error, lzma.LZMAError)
@@ -88,14 +92,17 @@ def compression_of(path: Path) -> Compression | None:
         CorpusError: Its name says that it is compressed, and it is not.
     """
     with path.open("rb") as stream:
-        start = stream.read(max(len(compression.magic) for compression in COMPRESSIONS))
+        start = stream.read(MAGIC_BYTES)
     for compression in COMPRESSIONS:
         is_named = path.suffix.lower() == compression.suffix
         # "BZh" may begin a text; the others are no text
-        if start.startswith(compression.magic) and (is_named or compression.suffix != ".bz2"):
+        if compression.magic.match(start) and (is_named or compression.suffix != ".bz2"):
             return compression
         if is_named:
-            raise _damaged(path, f"no {compression.suffix} file starts with {start!r}")
+            raise CorpusError(
+                f"{path} is called {compression.suffix}, but starts with {start!r}. Some programs "
+                "unpack a file and keep its name: take the suffix off. Or fetch it again."
+            )
     return None
 
 

@@ -13,13 +13,13 @@ from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
 from alm_lightning.corpus.columns import ColumnReader, check_column, names_of, value_of
 from alm_lightning.corpus.compression import BUFFER_BYTES, compression_of, opened
 from alm_lightning.corpus.document import BadDocument, CorpusError, Document, decode, shortened
-from alm_lightning.corpus.paths import corpus_files, shown_path
+from alm_lightning.corpus.paths import Paths, corpus_files, shown_path
 from alm_lightning.corpus.sources import AnyDocument, at_least_one
 
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet",)
 TEXTS = (".txt", ".md")
-"""What the names of files of a kind end in, for those of a folder."""
+"""What the names of files of a kind end in, where a folder is given. `TextFile` takes any."""
 PARQUET_BATCH_ROWS = 256
 """Rows in memory at once: enough to be quick, few enough for rows of book length."""
 
@@ -27,7 +27,7 @@ PARQUET_BATCH_ROWS = 256
 class TextFile:
     """Text files in UTF-8, whole or cut into documents."""
 
-    def __init__(self, *, path: str | Sequence[str], separator: str | None) -> None:
+    def __init__(self, *, path: Paths, separator: str | None) -> None:
         """Sets up the source.
 
         Args:
@@ -97,7 +97,7 @@ class JsonLines:
     def __init__(
         self,
         *,
-        path: str | Sequence[str],
+        path: Paths,
         column: str | Sequence[str],
         reader: ColumnReader,
         group_column: str | None = None,
@@ -152,9 +152,7 @@ class JsonLines:
 class Parquet:
     """Parquet files."""
 
-    def __init__(
-        self, *, path: str | Sequence[str], column: str | Sequence[str], reader: ColumnReader
-    ) -> None:
+    def __init__(self, *, path: Paths, column: str | Sequence[str], reader: ColumnReader) -> None:
         """Sets up the source.
 
         Args:

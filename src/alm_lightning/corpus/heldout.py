@@ -204,6 +204,7 @@ def _cut(
     """The split of a corpus that is one long text, beside which there may be short ones."""
     place = fraction(longest.text, reading.seed)
     train, heldout = cut_off_end(longest, heldout_share=heldout_share)
+    num_heldout = sum(len(document.text) for document in heldout)
     for index in np.flatnonzero(fractions != place).tolist():
         (train if fractions[index] >= heldout_share else heldout).append(kept[index])
     known = {document.text for document in train}
@@ -215,10 +216,10 @@ def _cut(
             "its end says is in the rest of it, too. Add text that does not repeat itself."
         )
     log.info(
-        "%s is most of the corpus: it is cut into pieces, and its last %.3g %% are held out, after "
+        "%s is most of the corpus: it is cut into pieces, and its last %.1f %% are held out, after "
         "a gap",
         longest.name,
-        100 * heldout_share,
+        100 * num_heldout / len(longest.text),
     )
     again = Reading(reading.seed)
     documents = shelf.keep(again([*train, *heldout]))

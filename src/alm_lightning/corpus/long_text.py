@@ -12,6 +12,8 @@ reads half of the text."""
 GAP_SHARE, GAP_CHARACTERS = 0.01, (200, 10_000)
 """Share of the text between the trained and the held-out part, and the least and the most of it:
 what follows a trained sentence at once is easier to predict than other text."""
+REACH_SHARE = 0.05
+"""So much of the text is searched for a good place to end a part, and no more than a piece."""
 BREAKS = ("\n\n", "\r\n\r\n", "\n", ". ", " ")
 """After what a text is cut, the best first."""
 
@@ -37,11 +39,14 @@ def cut_off_end(
     """
     text = document.text
     end = min(max(round(len(text) * (1 - heldout_share)), 1), len(text) - 1)
-    heldout_start = _break_before(text, end, lowest=end // 2)
+    # of a text with few line ends the last one may lie far from here
+    reach = min(round(len(text) * REACH_SHARE), PIECE_CHARACTERS)
+    heldout_start = _break_before(text, end, lowest=max(end // 2, end - reach))
     least, most = GAP_CHARACTERS
     # no more than half of what comes before it, where nearly all is held out
     gap = min(max(round(len(text) * GAP_SHARE), least), most, heldout_start // 2)
-    train_end = _break_before(text, heldout_start - gap, lowest=(heldout_start - gap) // 2)
+    latest = heldout_start - gap
+    train_end = _break_before(text, latest, lowest=max(latest // 2, latest - reach))
     return _pieces(document, 0, train_end), _pieces(document, heldout_start, len(text))
 
 

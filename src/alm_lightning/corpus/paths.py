@@ -4,17 +4,18 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from alm_lightning.corpus.compression import COMPRESSIONS
 from alm_lightning.corpus.document import CorpusError
 
+Paths: TypeAlias = str | int | Sequence[str | int]
+"""Of a corpus, one or several. A folder may be named for a year, which Hydra reads as a number."""
 SHOWN = 5
 """Names that an error shows of a folder."""
 
 
-def corpus_files(
-    path: str | Sequence[str], *, suffixes: Sequence[str] | None = None
-) -> dict[str, Path]:
+def corpus_files(path: Paths, *, suffixes: Sequence[str] | None = None) -> dict[str, Path]:
     """The files of a corpus, by the names that messages call them.
 
     Args:
@@ -30,7 +31,7 @@ def corpus_files(
     Raises:
         CorpusError: A path stands for no file.
     """
-    paths = [path] if isinstance(path, str) else list(path)
+    paths = list(path) if is_list(path) else [path]
     if not paths:
         raise CorpusError("The corpus is an empty list of files. Give at least one path.")
     files = [file for each in paths for file in _files_at(str(each), suffixes)]
@@ -42,7 +43,7 @@ def corpus_files(
     return {place.relative_to(folder).as_posix(): file for place, file in unique.items()}
 
 
-def shown_path(path: str | Sequence[str]) -> str:
+def shown_path(path: Paths) -> str:
     """A path of the configuration as a message shows it.
 
     Args:
@@ -51,7 +52,12 @@ def shown_path(path: str | Sequence[str]) -> str:
     Returns:
         The path; of a list, all of them.
     """
-    return path if isinstance(path, str) else ", ".join(map(str, path))
+    return ", ".join(map(str, path)) if is_list(path) else str(path)
+
+
+def is_list(path: object) -> bool:
+    """Whether a path of the configuration is several."""
+    return isinstance(path, Sequence) and not isinstance(path, str)
 
 
 def _files_at(path: str, suffixes: Sequence[str] | None) -> list[Path]:
@@ -110,9 +116,10 @@ def ends_in(name: str, suffixes: Sequence[str]) -> bool:
         True if it ends in one of them, or in one of them and the suffix of a compression.
 
     Example:
-        >>> ends_in("a.jsonl.zst", (".jsonl",)), ends_in("a.zst", (".jsonl",))
+        >>> ends_in("A.JSONL.ZST", (".jsonl",)), ends_in("a.zst", (".jsonl",))
         (True, False)
     """
+    name = name.lower()
     for compression in COMPRESSIONS:
         name = name.removesuffix(compression.suffix)
-    return name.lower().endswith(tuple(suffixes))
+    return name.endswith(tuple(suffixes))

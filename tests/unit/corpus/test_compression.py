@@ -59,7 +59,22 @@ def test_a_text_may_begin_as_a_bzip2_file_does(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"{}\n", None])
+def test_a_zstd_file_may_begin_with_a_frame_to_skip(tmp_path):
+    path = tmp_path / "a.txt.zst"
+    # pzstd writes one: its magic number, the length of what follows, and that
+    path.write_bytes(b"\x50\x2a\x4d\x18\x04\0\0\0\x11\0\0\0" + zstd(b"one"))
+    assert [d.text for d in TextFile(path=str(path), separator=None).documents()] == ["one"]
+
+
+def test_a_plain_file_that_is_called_compressed(tmp_path, kind):
+    path = tmp_path / f"a.jsonl{kind}"
+    path.write_bytes(b"{}\n")
+    source = JsonLines(path=str(path), column="text", reader=PlainText())
+    with pytest.raises(CorpusError, match=rf"is called \{kind}, but starts with b'.+take the suff"):
+        list(source.documents())
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], None])
 def test_damaged_files(tmp_path, kind, damage):
     path = tmp_path / f"a.jsonl{kind}"
     whole = COMPRESS[kind](CONTENT)

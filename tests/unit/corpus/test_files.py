@@ -108,10 +108,9 @@ class TestJsonLines:
         source = JsonLines(path=str(path), column="text", reader=PlainText())
         assert pairs(source) == [("a.jsonl.gz:1", "a"), ("a.jsonl.gz:2", "b")]
 
-    @pytest.mark.parametrize("damage", [lambda raw: raw[:-9], lambda raw: b"no gzip at all"])
-    def test_damaged_compression(self, tmp_path, damage):
+    def test_damaged_compression(self, tmp_path):
         path = tmp_path / "a.jsonl.gz"
-        path.write_bytes(damage(gzip.compress(b'{"text": "a"}\n')))
+        path.write_bytes(gzip.compress(b'{"text": "a"}\n')[:-9])
         with pytest.raises(CorpusError, match=r"damaged or cut off"):
             pairs(JsonLines(path=str(path), column="text", reader=PlainText()))
 

@@ -35,6 +35,20 @@ def test_the_end_is_held_out_after_a_gap(mark, share):
         assert text[int(start) : int(end)] == document.text
 
 
+@pytest.mark.parametrize("mark", ["\n", "\n\n", "\r\n\r\n"])
+@pytest.mark.parametrize("places", [[0.46], [0.6], [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6]])
+@pytest.mark.parametrize("num_sentences", [50, 2000])
+def test_a_rare_break_does_not_move_the_cut(mark, places, num_sentences):
+    sentences = book(num_sentences).split(". ")
+    for place in places:
+        sentences[round(place * num_sentences)] += mark
+    text = ". ".join(sentences)
+    train, heldout = cut_off_end(Document(text, name="b"), heldout_share=0.1)
+    trained, kept = (sum(len(d.text) for d in side) for side in (train, heldout))
+    assert kept / len(text) == pytest.approx(0.1, abs=0.051)
+    assert len(text) - trained - kept <= 200 + 0.06 * len(text)
+
+
 def test_pieces_end_with_paragraphs_and_sentences():
     train, _ = cut_off_end(Document(book(mark=".\n\n"), name="b"), heldout_share=0.1)
     assert all(piece.text.endswith(".\n\n") for piece in train)

@@ -30,14 +30,19 @@ def test_a_folder_is_every_file_below_it_that_is_not_hidden(folder):
 
 
 def test_a_folder_takes_compressed_files_of_the_kind(folder):
-    for name in ("e.jsonl.gz", "f.JSONL.zst", "g.txt.gz"):
+    names = ["E.JSONL.GZ", "e.jsonl.gz", "f.JSONL.zst"]
+    for name in [*names, "g.txt.gz"]:
         (folder / name).write_bytes(b"")
-    expected = ["e.jsonl.gz", "sub/d.jsonl"]
-    assert list(corpus_files(str(folder), suffixes=(".jsonl",))) == [
-        "e.jsonl.gz",
-        "f.JSONL.zst",
-        *expected[1:],
-    ]
+    assert list(corpus_files(str(folder), suffixes=(".jsonl",))) == [*names, "sub/d.jsonl"]
+
+
+def test_a_folder_that_is_named_for_a_year(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "2024").mkdir()
+    (tmp_path / "2024" / "a.txt").touch()
+    # as Hydra reads corpus.source.path=2024
+    assert list(corpus_files(2024)) == ["a.txt"]
+    assert shown_path(2024) == "2024"
 
 
 def test_a_pattern_is_its_files_in_the_order_of_their_paths(folder):
