@@ -27,6 +27,7 @@ from alm_lightning.app.bakeoff_pool import Children, environments, side_by_side
 from alm_lightning.app.bakeoff_runs import Programs, held
 from alm_lightning.app.bakeoff_standing import Standing, chosen, criterion, standing
 from alm_lightning.app.bakeoff_table import as_json, markdown, screen
+from alm_lightning.app.hydra_quoting import as_said
 
 log = logging.getLogger(__name__)
 NOT_FOR_RUNS = ("hydra.mode", "hydra.run", "hydra.sweep", "hydra.sweeper", "hydra.launcher")
@@ -51,14 +52,14 @@ def bakeoff(cfg: DictConfig, train: Path) -> None:
         plan = make_plan(
             settings,
             folder,
-            list(own.overrides.task),
+            as_said(own.overrides.task),
             lambda overrides: compose(own.job.config_name, overrides),
         )
         check_found(plan)
         programs = Programs(
             train=train,
             flags=_flags(own),
-            hydra=[each for each in own.overrides.hydra if not _is_own(each)],
+            hydra=[each for each in as_said(own.overrides.hydra) if not _is_own(each)],
             lock=lock,
             keep_checkpoints=settings["keep_checkpoints"],
             evaluate=settings["evaluate"],

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from numbers import Real
 from pathlib import Path
 
 from omegaconf import DictConfig
 from omegaconf.errors import InterpolationKeyError
 
 from alm_lightning.app.build_data import ON_BAD_DOCUMENT
+from alm_lightning.app.number_checks import check_numbers
 
 BYTE_EMBEDDINGS = "alm_lightning.models.vocabulary.BytesFromOldTokens"
 OWN_EMBEDDINGS = "alm_lightning.models.own_vocabulary.OwnVocabulary"
@@ -43,8 +43,8 @@ def check_settings(cfg: DictConfig) -> None:
     Raises:
         FileExistsError: If the run's folder holds files of another run.
         FileNotFoundError: If there is no checkpoint at `ckpt_path`.
-        ValueError: If on_bad_document, the learning rate, the precision, the strategy, the
-            embeddings, what is trained of them, or a stop token makes no sense.
+        ValueError: If a number, on_bad_document, the precision, the strategy, the embeddings, what
+            is trained of them, or a stop token makes no sense.
     """
     _check_output_dir(Path(cfg.paths.output_dir))
     if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
@@ -58,11 +58,7 @@ def check_settings(cfg: DictConfig) -> None:
             f"on_bad_document is {cfg.on_bad_document!r}: expected one of "
             f"{', '.join(ON_BAD_DOCUMENT)}."
         )
-    rate = cfg.budget.learning_rate
-    if not isinstance(rate, Real) or not 0 < rate < math.inf:
-        raise ValueError(
-            f"budget.learning_rate is {rate!r}: expected a number above 0, such as 3.0e-4."
-        )
+    check_numbers(cfg)
     _check_trainer(cfg.trainer)
     unknown = [t for t in cfg.student.stop_tokens if t not in cfg.student.special_tokens]
     if unknown:

@@ -4,6 +4,7 @@ import dis
 import functools
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -13,13 +14,24 @@ import torch
 from hydra.errors import CompactHydraException, InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 from safetensors import SafetensorError
 
 Result = TypeVar("Result")
 
 OWN = (ValueError, OSError, ImportError, RuntimeError)
 """Kinds of errors that this project raises of what a user gave it."""
+NEVER = (NotImplementedError, ConfigAttributeError, ConfigKeyError)
+"""Kinds of these that are faults of the program: it asks for what is not there."""
+WRONG_CALL = re.compile(
+    r"Error locating target|unexpected keyword argument|missing \d+ required|positional argument"
+)
+"""What Hydra says where a ``_target_`` or its arguments do not exist."""
 ANYWHERE = (OSError, MisconfigurationException, OmegaConfBaseException, SafetensorError)
 """Kinds that are the user's to mend wherever they are raised: files, the network, damaged weights,
 settings that Lightning or OmegaConf refuse."""
@@ -55,7 +67,10 @@ def explained(task: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Re
             if sentence is None:
                 raise
             files = "".join(f"\nThe traceback is in {file}" for file in _log(error))
-            raise UserError(f"error: {sentence}{files}") from error
+            is_shown = bool(os.environ.get("HYDRA_FULL_ERROR"))
+            # Hydra would print a cause that is OmegaConf's once more, in OmegaConf's words
+            is_hidden = isinstance(error, OmegaConfBaseException) and not is_shown
+            raise UserError(f"error: {sentence}{files}") from (None if is_hidden else error)
 
     return run
 
@@ -72,8 +87,8 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, InstantiationException):
         inner = None if error.__cause__ is None else sentence_of(error.__cause__)
         if inner is None:
-            # of a setting that a constructor does not have, in Hydra's own words
-            return str(error)
+            # of no such class or setting, in Hydra's own words; else a bug of the constructor's
+            return str(error) if WRONG_CALL.search(str(error)) else None
         _, found, place = str(error).rpartition("full_key: ")
         return f"{inner} (in {place})" if found else inner
     if isinstance(error, CompactHydraException):
@@ -82,6 +97,8 @@ def sentence_of(error: BaseException) -> str | None:
         return OUT_OF_MEMORY.format(str(error).partition(". ")[0])
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} has no default and was not given. Say {error.full_key}=..."
+    if isinstance(error, NEVER):
+        return None
     if isinstance(error, ANYWHERE) or (isinstance(error, OWN) and _is_raised_here(error)):
         return str(error)
     return None

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from rich.console import Console
 from rich.table import Table
 
-from alm_lightning.app.hydra_quoting import quoted
+from alm_lightning.app.hydra_quoting import as_said, quoted
 from alm_lightning.app.naming import name_run
 from alm_lightning.app.sweep_table import TEXTS, cell, sweep_rows, write_failure, write_sweep
 
@@ -32,11 +32,16 @@ class NameRun(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         """Names a single run."""
-        name_run(config, config.hydra.overrides.task, config.hydra.runtime.choices)
+        name_run(config, as_said(config.hydra.overrides.task), config.hydra.runtime.choices)
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         """Names a sweep; each of its runs is named when it starts."""
-        self.on_run_start(config)
+        said = as_said(config.hydra.overrides.task)
+        parsed = OverridesParser.create().parse_overrides(said)
+        swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
+        swept += list(config.hydra.sweeper.get("params") or ())
+        choices = config.hydra.runtime.choices
+        name_run(config, said, choices, swept)
 
 
 class TakeFreeFolder(Callback):
@@ -70,7 +75,7 @@ class TakeFreeFolder(Callback):
 
 def _is_default(config: DictConfig, kind: str) -> bool:
     """Whether the command line leaves the folder of a ``run`` or ``sweep`` as it is."""
-    given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.hydra))
+    given = OverridesParser.create().parse_overrides(as_said(config.hydra.overrides.hydra))
     return not any(override.key_or_group == f"hydra.{kind}.dir" for override in given)
 
 
@@ -94,13 +99,29 @@ def free_folder(folder: Path) -> Path:
     Returns:
         The folder, or where that exists the first that does not of ``folder-2``, ``folder-3``, and
         so on.
+
+    Raises:
+        SystemExit: If no folder can be made there (see `refuse_existing`).
     """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        # such as a link to a disk that is not there
+        raise SystemExit(
+            f"no folder can be made at {folder.parent} ({error}). Mend it, or give another "
+            "hydra.run.dir (or hydra.sweep.dir)."
+        ) from error
     for number in itertools.count(1):
         free = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         try:
-            free.mkdir(parents=True)
+            free.mkdir()
         except FileExistsError:
             continue
+        except OSError as error:
+            raise SystemExit(
+                f"no folder can be made in {folder.parent} ({error}). Give another hydra.run.dir "
+                "(or hydra.sweep.dir)."
+            ) from error
         return free
 
 
@@ -124,7 +145,7 @@ class RefuseExistingFolder(Callback):
             if not _is_default(config, "sweep"):
                 refuse_existing(folder)
             return
-        refuse_lists(list(config.hydra.overrides.task))
+        refuse_lists(as_said(config.hydra.overrides.task))
         if not (folder / BAKEOFF_LOCK).is_file():
             refuse_existing(folder)
 
@@ -211,4 +232,4 @@ def task_overrides() -> list[str]:
     Returns:
         Overrides, as they were typed; empty outside of Hydra.
     """
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return as_said(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

@@ -1,6 +1,8 @@
-"""Texts as values of Hydra's grammar for overrides."""
+"""Texts as values of Hydra's grammar for overrides, and overrides as texts."""
 
 import re
+
+from omegaconf import ListConfig, OmegaConf
 
 _BEFORE_QUOTE = re.compile(r"(\\*)(?='|$)")
 """Backslashes before a quote or the end, and nowhere else, are escapes."""
@@ -21,3 +23,15 @@ def quoted(text: str) -> str:
     """
     escaped = _BEFORE_QUOTE.sub(lambda found: found[1] * 2, text).replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def as_said(overrides: ListConfig) -> list[str]:
+    """Overrides as they were typed, with references that stand in them left as they are.
+
+    Args:
+        overrides: Of `HydraConfig`, whose items OmegaConf would resolve, or fail to, when read.
+
+    Returns:
+        The overrides.
+    """
+    return OmegaConf.to_container(overrides, resolve=False)

@@ -11,6 +11,8 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from alm_lightning.app.hydra_quoting import as_said
+
 OPEN = ("objective", "callbacks", "logger", "harness")
 """Groups whose parts have names that anyone may choose, or that are chosen one by one."""
 ADDED = ("bakeoff",)
@@ -30,16 +32,16 @@ def check_known(cfg: DictConfig) -> None:
         ValueError: A key is in no file of `conf/`, with those that are most like it; or a value is
             no valid Unicode, as a run's files have to be.
     """
-    _check_unicode(HydraConfig.get().overrides.task)
+    _check_unicode(as_said(HydraConfig.get().overrides.task))
     base = OmegaConf.to_container(compose(HydraConfig.get().job.config_name), resolve=False)
     if "student" in base:
         # a teacher is chosen from the same files
         base["teacher"] = base["teacher"] | dict.fromkeys(base["student"])
-    referred = set(re.findall(r"\$\{\.*([\w.]+)", OmegaConf.to_yaml(cfg)))
+    written = OmegaConf.to_yaml(cfg) + OmegaConf.to_yaml(HydraConfig.get())
+    referred = re.findall(r"\$\{(\.*)([\w.]+)", written)
     for key, others in _unknown(OmegaConf.to_container(cfg, resolve=False), base):
-        if any(name == key or name.startswith(f"{key}.") for name in referred):
-            continue
-        raise ValueError(_told(key, others))
+        if not any(_is_of(key, name, is_relative=bool(dots)) for dots, name in referred):
+            raise ValueError(_told(key, others))
 
 
 def _check_unicode(overrides: Sequence[str]) -> None:
@@ -62,6 +64,14 @@ def _unknown(given: Mapping, base: Mapping, prefix: str = "") -> Iterator[tuple[
             yield f"{prefix}{key}", [f"{prefix}{other}" for other in base]
         elif (prefix or key not in OPEN) and _is_plain(value) and _is_plain(base[key]):
             yield from _unknown(value, base[key], f"{prefix}{key}.")
+
+
+def _is_of(key: str, name: str, *, is_relative: bool) -> bool:
+    """Whether a reference by `name` is to a setting, or to one below it."""
+    if is_relative:
+        # whatever it is relative to
+        return f".{name}.".startswith(f".{key.rpartition('.')[2]}.")
+    return f"{name}.".startswith(f"{key}.")
 
 
 def _is_plain(node: object) -> bool:

@@ -1,12 +1,14 @@
 """What a run is called when nobody names it: the experiment, or what is made of what."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import PurePosixPath
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, open_dict, read_write
+
+from alm_lightning.app.hydra_quoting import as_said
 
 MODELS = ("student", "teacher", "tokenizer")
 """Groups that say what is made of what. An experiment's name tells of its own choices alone."""
@@ -16,7 +18,9 @@ PART_OF_A_RUN = re.compile(r"model|checkpoints|[\d_.-]+")
 """Folders in the folder of a run: its time, and its model. The run's name comes before them."""
 
 
-def name_run(config: DictConfig, overrides: Iterable[str], choices: DictConfig) -> None:
+def name_run(
+    config: DictConfig, overrides: Iterable[str], choices: DictConfig, swept: Iterable[str] = ()
+) -> None:
     """Names a run by what it makes of what, where its experiment's name would mislead.
 
     Args:
@@ -24,15 +28,17 @@ def name_run(config: DictConfig, overrides: Iterable[str], choices: DictConfig) 
             `MODELS` and gives no name.
         overrides: Of the command line.
         choices: The option of each group, by Hydra.
+        swept: Keys that differ from run to run of a sweep, which is named as a whole.
     """
     keys = [
         override.key_or_group
         for override in OverridesParser.create().parse_overrides(list(overrides))
     ]
-    if "name" in keys or not any(key.partition(".")[0] in MODELS for key in keys):
+    changed = [_model_of(key) for key in keys]
+    if "name" in keys or not any(changed):
         return
     with read_write(config), open_dict(config):
-        config.name = _made_of(config, choices)
+        config.name = _made_of(config, choices, [_model_of(key) for key in swept])
 
 
 def name_job(config: DictConfig) -> None:
@@ -42,24 +48,40 @@ def name_job(config: DictConfig) -> None:
         config: What the run is told, without Hydra's own settings.
     """
     hydra = HydraConfig.get()
-    name_run(config, hydra.overrides.task, hydra.runtime.choices)
+    name_run(config, as_said(hydra.overrides.task), hydra.runtime.choices)
 
 
-def _made_of(config: DictConfig, choices: DictConfig) -> str:
-    student = _label(choices.student, config.student.name)
-    teacher = None if choices.teacher == "same" else _label(choices.teacher, config.teacher.name)
-    if choices.tokenizer == "own":
+def _model_of(key: str) -> str | None:
+    """The group of `MODELS` of which a setting changes what it stands for; None for others."""
+    group, _, rest = key.partition(".")
+    is_other = rest.partition(".")[0] in ("", "name", "source")
+    return group if group in MODELS and is_other else None
+
+
+def _made_of(config: DictConfig, choices: DictConfig, swept: Collection[str | None]) -> str:
+    def label(group: str) -> str:
+        # Hydra leaves out what is swept: there may be no name yet
+        named = config[group].get("name") if group not in swept else None
+        return f"{group}s" if group in swept else _label(choices[group], named or choices[group])
+
+    student = label("student")
+    has_teacher = "teacher" in swept or choices.teacher != "same"
+    teacher = label("teacher") if has_teacher else None
+    if "tokenizer" not in swept and choices.tokenizer == "own":
         return f"{teacher or student}_to_{student}"
-    tokenizer = _label(choices.tokenizer, config.tokenizer.get("name") or choices.tokenizer)
+    tokenizer = label("tokenizer")
     return f"{student}_to_{tokenizer}" if teacher is None else f"{teacher}_to_{student}_{tokenizer}"
 
 
-def _label(option: str, name: str) -> str:
+def _label(option: str, name: str | int) -> str:
     """The name of an option; of one that stands for any model, the last part of its own."""
     if option not in ANYWHERE:
         return option
-    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "~", ".", "..")]
+    # a folder that is named for a year is a number to Hydra
+    places = PurePosixPath(str(name)).parts
+    parts = [part for part in places if part not in ("/", "~", ".", "..")]
     while len(parts) > 1 and PART_OF_A_RUN.fullmatch(parts[-1]):
         parts.pop()
     # a name is part of a path, and of an override
-    return re.sub(r"[^\w.-]+", "_", parts[-1]).strip("_.") if parts else option
+    label = re.sub(r"[^\w.-]+", "_", parts[-1]).strip("_.") if parts else ""
+    return label or option

@@ -38,8 +38,8 @@ def write_failure(folder: Path, job_return: JobReturn) -> str:
     """
     # its property would raise the error, and say a second time what Hydra says at the end
     cause = job_return._return_value
-    if isinstance(cause, UserError) and cause.__cause__ is not None:
-        cause = cause.__cause__
+    if isinstance(cause, UserError):
+        cause = cause.__cause__ or cause.__context__ or cause
     error = f"{type(cause).__name__}: {cause}"
     plain = {"overrides": list(job_return.overrides or ()), "error": error}
     (folder / FAILURE).write_text(json.dumps(plain, indent=2, ensure_ascii=False), "utf-8")

@@ -52,9 +52,9 @@ def train(cfg: DictConfig) -> dict:
     """
     started = time.perf_counter()
     quiet_warnings()
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
     # configuration that is wrong is told before anything large is read
     check_settings(cfg)
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
     objective = build_objective(cfg)
     corpora = build_corpora(cfg)
     student, teacher = build_scorers(cfg)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from alm_lightning.models import wheels
@@ -68,7 +69,7 @@ class TokenizerFile:
             **options: What the file does not say, as `load_tokenizer` has them: of a rank file its
                 `pattern`, say.
         """
-        self.path = path
+        self.path = str(path)
         self.options = options
 
     def available(self) -> str | None:
@@ -77,6 +78,9 @@ class TokenizerFile:
 
     def load(self, name: str) -> TokenizerView:
         """The tokenizer of the file."""
+        place = Path(self.path).expanduser()
+        if self.path != "bytes" and not place.exists():
+            log.warning("nothing stands at %s: %s is asked of the hub", place.absolute(), self.path)
         return replace(load_tokenizer(self.path, **self.options), name=name)
 
     def describe(self) -> str:

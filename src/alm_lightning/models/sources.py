@@ -98,7 +98,8 @@ class Folder:
         Args:
             path: The folder; ``~`` is spelled out.
         """
-        self.path = Path(path).expanduser()
+        # a folder may be named for a year, which Hydra reads as a number
+        self.path = Path(str(path)).expanduser()
 
     def available(self) -> str | None:
         """At hand if it holds a model's configuration."""
@@ -107,7 +108,8 @@ class Folder:
         if not self.path.is_dir():
             hub = ""
             if not self.path.is_absolute() and len(self.path.parts) == len(("owner", "model")):
-                hub = f"; a model of the hub is student=hub student.source.hub_id={self.path}"
+                hub = f"; a model of the hub is student=hub student.source.hub_id={self.path}, and "
+                hub += "likewise for a teacher"
             return f"there is no folder {self.path.absolute()}: it should hold {FOLDER_NEEDS}{hub}"
         found = ", ".join(sorted(entry.name for entry in self.path.iterdir())) or "nothing"
         return (

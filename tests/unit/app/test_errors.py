@@ -8,6 +8,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 from alm_lightning.app.errors import UserError, explained, sentence_of
 from alm_lightning.corpus.columns import PlainText
@@ -72,6 +73,40 @@ def test_errors_of_the_machine_are_sentences(error, words):
     assert words in sentence_of(raised(fail))
 
 
+class Faulty:
+    """A constructor with a bug."""
+
+    def __init__(self, path=""):
+        self.path = path.nothing
+
+
+def test_bugs_that_look_like_a_users_errors_keep_their_traceback():
+    def not_written():
+        raise NotImplementedError
+
+    bugs = [
+        raised(not_written),
+        # a key that the program asks for, and no file has
+        raised(lambda: OmegaConf.structured({"trainer": 1}, flags={"struct": True}).trianer),
+        raised(instantiate, {"a": {"_target_": f"{__name__}.Faulty"}}),
+    ]
+    assert [sentence_of(error) for error in bugs] == [None] * len(bugs)
+    # such a class is the user's: its name was given
+    said = sentence_of(raised(instantiate, {"a": {"_target_": f"{__name__}.Nothing"}}))
+    assert said.startswith("Error locating target")
+
+
+@pytest.mark.parametrize("shown", ["", "1"])
+def test_hydra_is_given_no_second_text_to_show(monkeypatch, shown):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", shown)
+    cfg = OmegaConf.create({"corpus": "???"})
+    error = raised(explained(lambda cfg: cfg.corpus), cfg)
+    assert str(error) == "error: corpus has no default and was not given. Say corpus=..."
+    # the traceback is shown where it was asked for
+    assert (error.__cause__ is not None) == bool(shown)
+    assert isinstance(error.__context__, MissingMandatoryValue)
+
+
 def test_a_setting_that_was_not_given_is_named():
     cfg = OmegaConf.create({"corpus": {"source": {"path": "???"}}})
     sentence = sentence_of(raised(lambda: cfg.corpus.source.path))
@@ -91,20 +126,25 @@ def test_an_error_of_a_constructor_names_the_setting():
     node.corpus.nothing = 1
     assert "unexpected keyword argument 'nothing'" in sentence_of(raised(instantiate, node))
     # at the top there is no setting to name
-    assert sentence_of(raised(instantiate, {"_target_": "pathlib.Path", "_args_": [1]}))
+    assert sentence_of(raised(instantiate, {"_target_": "fractions.Fraction", "nothing": 1}))
     node = {"_target_": f"{check_share.__module__}.check_share", "heldout_share": 2.0}
     assert sentence_of(raised(instantiate, node)).startswith("heldout_share is 2.0; expected")
+
+
+def logged(handler):
+    """A user's error of a program that logs to a file."""
+    logging.getLogger().addHandler(handler)
+    try:
+        return raised(explained(lambda cfg: PlainText()(1, "a.jsonl:1")), OmegaConf.create())
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def test_the_traceback_is_in_the_log_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     handler = logging.FileHandler(tmp_path / "train.log", encoding="utf-8", delay=True)
-    logging.getLogger().addHandler(handler)
-    try:
-        error = raised(explained(lambda cfg: PlainText()(1, "a.jsonl:1")), OmegaConf.create())
-    finally:
-        logging.getLogger().removeHandler(handler)
-        handler.close()
+    error = logged(handler)
     assert isinstance(error, UserError)
     assert str(error).startswith("error: a.jsonl:1: expected text (str), found int: 1.")
     assert str(error).endswith("\nThe traceback is in train.log")
@@ -119,12 +159,7 @@ def test_a_log_file_without_room_is_not_named(tmp_path, monkeypatch, capsys):
             raise OSError(28, "No space left on device")
 
     handler = Full(tmp_path / "train.log", encoding="utf-8")
-    logging.getLogger().addHandler(handler)
-    try:
-        error = raised(explained(lambda cfg: PlainText()(1, "a.jsonl:1")), OmegaConf.create())
-    finally:
-        logging.getLogger().removeHandler(handler)
-        handler.close()
+    error = logged(handler)
     assert "train.log" not in str(error)
     # nor does logging tell of its own trouble
     assert "Logging error" not in capsys.readouterr().err

@@ -45,6 +45,16 @@ def test_folders_that_are_asked_for_at_once_differ(tmp_path):
     assert {folder.name for folder in (tmp_path / "runs").iterdir()} == names
 
 
+def test_where_no_folder_can_be_made_a_sentence_says_so(tmp_path):
+    # a disk that is not there
+    (tmp_path / "outputs").symlink_to(tmp_path / "disk")
+    with pytest.raises(SystemExit, match=r"no folder can be made at .*outputs.*hydra\.run\.dir"):
+        free_folder(tmp_path / "outputs" / "2026")
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="no folder can be made at"):
+        free_folder(tmp_path / "file" / "2026")
+
+
 @pytest.mark.parametrize("node", ["train", "evaluate"])
 def test_runs_of_one_second_have_folders_of_their_own(node):
     # a second run of the same second: the same composed configuration

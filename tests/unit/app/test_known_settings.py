@@ -68,6 +68,9 @@ def test_evaluate_has_its_own_keys(checked):
     [
         # what others refer to, what a constructor checks, and what anyone may name
         ["+mine.rate=1e-3", "budget.learning_rate=${mine.rate}"],
+        ["+mine.rate=1e-3", "hydra.run.dir='outputs/${mine.rate}'"],
+        ["+budget.base=4", "budget.batch_size=${.base}"],
+        ["+mine.deep.base=4", "budget.batch_size=${mine.deep.base}"],
         ["+trainer.max_time=00:01:00:00"],
         ["+callbacks.mine._target_=lightning.pytorch.callbacks.Timer"],
         ["+objective.second=${objective.alm}"],

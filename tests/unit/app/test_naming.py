@@ -1,13 +1,23 @@
 """What a run is called when nobody names it."""
 
+import warnings
+
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import open_dict, read_write
 from tests.config.conftest import CONF
 
 from alm_lightning.app.hydra_callbacks import NameRun
 
 HUB = ["student=hub", "student.source.hub_id=org/My-Model_1.5b"]
 OWN = ["tokenizer=own", "embeddings=own"]
+
+
+@pytest.fixture(autouse=True)
+def no_warning():
+    """Hydra makes a warning of what a callback raises."""
+    with warnings.catch_warnings(action="error"):
+        yield
 
 
 def named(*overrides, node="train"):
@@ -38,6 +48,11 @@ def named(*overrides, node="train"):
         (["teacher=hub", "teacher.source.hub_id=org/large"], "large_to_gemma3_270m_bytes"),
         (["tokenizer=folder", "tokenizer.source.path='~/my tokens/'"], "gemma3_270m_to_my_tokens"),
         (["tokenizer=hub", "tokenizer.source.weights.hub_id=a/b"], "gemma3_270m_to_b"),
+        (["student=folder", "student.source.path=2024"], "2024_to_bytes"),
+        (["student=folder", "student.source.path=models/2024/"], "models_to_bytes"),
+        (["tokenizer=folder", "tokenizer.source.path='!!'"], "gemma3_270m_to_folder"),
+        # the models stay what the experiment makes them
+        (["student.dtype=float32", "tokenizer.special_tokens=replace"], "gemma_to_bytes"),
     ],
 )
 def test_names(overrides, name):
@@ -57,3 +72,26 @@ def test_names(overrides, name):
 )
 def test_a_folder_is_called_by_the_last_part_that_tells(path, label):
     assert named("student=folder", f"student.source.path='{path}'") == f"{label}_to_bytes"
+
+
+@pytest.mark.parametrize(
+    ("swept", "others", "name"),
+    [
+        (["student=smollm2_135m,qwen2_5_coder_0_5b"], [], "students_to_bytes"),
+        (["student.source.path=a,b"], ["student=folder"], "students_to_bytes"),
+        (["tokenizer=qwen2,gpt2"], ["embeddings=fvt"], "gemma3_270m_to_tokenizers"),
+        (["teacher=smollm2_135m,hub"], OWN, "teachers_to_gemma3_270m"),
+        (["seed=0,1"], ["student=smollm2_135m"], "smollm2_135m_to_bytes"),
+        (["seed=0,1"], [], "gemma_to_bytes"),
+        (["student=smollm2_135m,hub"], ["name=mine"], "mine"),
+    ],
+)
+def test_names_of_sweeps(swept, others, name):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        # as Hydra does it, without what is swept
+        cfg = compose("train", others, return_hydra_config=True)
+    with read_write(cfg.hydra), open_dict(cfg.hydra):
+        cfg.hydra.overrides.task = [*swept, *others]
+    NameRun().on_multirun_start(cfg)
+    assert cfg.name == name
+    assert cfg.hydra.sweep.dir.startswith(f"multirun/{name}/")

@@ -46,7 +46,7 @@ class TestFolder:
 
     def test_what_looks_like_a_hub_id(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        told = "student=hub student.source.hub_id=google/gemma-3-270m"
+        told = "student=hub student.source.hub_id=google/gemma-3-270m, and likewise for a teacher"
         assert told in Folder(path="google/gemma-3-270m").available()
         for path in ("models/of/mine", str(tmp_path / "none")):
             assert "student=hub" not in Folder(path=path).available()
