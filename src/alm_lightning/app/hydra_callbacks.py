@@ -86,8 +86,8 @@ def _is_first_process() -> bool:
 
 def _rank() -> str:
     """Which process of its run this is, by what its launcher says; ``0`` for the only one."""
-    given = [os.environ[rank] for rank in RANKS if os.environ.get(rank, "0") != "0"]
-    return given[0] if given else "0"
+    given = [os.environ.get(rank) or "0" for rank in RANKS]
+    return next((rank for rank in given if rank != "0"), "0")
 
 
 def free_folder(folder: Path) -> Path:

@@ -22,7 +22,7 @@ WHOLE = {
 """Whole numbers, and the least that each may be."""
 ABOVE_ZERO = {"budget.learning_rate": 3e-4, "gradient_clip": 1.0}
 """Numbers above 0, and one for example."""
-MAY_BE_NULL = ("budget.validate_every", "gradient_clip")
+MAY_BE_NULL = ("budget.validate_every", "budget.checkpoint_every", "gradient_clip")
 
 
 def check_numbers(cfg: DictConfig) -> None:

@@ -26,7 +26,7 @@ def test_numbers_of_the_files_are_good(budget):
 
 
 def test_what_may_be_null_or_zero(cfg):
-    cfg.gradient_clip = cfg.budget.validate_every = None
+    cfg.gradient_clip = cfg.budget.validate_every = cfg.budget.checkpoint_every = None
     cfg.seed = cfg.num_workers = cfg.budget.steps = 0
     check_numbers(cfg)
 
