@@ -1,4 +1,4 @@
-"""ALM against a loop over chunks, written from the formulas of method.md, section 2 and 3."""
+"""ALM against a loop over chunks, written from the formulas of docs/method.md, section 2 and 3."""
 
 import math
 from dataclasses import replace

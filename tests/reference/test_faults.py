@@ -1,4 +1,4 @@
-"""Mistakes that other implementations make (method.md, section 9), one test each.
+"""Mistakes that other implementations make (docs/method.md, section 6), one test each.
 
 Each would fail on an implementation with that fault. Those of chats are in
 tests/unit/alignment/test_messages.py, those of likelihoods and objectives in their own rooms.

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class BiasThreshold:
     """Chunks are merged until the bias at their end is at most a threshold.
 
-    The third device of method.md, section 2; `bias_exclusions` defines the bias. These are the
+    The third device of docs/method.md, section 2; `bias_exclusions` defines the bias. These are the
     settings: `fitted` computes the statistics or reads them from the cache, and gives the
     selection.
     """

@@ -2,7 +2,7 @@ r"""Tokenization bias: what a token at the end of a chunk says about the text af
 
 A tokenizer that has the token " 122" never emits " 12" where "2" follows, so a model over it gives
 "2" almost no mass after " 12": the token has excluded it. Two chunks with the same bytes are only
-comparable as far as their last tokens exclude the same (method.md, section 2, device 3; Minixhofer,
+comparable as far as their last tokens exclude the same (docs/method.md, section 2; Minixhofer,
 Vulić and Ponti 2025, arXiv:2503.20083; covers go back to Phan et al. 2024, arXiv:2410.09303). For a
 token t that spells the bytes b:
 

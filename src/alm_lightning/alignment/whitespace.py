@@ -16,7 +16,7 @@ class Whitespace:
     """Chunks end only where whitespace follows, or the text ends ("space" chunks).
 
     Fewer tokens leak what follows them there, at the price of longer chunks: the fourth, simpler
-    device of method.md, section 2, that people compare outcome debiasing and the threshold with.
+    choice of docs/method.md, section 2, that people compare debiasing and the threshold with.
     """
 
     def fitted(

@@ -77,7 +77,7 @@ def merged_ids(
     """Where each chunk goes when those that do not pass are merged with the ones after them.
 
     A chunk that does not pass is merged up to and including the next that does; a trailing run that
-    never passes is one merged chunk as well (method.md, section 2, device 2).
+    never passes is one merged chunk as well (docs/method.md, section 2, device 2).
 
     Args:
         passes: Whether each chunk passes, or is the last before something else.

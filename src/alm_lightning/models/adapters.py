@@ -41,7 +41,7 @@ class LowRank:
 
     Experts that transformers keeps in one tensor are no linear layers: a log line says so.
 
-    The published recipe of subword targets (method.md, section 4). Reference: Hu et al. (2021),
+    The recipe for subword targets (docs/method.md, section 4). Reference: Hu et al. (2021),
     "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685.
 
     The student's own modules carry the adapters. Where the body is shared, teacher and student have

@@ -21,7 +21,7 @@ class BytesFromOldTokens:
     """A byte student: each byte starts from the old token that stands for it.
 
     Input and output are untied. Input expansion adds, at each byte, the old embedding of the
-    longest old token that ends there (method.md, section 4).
+    longest old token that ends there (docs/method.md, section 4).
 
     Attributes:
         expansion: Whether to add the old embeddings.
@@ -60,7 +60,7 @@ class BytesFromOldTokens:
         if share_body:
             raise ValueError(
                 "a byte student can't share its teacher's body: bytes ask more of it than adapters "
-                "can give (method.md, section 4). Take adapter=full."
+                "can give (docs/method.md, section 4). Take adapter=full."
             )
         in_order = sorted(new.special_ids, key=new.special_ids.__getitem__)
         old_ids = old_special_ids(old, new)

@@ -21,7 +21,7 @@ from alm_lightning.tokenization.rewrite import (
 )
 
 BOUNDARY_BYTES = b" \t\n"
-"""Bytes that only ever start a pretoken (method.md, section 1)."""
+"""Bytes that only ever start a pretoken (docs/method.md, section 1)."""
 
 
 @runtime_checkable
@@ -141,7 +141,7 @@ class TokenizerView:
         """Ids after which nobody doubts that the last token ended: boundary bytes and structure.
 
         The tokens whose first byte is a space, a tab or a newline, and the special tokens
-        (method.md, section 1, the set B).
+        (docs/method.md, section 1, the set B).
         """
         content = (i for i, s in enumerate(self.token_bytes) if s and s[0] in BOUNDARY_BYTES)
         return np.array(sorted({*content, *self.special_ids.values()}), dtype=np.int64)

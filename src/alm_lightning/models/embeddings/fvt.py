@@ -16,11 +16,11 @@ class FastVocabularyTransfer:
     """Shared tokens copied, special tokens by role, other tokens from what they are cut into.
 
     The method of Gee et al. (2022), "Fast Vocabulary Transfer for Language Model Compression"
-    (method.md, section 4): a token that only the new vocabulary has begins as the mean of the old
-    rows of the old tokenizer's encoding of its bytes, as often as each occurs. Bytes that are no
-    valid UTF-8 are cut into the longest old tokens (`pieces.pieces`). Rows that this says nothing
-    of begin as the mean of the old ordinary rows: special tokens without a counterpart, ids that no
-    token has, tokens of which the old tokenizer knows nothing.
+    (docs/method.md, section 4): a token that only the new vocabulary has begins as the mean of the
+    old rows of the old tokenizer's encoding of its bytes, as often as each occurs. Bytes that are
+    no valid UTF-8 are cut into the longest old tokens (`pieces.pieces`). Rows that this says
+    nothing of begin as the mean of the old ordinary rows: special tokens without a counterpart, ids
+    that no token has, tokens of which the old tokenizer knows nothing.
     """
 
     def fitted(self, *, old: TokenizerView, new: TokenizerView) -> "PieceMeans":

@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 class OrthogonalMatchingPursuit:
     """Shared tokens copied, special tokens by role, other tokens in the donor's proportions.
 
-    The method of Goddard and Fernandes Neto (2025), arXiv:2506.06607 (method.md, section 4). The
-    donor is a model that has the new tokenizer. Its embedding of a token that the old vocabulary
-    lacks is written as a sparse combination of its embeddings of tokens that both vocabularies have
-    (`pursuit`), and the same combination of the old embeddings is the new one. Input and output
-    have coefficients of their own, unless the donor ties the two.
+    The method of Goddard and Fernandes Neto (2025), arXiv:2506.06607; see docs/method.md, section
+    4. The donor is a model that has the new tokenizer. Its embedding of a token that the old
+    vocabulary lacks is written as a sparse combination of its embeddings of tokens that both
+    vocabularies have (`pursuit`), and the same combination of the old embeddings is the new one.
+    Input and output have coefficients of their own, unless the donor ties the two.
 
     A special token without an old counterpart is made like an ordinary one if the donor has a
     special token of that text. Rows of which the donor says nothing begin as the mean of the old
