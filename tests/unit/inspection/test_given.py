@@ -66,6 +66,6 @@ def test_no_file_no_row(tmp_path):
     with pytest.raises(CorpusError, match="rows are counted from 1"):
         given_chat(str(tmp_path), 0, "messages")
     broken = tmp_path / "broken.jsonl.gz"
-    broken.write_bytes(b"no gzip")
+    broken.write_bytes(gzip.compress(b"{}\n")[:12])
     with pytest.raises(CorpusError, match="damaged or cut off"):
         given_chat(str(broken), 1, "messages")
