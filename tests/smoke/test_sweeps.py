@@ -1,8 +1,10 @@
 """Multiruns as a person calls them: a bake-off and its resuming, and what a failed run leaves."""
 
 import json
+import shutil
 
 import pytest
+from omegaconf import OmegaConf
 
 pytestmark = pytest.mark.slow
 
@@ -90,3 +92,23 @@ def test_a_failed_run_of_a_sweep_leaves_the_others_and_the_table(run_apart, tmp_
     assert [bool(row["failed"]) for row in rows] == [False, True, False]
     assert "temperature" in rows[1]["failed"]
     assert rows[2]["bpb after"] > 0
+
+
+def test_runs_of_a_sweep_over_models_are_named_for_their_own(run_apart, model_folder, tmp_path):
+    other = tmp_path / "other-gemma"
+    shutil.copytree(model_folder, other)
+    process = run_apart(
+        f"student.source.path={model_folder},{other}",
+        "sample_prompts=0",
+        flags=["-m"],
+        cwd=tmp_path,
+    )
+    assert process.returncode == 0, process.stderr
+    assert "UserWarning" not in process.stderr
+    (sweep,) = (tmp_path / "multirun" / "students_to_bytes").iterdir()
+    for run, name in enumerate(["tiny-gemma_to_bytes", "other-gemma_to_bytes"]):
+        # as composed, as resolved, and as it is told
+        for file in (".hydra/config.yaml", "hparams.yaml"):
+            assert OmegaConf.load(sweep / str(run) / file).name == name
+        summary = json.loads((sweep / str(run) / "summary.json").read_text(encoding="utf-8"))
+        assert summary["experiment"] == name

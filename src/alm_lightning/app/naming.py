@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Collection, Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from alm_lightning.app.hydra_quoting import as_said
 
@@ -47,8 +47,12 @@ def name_job(config: DictConfig) -> None:
     Args:
         config: What the run is told, without Hydra's own settings.
     """
-    hydra = HydraConfig.get()
+    hydra, composed = HydraConfig.get(), config.name
     name_run(config, as_said(hydra.overrides.task), hydra.runtime.choices)
+    kept = Path(hydra.runtime.output_dir) / str(hydra.output_subdir) / "config.yaml"
+    if config.name != composed and kept.is_file():
+        # Hydra wrote it before the run was named; evaluations read it
+        OmegaConf.save(config, kept)
 
 
 def _model_of(key: str) -> str | None:
