@@ -12,7 +12,16 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 CONF = Path(__file__).parents[2] / "conf"
 # harnesses are evaluate.py's: test_evaluate_options.py
-NOT_OPTIONS = ("hydra", "experiment", "ablation", "sweep", "objective/terms", "harness", "model")
+NOT_OPTIONS = (
+    "hydra",
+    "experiment",
+    "ablation",
+    "debug",
+    "sweep",
+    "objective/terms",
+    "harness",
+    "model",
+)
 """Folders whose files are not chosen for themselves: Hydra's own settings, differences from other
 groups, the terms that objectives are put together from, and the models of students and teachers."""
 
