@@ -24,8 +24,8 @@ def name_run(
     """Names a run by what it makes of what, where its experiment's name would mislead.
 
     Args:
-        config: The configuration; its ``name`` is set where the command line changes one of
-            `MODELS` and gives no name.
+        config: The configuration; its ``name`` is set where the experiment gives none, and where
+            the command line changes one of `MODELS` and gives none.
         overrides: Of the command line.
         choices: The option of each group, by Hydra.
         swept: Keys that differ from run to run of a sweep, which is named as a whole.
@@ -34,6 +34,10 @@ def name_run(
         override.key_or_group
         for override in OverridesParser.create().parse_overrides(list(overrides))
     ]
+    if OmegaConf.is_missing(config, "name") and choices.get("experiment"):
+        # an experiment of the user's own need not name itself
+        with read_write(config):
+            config.name = choices.experiment
     changed = [_model_of(key) for key in keys]
     if "name" in keys or not any(changed):
         return
@@ -47,7 +51,7 @@ def name_job(config: DictConfig) -> None:
     Args:
         config: What the run is told, without Hydra's own settings.
     """
-    hydra, composed = HydraConfig.get(), config.name
+    hydra, composed = HydraConfig.get(), OmegaConf.select(config, "name", default=None)
     name_run(config, as_said(hydra.overrides.task), hydra.runtime.choices)
     kept = Path(hydra.runtime.output_dir) / str(hydra.output_subdir) / "config.yaml"
     if config.name != composed and kept.is_file():

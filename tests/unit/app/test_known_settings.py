@@ -56,6 +56,14 @@ def test_a_misspelt_key_is_refused_with_the_right_one(checked, override, message
         checked(override)
 
 
+def test_a_misspelt_key_in_a_file_of_ones_own_is_refused(checked, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.write_text("# @package _global_\nbudget:\n  step: 10\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"^budget\.step is set.*Did you mean budget\.steps"):
+        checked("experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
+
+
 def test_evaluate_has_its_own_keys(checked):
     with pytest.raises(ValueError, match=r"dtpye is set.*Did you mean dtype"):
         checked("+dtpye=float32", program="evaluate")

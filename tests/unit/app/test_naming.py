@@ -74,6 +74,15 @@ def test_a_folder_is_called_by_the_last_part_that_tells(path, label):
     assert named("student=folder", f"student.source.path='{path}'") == f"{label}_to_bytes"
 
 
+def test_an_experiment_of_ones_own_is_called_by_its_file(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.write_text("# @package _global_\nseed: 1\n", encoding="utf-8")
+    own = ["experiment=mine", f"hydra.searchpath=[file://{tmp_path}]"]
+    assert named(*own) == "mine"
+    assert named(*own, "student=smollm2_135m") == "smollm2_135m_to_bytes"
+
+
 @pytest.mark.parametrize(
     ("swept", "others", "name"),
     [
