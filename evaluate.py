@@ -7,8 +7,8 @@ import hydra
 from omegaconf import DictConfig
 
 from alm_lightning.app.errors import explained
-from alm_lightning.app.evaluate import evaluate
-from alm_lightning.app.evaluate_arguments import model_arguments
+from alm_lightning.app.evaluate.arguments import model_arguments
+from alm_lightning.app.evaluate.command import evaluate
 from alm_lightning.app.known_settings import check_known
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from alm_lightning.app.bakeoff import bakeoff
+from alm_lightning.app.bakeoff.command import bakeoff
 from alm_lightning.app.errors import explained
 from alm_lightning.app.known_settings import check_known
 from alm_lightning.app.naming import name_job
-from alm_lightning.app.train import train
+from alm_lightning.app.train.command import train
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

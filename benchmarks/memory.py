@@ -24,9 +24,14 @@ import hydra
 import lightning as L
 import torch
 
-from alm_lightning.app.build import build_module, build_objective, build_scorers, build_trainer
-from alm_lightning.app.build_data import build_corpora, build_data
 from alm_lightning.app.log import quiet_warnings
+from alm_lightning.app.train.build import (
+    build_module,
+    build_objective,
+    build_scorers,
+    build_trainer,
+)
+from alm_lightning.app.train.data import build_corpora, build_data
 from alm_lightning.models.structure import layers_of
 
 WARM_UP = 2

@@ -13,7 +13,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from alm_lightning.app.bakeoff_figures import over_runs
+from alm_lightning.app.bakeoff.figures import over_runs
 from alm_lightning.metrics.gap import gap_closed
 
 FIGURES = {

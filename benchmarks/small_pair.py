@@ -21,10 +21,10 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from alm_lightning.corpus.columns import PlainText
-from alm_lightning.corpus.files import JsonLines
 from alm_lightning.corpus.heldout import split_documents
-from alm_lightning.corpus.interpreter import PythonManual
+from alm_lightning.corpus.sources.columns import PlainText
+from alm_lightning.corpus.sources.files import JsonLines
+from alm_lightning.corpus.sources.interpreter import PythonManual
 
 LENGTH, BATCH = 128, 16
 SIZES = {

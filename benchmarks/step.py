@@ -18,16 +18,16 @@ from pathlib import Path
 import hydra
 import torch
 
-from alm_lightning.app.build import (
+from alm_lightning.app.log import quiet_warnings
+from alm_lightning.app.train.build import (
     build_module,
     build_objective,
     build_scorers,
     build_trainer,
     precision_of,
 )
-from alm_lightning.app.build_data import build_corpora, build_data
-from alm_lightning.app.checks import check_settings
-from alm_lightning.app.log import quiet_warnings
+from alm_lightning.app.train.checks import check_settings
+from alm_lightning.app.train.data import build_corpora, build_data
 from alm_lightning.data.batch import DistillBatch
 
 WARM_UP = 2

@@ -27,7 +27,7 @@ from alm_lightning.data.collator import Collator
 from alm_lightning.data.examples import Pairing
 from alm_lightning.models.pair import Scorer
 from alm_lightning.models.vocabulary import BytesFromOldTokens
-from alm_lightning.tokenization.byte_view import byte_view
+from alm_lightning.tokenization.bytes.view import byte_view
 from alm_lightning.tokenization.fast import view_of
 
 # tiny models on one thread: two threads of two test processes would wait for each other

@@ -20,7 +20,7 @@ from alm_lightning.data.pairing import Pairing
 from alm_lightning.likelihood.distributions import Tokens
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.models.pair import Scorer
-from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from alm_lightning.app.train import train
+from alm_lightning.app.train.command import train
 
 REPOSITORY = Path(__file__).parents[1]
 TEXT = "The quick brown fox number {} jumps over the lazy dog.\nIt cost {}.50 in 1999."

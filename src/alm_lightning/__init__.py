@@ -5,7 +5,7 @@ journey, in this order: corpus, tokenization, alignment, data, likelihood, model
 metrics, training, export, evaluation, app. `inspection` draws what alignment found.
 """
 
-from alm_lightning.alignment.messages import align_messages
+from alm_lightning.alignment.chat.messages import align_messages
 from alm_lightning.alignment.text import AlignedText, align_text
 from alm_lightning.tokenization.load import load_tokenizer
 

@@ -1,6 +1,6 @@
 """Bias statistics of a pair of tokenizers: `python -m alm_lightning.bias --help`."""
 
-from alm_lightning.app.bias_command import main
+from alm_lightning.app.commands.bias import main
 
 if __name__ == "__main__":
     main()

@@ -19,15 +19,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from tests.runs import REPOSITORY
 
-from alm_lightning.app import bias_command, build, inspect_command
-from alm_lightning.app.bakeoff_plan import make_plan
-from alm_lightning.app.checks import check_settings
-from alm_lightning.app.evaluate_arguments import model_arguments
-from alm_lightning.app.evaluate_build import build_harnesses
-from alm_lightning.app.evaluate_models import find_model
-from alm_lightning.app.evaluate_names import members_of
-from alm_lightning.app.evaluate_plan import check_ensemble
-from alm_lightning.app.hydra_callbacks import RefuseExistingFolder, refuse_lists
+from alm_lightning.app.bakeoff.plan import make_plan
+from alm_lightning.app.commands import bias as bias_command
+from alm_lightning.app.commands import inspect as inspect_command
+from alm_lightning.app.evaluate.arguments import model_arguments
+from alm_lightning.app.evaluate.build import build_harnesses
+from alm_lightning.app.evaluate.models import find_model
+from alm_lightning.app.evaluate.names import members_of
+from alm_lightning.app.evaluate.plan import check_ensemble
+from alm_lightning.app.hydra.callbacks import RefuseExistingFolder, refuse_lists
+from alm_lightning.app.train import build
+from alm_lightning.app.train.checks import check_settings
 
 CONF, BENCHMARKS = REPOSITORY / "conf", REPOSITORY / "benchmarks"
 MODELS = CONF / "model"

@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.runs import REPOSITORY
 
-from alm_lightning.app.bakeoff_plan import make_plan
-from alm_lightning.app.hydra_callbacks import RefuseExistingFolder
+from alm_lightning.app.bakeoff.plan import make_plan
+from alm_lightning.app.hydra.callbacks import RefuseExistingFolder
 
 SMOLLM2 = "experiment=gemma_to_smollm2_tokenizer"
 

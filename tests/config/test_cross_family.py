@@ -9,8 +9,8 @@ from tests.config.test_paper_subword import SIZES, byte_level
 from tests.conftest import tiny_gemma3
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from alm_lightning.app.train import train
-from alm_lightning.tokenization.chat_formats import FORMATS
+from alm_lightning.app.train.command import train
+from alm_lightning.tokenization.chat.formats import FORMATS
 
 EXPERIMENTS = {
     "smollm2_to_gemma_chat": ("google/gemma-3-270m", "HuggingFaceTB/SmolLM2-135M-Instruct"),
@@ -117,7 +117,7 @@ SIDES = ("student", "teacher")
 
 def in_place_of(side, folder):
     """The source of one side: a folder, whatever the experiment has."""
-    source = f"{{_target_: alm_lightning.models.sources.Folder, path: {folder}}}"
+    source = f"{{_target_: alm_lightning.models.weights.sources.Folder, path: {folder}}}"
     return [f"~{side}.source", f"+{side}.source={source}"]
 
 

@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.runs import REPOSITORY
 
-from alm_lightning.app.evaluate_arguments import model_arguments
-from alm_lightning.app.evaluate_build import build_harnesses
+from alm_lightning.app.evaluate.arguments import model_arguments
+from alm_lightning.app.evaluate.build import build_harnesses
 
 MODELS = REPOSITORY / "conf" / "model"
 NAMES = sorted(path.stem for path in (REPOSITORY / "conf" / "harness").glob("*.yaml"))

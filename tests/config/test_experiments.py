@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.config.conftest import CONF
 
-from alm_lightning.evaluation.ensemble_members import REMEDY
+from alm_lightning.evaluation.ensemble.members import REMEDY
 
 EXPERIMENTS = sorted(
     file.relative_to(CONF / "experiment").with_suffix("").as_posix()

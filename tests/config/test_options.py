@@ -107,7 +107,7 @@ def test_the_donor_is_the_model_that_the_tokenizer_is_of(composed, choice):
     said = "embeddings.initialisation.donor=${tokenizer.source.weights}"
     assert composed(*overrides, "embeddings=omp", said) == cfg
     # another one takes its place whole
-    folder = "{_target_: alm_lightning.models.sources.Folder, path: x}"
+    folder = "{_target_: alm_lightning.models.weights.sources.Folder, path: x}"
     cfg = composed(*overrides, "embeddings=omp", f"embeddings.initialisation.donor={folder}")
     assert set(cfg.embeddings.initialisation.donor) == {"_target_", "path"}
 

@@ -8,9 +8,9 @@ import torch
 from omegaconf import OmegaConf
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from alm_lightning.app.train import train
-from alm_lightning.models.byte_lm import ByteForCausalLM
-from alm_lightning.models.byte_student import byte_config
+from alm_lightning.app.train.command import train
+from alm_lightning.models.bytes.byte_lm import ByteForCausalLM
+from alm_lightning.models.bytes.student import byte_config
 
 PAPER_SIZE = ["student=gemma2_2b_it", "corpus=tulu3", "budget=paper", "trainer=gpu"]
 

@@ -17,8 +17,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from alm_lightning.app.train import train
-from alm_lightning.tokenization.chat_formats import FORMATS
+from alm_lightning.app.train.command import train
+from alm_lightning.tokenization.chat.formats import FORMATS
 
 EXPERIMENTS = {
     "llama3_to_qwen2": "meta-llama/Llama-3.2-3B-Instruct",
@@ -104,7 +104,7 @@ def family(experiment, tmp_path, metaspace_tokenizer):
 def in_place_of_the_hub(folder):
     """Overrides that leave a student as its experiment has it, but for where it comes from."""
     return [
-        "student.source._target_=alm_lightning.models.sources.Folder",
+        "student.source._target_=alm_lightning.models.weights.sources.Folder",
         f"+student.source.path={folder}",
         "~student.source.hub_id",
         # Hydra takes a null for a key that is not there, and would not delete it

@@ -17,7 +17,7 @@ from alm_lightning.objectives.baselines.strict_one_to_one import StrictOneToOne
 from alm_lightning.objectives.baselines.uld import ULD
 from alm_lightning.objectives.combine import GradMag
 from alm_lightning.objectives.next_token import NextToken
-from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.training.step import DistillStep
 

@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import pytest
 from tests.real_tokenizers import real_view
-from tests.unit.alignment.test_messages import FOUR_TURNS, rows
+from tests.unit.alignment.chat.test_messages import FOUR_TURNS, rows
 from tokenizers import Tokenizer
 
-from alm_lightning.alignment.messages import align_messages
-from alm_lightning.alignment.turns import turns_of
+from alm_lightning.alignment.chat.messages import align_messages
+from alm_lightning.alignment.chat.turns import turns_of
 from alm_lightning.corpus.chat import Chat
-from alm_lightning.tokenization.template_choice import template_of
+from alm_lightning.tokenization.chat.choice import template_of
 
 pytestmark = pytest.mark.slow
 

@@ -12,11 +12,11 @@ import torch
 from tests.runs import REPOSITORY
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from alm_lightning.app.evaluate_models import find_model, load_subject
-from alm_lightning.corpus.columns import PlainText
-from alm_lightning.corpus.files import JsonLines
-from alm_lightning.evaluation.bits_per_byte import BitsPerByte
-from alm_lightning.evaluation.blimp import Blimp
+from alm_lightning.app.evaluate.models import find_model, load_subject
+from alm_lightning.corpus.sources.columns import PlainText
+from alm_lightning.corpus.sources.files import JsonLines
+from alm_lightning.evaluation.suites.bits_per_byte import BitsPerByte
+from alm_lightning.evaluation.suites.blimp import Blimp
 
 DATA = Path(os.environ.get("ALM_LIGHTNING_DATA", "no-data"))
 NAMES = ["gemma3_270m", "smollm2_135m", "qwen2_5_coder_0_5b"]

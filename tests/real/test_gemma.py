@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alm_lightning import align_text, load_tokenizer
 from alm_lightning.models.vocabulary import BytesFromOldTokens
-from alm_lightning.tokenization.byte_view import byte_view_like
+from alm_lightning.tokenization.bytes.view import byte_view_like
 
 pytestmark = pytest.mark.slow
 DATA = os.environ.get("ALM_LIGHTNING_DATA")

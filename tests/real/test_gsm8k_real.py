@@ -13,10 +13,10 @@ import torch
 from tests.runs import REPOSITORY
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from alm_lightning.app.evaluate_models import find_model, load_subject
-from alm_lightning.evaluation.blimp import Blimp
-from alm_lightning.evaluation.gsm8k import Gsm8k
-from alm_lightning.evaluation.lm_eval_harness import LmEval
+from alm_lightning.app.evaluate.models import find_model, load_subject
+from alm_lightning.evaluation.lm_eval.harness import LmEval
+from alm_lightning.evaluation.suites.blimp import Blimp
+from alm_lightning.evaluation.suites.gsm8k import Gsm8k
 
 DATA = Path(os.environ.get("ALM_LIGHTNING_DATA", "no-data"))
 NUM_PROBLEMS = 3

@@ -11,15 +11,15 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tests.real.test_pairs import INPUTS
 from tests.real_tokenizers import real_view
-from tests.unit.alignment.test_messages import FOUR_TURNS, rows
+from tests.unit.alignment.chat.test_messages import FOUR_TURNS, rows
 from transformers import AutoTokenizer
 
 from alm_lightning import align_messages, align_text
-from alm_lightning.models.byte_rows import single_byte_tokens
+from alm_lightning.models.bytes.rows import single_byte_tokens
+from alm_lightning.tokenization.chat.choice import template_of
 from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.new_vocabulary import new_vocabulary
-from alm_lightning.tokenization.special_roles import old_special_ids, stop_ids
-from alm_lightning.tokenization.template_choice import template_of
+from alm_lightning.tokenization.specials.roles import old_special_ids, stop_ids
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.real_tokenizers import real_view, tokenizer_file
 
-from alm_lightning.tokenization.patterns import PATTERNS
+from alm_lightning.tokenization.files.patterns import PATTERNS
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from alm_lightning.app import train as app
+from alm_lightning.app.train import command as app
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,9 @@ from tests.objective_cases import assert_same, objective_case
 
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.alm_hybrid import ALMHybrid
-from alm_lightning.objectives.coarse_vocabulary import CoarseVocabulary
 from alm_lightning.objectives.divergence import binarised
-from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
+from alm_lightning.objectives.vocabularies.coarse import CoarseVocabulary
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 
 
 @pytest.fixture

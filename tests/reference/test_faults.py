@@ -1,7 +1,7 @@
 """Mistakes that other implementations make (docs/method.md, section 6), one test each.
 
 Each would fail on an implementation with that fault. Those of chats are in
-tests/unit/alignment/test_messages.py, those of likelihoods and objectives in their own rooms.
+tests/unit/alignment/chat/test_messages.py, those of likelihoods and objectives in their own rooms.
 """
 
 import json
@@ -15,7 +15,7 @@ from alm_lightning import align_text
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.windows import windows
 from alm_lightning.shapes import NO_CHUNK
-from alm_lightning.tokenization.byte_view import byte_view
+from alm_lightning.tokenization.bytes.view import byte_view
 from alm_lightning.tokenization.fast import view_of
 
 REST = " and all that comes after it, word for word."

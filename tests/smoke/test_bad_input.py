@@ -224,7 +224,8 @@ def test_a_teacher_with_a_foreign_tokenizer_of_more_entries(run_here, swapped):
     with pytest.raises(ValueError, match=message):
         run_here(
             "teacher.name=tiny teacher",
-            f"teacher.source={{_target_: alm_lightning.models.sources.Folder, path: {swapped}}}",
+            "teacher.source={_target_: alm_lightning.models.weights.sources.Folder, "
+            f"path: {swapped}}}",
         )
 
 

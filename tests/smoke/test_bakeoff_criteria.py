@@ -1,7 +1,7 @@
 """What a rate may be chosen by is what a run leaves."""
 
-from alm_lightning.app.bakeoff_checks import CRITERIA
-from alm_lightning.app.bakeoff_figures import selected
+from alm_lightning.app.bakeoff.checks import CRITERIA
+from alm_lightning.app.bakeoff.figures import selected
 
 
 def test_every_criterion_is_a_figure_of_a_run(run_here, tmp_path):

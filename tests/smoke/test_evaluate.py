@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.runs import REPOSITORY
 
-from alm_lightning.app.evaluate import evaluate
-from alm_lightning.app.evaluate_arguments import model_arguments
+from alm_lightning.app.evaluate.arguments import model_arguments
+from alm_lightning.app.evaluate.command import evaluate
 
-LOAD = "alm_lightning.app.evaluate_plan.load_subject"
+LOAD = "alm_lightning.app.evaluate.plan.load_subject"
 MODELS = REPOSITORY / "conf" / "model"
 
 
@@ -183,7 +183,7 @@ def test_weights_are_fitted_on_other_text(
     assert f"{result['model']}: {result['described']}" in capsys.readouterr().out
     # weights of an earlier call are taken again, and other text is noticed
     with monkeypatch.context() as patch:
-        patch.setattr("alm_lightning.app.evaluate_plan.fit", lambda *_: pytest.fail("fitted"))
+        patch.setattr("alm_lightning.app.evaluate.plan.fit", lambda *_: pytest.fail("fitted"))
         more = ["harness=[bits_per_byte,generate]", "prompt=The", "harness.generate.seed=1"]
         assert [each["weights"] for each in call(*more)] == [result["weights"]] * 2
     (tmp_path / "evaluation" / "ensemble-mean_prob-fitted" / "weights.json").unlink()

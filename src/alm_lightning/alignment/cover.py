@@ -1,7 +1,7 @@
 """What a pair of tokenizers can't cover with chunks, tried when it is loaded."""
 
 from alm_lightning.alignment.text import align_text
-from alm_lightning.tokenization.proof import AWKWARD
+from alm_lightning.tokenization.bytes.validation import AWKWARD
 from alm_lightning.tokenization.view import TokenizerView
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from alm_lightning.alignment.boundaries import CommonEnds
-from alm_lightning.corpus.sources import AnyDocument
+from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.tokenization.view import TokenizerView
 
 WHITESPACE = np.frombuffer(b" \t\n\r", np.uint8)

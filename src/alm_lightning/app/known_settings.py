@@ -11,7 +11,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from alm_lightning.app.hydra_quoting import as_said
+from alm_lightning.app.hydra.quoting import as_said
 
 OPEN = ("objective", "callbacks", "logger", "harness")
 """Groups whose parts have names that anyone may choose, or that are chosen one by one."""

@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from alm_lightning.app.hydra_quoting import as_said
+from alm_lightning.app.hydra.quoting import as_said
 
 MODELS = ("student", "teacher", "tokenizer")
 """Groups that say what is made of what. An experiment's name tells of its own choices alone."""

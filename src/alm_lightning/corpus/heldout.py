@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from alm_lightning.corpus.document import CorpusError, Document
-from alm_lightning.corpus.long_text import LEAST_CHARACTERS, cut_off_end
 from alm_lightning.corpus.shelf import InMemory, Shelf
-from alm_lightning.corpus.sources import AnyDocument
+from alm_lightning.corpus.sources.long_text import LEAST_CHARACTERS, cut_off_end
+from alm_lightning.corpus.sources.source import AnyDocument
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from alm_lightning.corpus.bad_documents import BadDocuments
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.heldout import Reading, Split, check_share, fraction, split_documents
 from alm_lightning.corpus.shelf import Shelf
-from alm_lightning.corpus.sources import AnyDocument, Source
+from alm_lightning.corpus.sources.source import AnyDocument, Source
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from jaxtyping import Int
 
 from alm_lightning.corpus.chat import Chat, Message
 from alm_lightning.corpus.document import Document
-from alm_lightning.corpus.sources import AnyDocument
+from alm_lightning.corpus.sources.source import AnyDocument
 
 SCHEMA = pyarrow.schema(
     [

@@ -9,7 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Subset
 
 from alm_lightning.corpus.bad_documents import told
-from alm_lightning.corpus.sources import AnyDocument
+from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.examples import AllWindows

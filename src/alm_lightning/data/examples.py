@@ -5,7 +5,7 @@ from itertools import islice
 
 from torch.utils.data import Dataset
 
-from alm_lightning.corpus.sources import AnyDocument
+from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.pairing import Pairing
 from alm_lightning.data.sampler import Steps, StepSampler
 from alm_lightning.data.windows import Window

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from alm_lightning.alignment.messages import TRAINED, align_messages
+from alm_lightning.alignment.chat.messages import TRAINED, align_messages
 from alm_lightning.alignment.text import ChunkSelection, align_text
 from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
 from alm_lightning.corpus.chat import SYSTEM_POLICIES
 from alm_lightning.corpus.document import Document
-from alm_lightning.corpus.sources import AnyDocument
+from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.collator import NUM_EXTRA
 from alm_lightning.data.windows import Window, windows
 from alm_lightning.tokenization.view import TokenizerView

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from alm_lightning.corpus.document import BadDocument
 from alm_lightning.corpus.shelf import parts
-from alm_lightning.corpus.sources import AnyDocument
+from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.examples import InSteps, no_window
 from alm_lightning.data.pairing import Pairing
 from alm_lightning.data.shards import Shard, is_finished, verify, write_shard

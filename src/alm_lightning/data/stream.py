@@ -8,7 +8,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.reading import DocumentStream
-from alm_lightning.corpus.sources import AnyDocument
+from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.examples import TRIED, check_some_window
 from alm_lightning.data.pairing import Pairing
 from alm_lightning.data.sampler import Steps

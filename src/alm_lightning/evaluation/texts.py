@@ -4,7 +4,7 @@ import hashlib
 import math
 
 from alm_lightning.corpus.document import CorpusError
-from alm_lightning.corpus.sources import AnyDocument, Source
+from alm_lightning.corpus.sources.source import AnyDocument, Source
 
 
 def keyed_documents(

@@ -5,7 +5,7 @@ from itertools import islice
 
 from alm_lightning.alignment.text import AlignedText
 from alm_lightning.inspection.report import Group, Token
-from alm_lightning.inspection.visible import visible
+from alm_lightning.show.visible import visible
 from alm_lightning.tokenization.view import TokenizerView
 
 

@@ -9,7 +9,7 @@ from string import Template
 
 from alm_lightning.inspection.counts import number, share
 from alm_lightning.inspection.report import EXPLANATIONS, WORDS, Group, Report, Token, in_lines
-from alm_lightning.inspection.visible import Piece
+from alm_lightning.show.visible import Piece
 
 ROOM = files("alm_lightning.inspection")
 

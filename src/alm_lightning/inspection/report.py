@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from alm_lightning.inspection.counts import Counts
-from alm_lightning.inspection.visible import Piece
+from alm_lightning.show.visible import Piece
 
 WORDS = {
     "unknown": "unknown token",

@@ -15,11 +15,11 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from alm_lightning.likelihood.hardware import multiplies_bfloat16
-from alm_lightning.models.byte_config import ByteLMConfig
-from alm_lightning.models.byte_lm import ByteForCausalLM
-from alm_lightning.models.sources import Location, WeightSource
+from alm_lightning.models.bytes.byte_config import ByteLMConfig
+from alm_lightning.models.bytes.byte_lm import ByteForCausalLM
 from alm_lightning.models.text_part import text_part
-from alm_lightning.tokenization.pretrained import load_fast
+from alm_lightning.models.weights.sources import Location, WeightSource
+from alm_lightning.tokenization.files.pretrained import load_fast
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from alm_lightning.models import wheels
 from alm_lightning.models.loading import load_hf_tokenizer
-from alm_lightning.models.sources import InOrder, WeightSource
+from alm_lightning.models.weights import wheels
+from alm_lightning.models.weights.sources import InOrder, WeightSource
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.new_vocabulary import new_vocabulary

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import PreTrainedModel
 
-from alm_lightning.models.byte_lm import ByteForCausalLM
-from alm_lightning.models.byte_student import byte_copy
+from alm_lightning.models.bytes.byte_lm import ByteForCausalLM
+from alm_lightning.models.bytes.student import byte_copy
 from alm_lightning.models.transfer import check_transferable, is_tied, transferred
-from alm_lightning.tokenization.template_choice import template_of
+from alm_lightning.tokenization.chat.choice import template_of
 from alm_lightning.tokenization.view import TokenizerView
 
 

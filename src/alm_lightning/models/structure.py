@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from alm_lightning.likelihood.head import OutputHead
-from alm_lightning.models.byte_config import ByteLMConfig
+from alm_lightning.models.bytes.byte_config import ByteLMConfig
 from alm_lightning.tokenization.view import TokenizerView
 
 MASKS_FROM_POSITIONS = ("eager", "sdpa", "flex_attention")

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from alm_lightning.models.byte_student import byte_student
+from alm_lightning.models.bytes.student import byte_student
 from alm_lightning.models.embeddings.initialisation import Initialisation
 from alm_lightning.models.transfer import check_transferable, is_tied, transferred
-from alm_lightning.tokenization.special_roles import old_special_ids
+from alm_lightning.tokenization.specials.roles import old_special_ids
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class BytesFromOldTokens:
             model: The model that it starts as; left as it is.
             old: That model's tokenizer.
             new: The byte tokenizer. Each of its special tokens is read as the old one that does the
-                same (`tokenization.special_roles`), and a BOS that `old` has not as what began a
+                same (`tokenization.specials.roles`), and a BOS that `old` has not as what began a
                 document. Those that `old` has, and EOS, are written as they were.
             share_body: Not for bytes.
 

@@ -12,10 +12,10 @@ from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.alm import ALM
-from alm_lightning.objectives.coarse_vocabulary import CoarseVocabulary, Unshared
+from alm_lightning.objectives.chunks.one_to_one import OneToOne, one_to_one
 from alm_lightning.objectives.divergence import binarised
-from alm_lightning.objectives.one_to_one import OneToOne, one_to_one
-from alm_lightning.objectives.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.coarse import CoarseVocabulary, Unshared
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 
 log = logging.getLogger(__name__)
 

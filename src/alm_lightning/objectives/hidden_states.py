@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.objectives.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 
 
 class HiddenStates(Objective):

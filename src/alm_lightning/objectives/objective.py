@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from alm_lightning.likelihood.signal import Signal
-from alm_lightning.objectives.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 
 
 class Objective(nn.Module):

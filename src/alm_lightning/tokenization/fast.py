@@ -10,7 +10,8 @@ from jaxtyping import Int
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from alm_lightning.tokenization.content_only import (
+from alm_lightning.tokenization.bytes.validation import prove
+from alm_lightning.tokenization.specials.content_only import (
     EDGE_NORMALIZERS,
     certain,
     content_only,
@@ -19,7 +20,7 @@ from alm_lightning.tokenization.content_only import (
     without_specials,
     without_trimming,
 )
-from alm_lightning.tokenization.proof import prove
+from alm_lightning.tokenization.specials.text import judge, with_flags
 from alm_lightning.tokenization.surface import (
     BYTE_FALLBACK,
     ReadPiece,
@@ -27,7 +28,6 @@ from alm_lightning.tokenization.surface import (
     piece_reader,
     token_bytes,
 )
-from alm_lightning.tokenization.text_specials import judge, with_flags
 from alm_lightning.tokenization.view import TokenizerView
 
 BATCH = 4096

@@ -7,13 +7,13 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from alm_lightning.tokenization.byte_view import byte_view
+from alm_lightning.tokenization.bytes.view import byte_view
 from alm_lightning.tokenization.dress import Dress, fast_tokenizer, put_on
 from alm_lightning.tokenization.fast import view_of
-from alm_lightning.tokenization.gguf_tokenizer import read_gguf
-from alm_lightning.tokenization.pretrained import KINDS, load_fast
-from alm_lightning.tokenization.sentencepiece_model import read_sentencepiece
-from alm_lightning.tokenization.tiktoken_ranks import (
+from alm_lightning.tokenization.files.gguf_tokenizer import read_gguf
+from alm_lightning.tokenization.files.pretrained import KINDS, load_fast
+from alm_lightning.tokenization.files.sentencepiece_model import read_sentencepiece
+from alm_lightning.tokenization.files.tiktoken_ranks import (
     RANK_LINE,
     RankOptions,
     read_tekken,
@@ -83,7 +83,7 @@ def _bytes(options: RankOptions, dress: Dress) -> TokenizerView:
     if dress != Dress():
         raise ValueError(
             "the tokenizer 'bytes' has roles and a start token of its own; make another one with "
-            "tokenization.byte_view.byte_view, which takes the names of its special tokens."
+            "tokenization.bytes.view.byte_view, which takes the names of its special tokens."
         )
     return byte_view()
 

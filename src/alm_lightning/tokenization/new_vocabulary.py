@@ -8,11 +8,11 @@ from dataclasses import replace
 from tokenizers import AddedToken, Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
 
-from alm_lightning.tokenization.chat_formats import FORMATS, fitting
+from alm_lightning.tokenization.chat.formats import FORMATS, fitting
 from alm_lightning.tokenization.dress import Dress, put_on
 from alm_lightning.tokenization.fast import view_of
-from alm_lightning.tokenization.other_specials import with_other_specials
-from alm_lightning.tokenization.special_roles import KEEP, check_choice, check_known
+from alm_lightning.tokenization.specials.others import with_other_specials
+from alm_lightning.tokenization.specials.roles import KEEP, check_choice, check_known
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Int
 from transformers import PreTrainedTokenizerFast
 
-from alm_lightning.tokenization.byte_table import ByteTable
-from alm_lightning.tokenization.chat_formats import END, MARKS, fitting
+from alm_lightning.tokenization.bytes.table import ByteTable
+from alm_lightning.tokenization.chat.formats import END, MARKS, fitting
 from alm_lightning.tokenization.encoding import Encoding, content_bytes
 from alm_lightning.tokenization.rewrite import (
     byte_positions,

@@ -14,7 +14,7 @@ from alm_lightning.models.pair import Scorer
 from alm_lightning.models.structure import last_matrix, layers_of
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 from alm_lightning.training.resume import check_continued
 from alm_lightning.training.step import DistillStep, StepResult
 from alm_lightning.training.teacher_sides import TeacherSides

@@ -12,7 +12,7 @@ from alm_lightning.likelihood.distributions import Distributions, Tokens
 from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.signal import SideSignal, Signal
 from alm_lightning.objectives.baselines.bpm import BytePrefix
-from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 
 PAIRS = [("byte_level", "metaspace"), ("metaspace", "byte_level"), ("bytes", "metaspace")]
 

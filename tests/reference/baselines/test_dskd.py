@@ -12,7 +12,7 @@ from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.objectives.baselines.cross_model_attention import CrossModelAttention, sees
 from alm_lightning.objectives.baselines.dskd import DSKD
-from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 
 
 @pytest.fixture

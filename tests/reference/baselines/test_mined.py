@@ -11,8 +11,8 @@ import torch
 from tests.objective_cases import assert_same, objective_case
 
 from alm_lightning.objectives.baselines.mined import MinED, few_kl
-from alm_lightning.objectives.baselines.nearest_tokens import NearestTokens
-from alm_lightning.objectives.one_to_one import one_to_one
+from alm_lightning.objectives.chunks.one_to_one import one_to_one
+from alm_lightning.objectives.vocabularies.nearest import NearestTokens
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from alm_lightning.objectives.baselines.dskd import DSKD
 from alm_lightning.objectives.baselines.gold import GOLD
 from alm_lightning.objectives.baselines.strict_one_to_one import StrictOneToOne
 from alm_lightning.objectives.baselines.xtoken_p_kl import ProjectedKL
-from alm_lightning.objectives.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 
 
 def hybrid(temperature, unshared):

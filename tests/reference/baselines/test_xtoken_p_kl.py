@@ -11,10 +11,10 @@ import torch
 from tests.objective_cases import assert_same, objective_case
 
 from alm_lightning.likelihood.distributions import Distributions
-from alm_lightning.objectives.baselines.projection import Projection
-from alm_lightning.objectives.baselines.token_runs import token_runs
 from alm_lightning.objectives.baselines.xtoken_p_kl import ProjectedKL
-from alm_lightning.objectives.pair_facts import PairFacts, SideFacts
+from alm_lightning.objectives.chunks.token_runs import token_runs
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
+from alm_lightning.objectives.vocabularies.projection import Projection
 
 PAIRS = [("byte_level", "metaspace"), ("metaspace", "byte_level"), ("bytes", "metaspace")]
 DECAY = 0.1

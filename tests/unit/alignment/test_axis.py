@@ -1,7 +1,7 @@
 """Chunks on an axis with structure, from sides made by hand."""
 
 import numpy as np
-from tests.unit.alignment.chat_sides import view_for
+from tests.unit.alignment.chat.chat_sides import view_for
 
 from alm_lightning.alignment.axis import Axis, AxisSide, align_axis
 from alm_lightning.tokenization.encoding import INSIDE_REWRITE

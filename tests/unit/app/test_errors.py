@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from alm_lightning.app.errors import UserError, explained, sentence_of
-from alm_lightning.corpus.columns import PlainText
 from alm_lightning.corpus.document import Document
-from alm_lightning.corpus.files import TextFile
 from alm_lightning.corpus.heldout import Reading, check_share
+from alm_lightning.corpus.sources.columns import PlainText
+from alm_lightning.corpus.sources.files import TextFile
 from alm_lightning.models.loading import torch_dtype
 
 
@@ -47,8 +47,8 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         return np.zeros(2) + np.zeros(3)
 
     # in a frame of this project, too
-    monkeypatch.setattr("alm_lightning.corpus.columns.names_of", trip)
-    trip.__globals__["__name__"], name = "alm_lightning.corpus.columns", __name__
+    monkeypatch.setattr("alm_lightning.corpus.sources.columns.names_of", trip)
+    trip.__globals__["__name__"], name = "alm_lightning.corpus.sources.columns", __name__
     try:
         cases.append(raised(trip, None))
     finally:

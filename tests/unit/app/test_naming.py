@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import open_dict, read_write
 from tests.config.conftest import CONF
 
-from alm_lightning.app.hydra_callbacks import NameRun
+from alm_lightning.app.hydra.callbacks import NameRun
 
 HUB = ["student=hub", "student.source.hub_id=org/My-Model_1.5b"]
 OWN = ["tokenizer=own", "embeddings=own"]

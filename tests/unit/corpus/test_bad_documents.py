@@ -7,9 +7,9 @@ import pyarrow.parquet
 import pytest
 
 from alm_lightning.corpus.bad_documents import KINDS, SHOWN, Refuse, Skip, attempt, told
-from alm_lightning.corpus.columns import Messages, PlainText
 from alm_lightning.corpus.document import BadDocument, CorpusError, Document
-from alm_lightning.corpus.files import JsonLines, Parquet, TextFile
+from alm_lightning.corpus.sources.columns import Messages, PlainText
+from alm_lightning.corpus.sources.files import JsonLines, Parquet, TextFile
 
 ROWS = [
     b'{"text": "one"}',

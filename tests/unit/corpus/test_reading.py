@@ -1,12 +1,12 @@
 import pytest
 
 from alm_lightning.corpus.bad_documents import Refuse, Skip
-from alm_lightning.corpus.columns import PlainText
 from alm_lightning.corpus.document import CorpusError, Document
-from alm_lightning.corpus.files import JsonLines
 from alm_lightning.corpus.heldout import split_documents
 from alm_lightning.corpus.reading import Kept, Streamed
 from alm_lightning.corpus.shelf import InMemory
+from alm_lightning.corpus.sources.columns import PlainText
+from alm_lightning.corpus.sources.files import JsonLines
 
 NUMBER = 300
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests.unit.alignment.chat_sides import view_for
+from tests.unit.alignment.chat.chat_sides import view_for
 
-from alm_lightning.alignment.messages import align_messages
+from alm_lightning.alignment.chat.messages import align_messages
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.windows import DATA_REASONS, windows
 from alm_lightning.shapes import NO_CHUNK

@@ -15,7 +15,7 @@ from alm_lightning.data.examples import Pairing
 from alm_lightning.models.pair import Scorer
 from alm_lightning.models.vocabulary import BytesFromOldTokens
 from alm_lightning.shapes import NO_CHUNK
-from alm_lightning.tokenization.byte_view import byte_view_like
+from alm_lightning.tokenization.bytes.view import byte_view_like
 from alm_lightning.tokenization.fast import view_of
 
 

@@ -1,7 +1,7 @@
 import pytest
 from tests.unit.data.orders import make_pairing
 
-from alm_lightning.alignment.messages import align_messages
+from alm_lightning.alignment.chat.messages import align_messages
 from alm_lightning.corpus.bad_documents import Skip
 from alm_lightning.corpus.chat import Chat
 from alm_lightning.corpus.document import BadDocument, Document

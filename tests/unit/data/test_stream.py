@@ -4,11 +4,11 @@ import pytest
 from tests.unit.data.orders import documents, make_pairing, texts_by_step
 
 from alm_lightning.corpus.bad_documents import Skip
-from alm_lightning.corpus.columns import PlainText
 from alm_lightning.corpus.document import CorpusError
-from alm_lightning.corpus.files import JsonLines
 from alm_lightning.corpus.heldout import fraction
 from alm_lightning.corpus.reading import DocumentStream
+from alm_lightning.corpus.sources.columns import PlainText
+from alm_lightning.corpus.sources.files import JsonLines
 from alm_lightning.data.stream import StreamedWindows
 
 # more workers than this machine may have cores

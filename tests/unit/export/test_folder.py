@@ -20,8 +20,8 @@ from transformers import (
 
 from alm_lightning.export.card import model_card
 from alm_lightning.export.folder import export_folder
-from alm_lightning.models.byte_student import byte_student
-from alm_lightning.tokenization.byte_fast import byte_tokenizer
+from alm_lightning.models.bytes.student import byte_student
+from alm_lightning.tokenization.bytes.fast import byte_tokenizer
 
 SIZES = {
     "vocab_size": 280,

@@ -8,7 +8,7 @@ import pytest
 
 from alm_lightning.alignment.text import AlignedText
 from alm_lightning.inspection.build import report_of
-from alm_lightning.tokenization.byte_view import byte_view
+from alm_lightning.tokenization.bytes.view import byte_view
 
 
 def ints(*values):

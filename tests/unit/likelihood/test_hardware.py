@@ -5,7 +5,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from tests.runs import REPOSITORY
 
-from alm_lightning.app import build
+from alm_lightning.app.train import build
 from alm_lightning.likelihood import hardware
 from alm_lightning.likelihood.blocks import LogitBlocks
 from alm_lightning.models import loading

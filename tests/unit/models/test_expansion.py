@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from alm_lightning.models.byte_config import ByteLMConfig
-from alm_lightning.models.byte_expansion import NO_EDGE, InputExpansion, hide_padding
+from alm_lightning.models.bytes.byte_config import ByteLMConfig
+from alm_lightning.models.bytes.byte_expansion import NO_EDGE, InputExpansion, hide_padding
 from alm_lightning.models.expansion import reversed_trie
 
 # few letters, so that tokens are suffixes of one another

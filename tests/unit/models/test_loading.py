@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer
-from alm_lightning.models.sources import Folder, Hub, Location
-from alm_lightning.tokenization import pretrained
+from alm_lightning.models.weights.sources import Folder, Hub, Location
+from alm_lightning.tokenization.files import pretrained
 
 TINY = {
     "vocab_size": 8,

@@ -2,7 +2,6 @@ import pytest
 from tests.unit.tokenization.small_backends import byte_level
 from transformers import PreTrainedTokenizerFast
 
-from alm_lightning.models import wheels
 from alm_lightning.models.new_tokenizer import (
     FirstAvailableTokenizer,
     NewTokenizer,
@@ -10,8 +9,9 @@ from alm_lightning.models.new_tokenizer import (
     TokenizerOfModel,
     WheelTokenizer,
 )
-from alm_lightning.models.sources import Folder
-from alm_lightning.tokenization.byte_view import byte_view
+from alm_lightning.models.weights import wheels
+from alm_lightning.models.weights.sources import Folder
+from alm_lightning.tokenization.bytes.view import byte_view
 
 
 class Place:

@@ -5,7 +5,7 @@ import torch
 from tests.conftest import tiny_gemma3
 
 from alm_lightning.models.own_vocabulary import OwnTokenizer, OwnVocabulary
-from alm_lightning.tokenization.chat_formats import FORMATS
+from alm_lightning.tokenization.chat.formats import FORMATS
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tests.conftest import tiny_gemma3
 
 from alm_lightning.models.embeddings.simple import Mean
 from alm_lightning.models.vocabulary import BytesFromOldTokens, NewVocabulary
-from alm_lightning.tokenization.byte_view import byte_view_like
+from alm_lightning.tokenization.bytes.view import byte_view_like
 
 
 @pytest.mark.parametrize("prepends", [(True, False), (False, True), (True, True)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import tiny_gemma3
-from tests.unit.models.test_byte_lm import byte_model
+from tests.unit.models.bytes.test_byte_lm import byte_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from alm_lightning.models.pair import Scorer

@@ -14,10 +14,10 @@ from transformers import (
 
 from alm_lightning.models import text_part as room
 from alm_lightning.models.loading import load_causal_lm
-from alm_lightning.models.sources import Folder
 from alm_lightning.models.structure import last_matrix
 from alm_lightning.models.text_part import text_part
 from alm_lightning.models.transfer import check_transferable
+from alm_lightning.models.weights.sources import Folder
 
 
 def tiny_gemma3_with_images(vocab_size=120):

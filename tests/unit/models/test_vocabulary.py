@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PhiConfig
 
 from alm_lightning.models.embeddings.fvt import FastVocabularyTransfer
 from alm_lightning.models.vocabulary import BytesFromOldTokens, NewVocabulary
-from alm_lightning.tokenization.byte_view import byte_view
+from alm_lightning.tokenization.bytes.view import byte_view
 
 SIZES = {
     "hidden_size": 32,

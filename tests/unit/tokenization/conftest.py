@@ -12,8 +12,8 @@ from tokenizers import (
     trainers,
 )
 
-from alm_lightning.tokenization.byte_view import byte_view
-from alm_lightning.tokenization.chat_formats import FORMATS
+from alm_lightning.tokenization.bytes.view import byte_view
+from alm_lightning.tokenization.chat.formats import FORMATS
 from alm_lightning.tokenization.new_vocabulary import new_vocabulary
 
 ROLES = {"bos": "<s>", "eos": "</s>", "pad": "[PAD]"}

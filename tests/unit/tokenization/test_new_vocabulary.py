@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from alm_lightning import align_text
-from alm_lightning.tokenization.byte_view import byte_view
+from alm_lightning.tokenization.bytes.view import byte_view
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.new_vocabulary import new_vocabulary

@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from alm_lightning import align_text
-from alm_lightning.tokenization.byte_view import byte_view
+from alm_lightning.tokenization.bytes.view import byte_view
 from alm_lightning.tokenization.encoding import content_bytes
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.load import load_tokenizer

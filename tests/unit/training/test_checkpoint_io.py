@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from tests.runs import REPOSITORY
 
-from alm_lightning.app.build import build_trainer
+from alm_lightning.app.train.build import build_trainer
 from alm_lightning.training.checkpoint_io import WholeFiles
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
-from alm_lightning.evaluation.report.charts import MOST_POINTS, Line, line_chart
 from alm_lightning.evaluation.report.data import Curve
-from alm_lightning.evaluation.report.scale import MINUS, short
+from alm_lightning.show.charts import MOST_POINTS, Line, line_chart
+from alm_lightning.show.scale import MINUS, short
 
 UNITS = {
     "loss": "weighted sum of the terms",

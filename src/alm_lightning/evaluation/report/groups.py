@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from alm_lightning.evaluation.harness import Figure
-from alm_lightning.evaluation.report.charts import histogram
 from alm_lightning.evaluation.report.data import Evaluated, ReportData
 from alm_lightning.evaluation.report.rows import Cells, dot_rows, legend, row_scale
-from alm_lightning.evaluation.report.scale import percent, short
 from alm_lightning.evaluation.report.tables import group_table
+from alm_lightning.show.charts import histogram
+from alm_lightning.show.scale import percent, short
 
 LENGTHS = "chunk_bytes"
 """The group whose values are lengths of chunks in bytes."""

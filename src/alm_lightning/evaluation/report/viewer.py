@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from html import escape
 
 from alm_lightning.evaluation.report.data import Chunk, ShownDocument
-from alm_lightning.evaluation.report.scale import MINUS, fixed
-from alm_lightning.inspection.visible import CARRIER, NOTHING, visible
+from alm_lightning.show.scale import MINUS, fixed
+from alm_lightning.show.visible import CARRIER, NOTHING, visible
 
 BOUNDS = (0.1, 0.5, 1.0, 2.0)
 """Differences, in nats, at which a colour gives way to the next."""

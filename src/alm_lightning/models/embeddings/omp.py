@@ -15,7 +15,7 @@ from alm_lightning.models.embeddings.initialisation import Side
 from alm_lightning.models.embeddings.pursuit import Combination, Pursuit
 from alm_lightning.models.embeddings.start import Start
 from alm_lightning.models.loading import load_causal_lm, load_hf_tokenizer
-from alm_lightning.models.sources import WeightSource
+from alm_lightning.models.weights.sources import WeightSource
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.view import TokenizerView
 

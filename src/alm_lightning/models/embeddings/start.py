@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from alm_lightning.models.embeddings.counterparts import NONE, same_bytes
-from alm_lightning.tokenization.special_roles import old_special_ids
+from alm_lightning.tokenization.specials.roles import old_special_ids
 from alm_lightning.tokenization.view import TokenizerView
 
 BLOCK = 8192
@@ -19,7 +19,7 @@ class Start:
     """Copied rows for what both vocabularies have, the mean row for all the rest.
 
     A special token is copied from the old special token that does the same
-    (`tokenization.special_roles`), any other token from the one with the same bytes
+    (`tokenization.specials.roles`), any other token from the one with the same bytes
     (`counterparts.same_bytes`). The mean is that of the old ordinary tokens: those that stand for
     bytes.
 

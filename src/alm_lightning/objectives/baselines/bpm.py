@@ -10,10 +10,10 @@ from torch import Tensor
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.likelihood.slices import sum_over_slices
-from alm_lightning.objectives.baselines.prefix_map import PrefixMap
-from alm_lightning.objectives.baselines.token_runs import TokenRuns, token_runs
+from alm_lightning.objectives.chunks.token_runs import TokenRuns, token_runs
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.objectives.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.prefixes import PrefixMap
 
 LEAST = 1e-12
 """Least probability of the student on what no token of the teacher leads to, as the authors bound

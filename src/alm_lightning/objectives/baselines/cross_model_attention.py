@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
-from alm_lightning.objectives.baselines.documents import documents
-from alm_lightning.objectives.pair_facts import PairFacts
+from alm_lightning.objectives.chunks.documents import documents
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 from alm_lightning.shapes import NO_CHUNK
 
 

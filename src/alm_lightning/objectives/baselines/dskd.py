@@ -12,7 +12,7 @@ from alm_lightning.likelihood.signal import Signal
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.cross_model_attention import CrossModelAttention, sees
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.objectives.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 
 
 class DSKD(Objective):

@@ -14,8 +14,8 @@ from alm_lightning.likelihood.signal import SideSignal, Signal
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.sorted_distance import sorted_distance
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.objectives.pair_facts import PairFacts
-from alm_lightning.objectives.shared_vocabulary import SharedVocabulary, shared_ids
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.shared import SharedVocabulary, shared_ids
 from alm_lightning.shapes import NO_CHUNK
 
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.likelihood.slices import slice_rows, sum_over_slices
-from alm_lightning.objectives.baselines.nearest_tokens import NearestTokens
-from alm_lightning.objectives.counterparts import NONE
+from alm_lightning.objectives.chunks.one_to_one import OneToOne, one_to_one
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.objectives.one_to_one import OneToOne, one_to_one
-from alm_lightning.objectives.pair_facts import PairFacts
-from alm_lightning.objectives.shared_vocabulary import shared_ids, warn_of_little
+from alm_lightning.objectives.vocabularies.counterparts import NONE
+from alm_lightning.objectives.vocabularies.nearest import NearestTokens
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.shared import shared_ids, warn_of_little
 
 
 class MinED(Objective):

@@ -9,10 +9,14 @@ from torch import Tensor
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.likelihood.slices import sum_over_slices
+from alm_lightning.objectives.chunks.one_to_one import one_to_one
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.objectives.one_to_one import one_to_one
-from alm_lightning.objectives.pair_facts import PairFacts
-from alm_lightning.objectives.shared_vocabulary import SharedVocabulary, shared_ids, warn_of_little
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.shared import (
+    SharedVocabulary,
+    shared_ids,
+    warn_of_little,
+)
 
 
 class StrictOneToOne(Objective):

@@ -9,8 +9,8 @@ from torch import Tensor
 from alm_lightning.likelihood.distributions import Distributions, Tokens
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.likelihood.slices import sum_over_slices
-from alm_lightning.objectives.baselines.documents import documents
 from alm_lightning.objectives.baselines.sorted_distance import sorted_distance
+from alm_lightning.objectives.chunks.documents import documents
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.shapes import NO_CHUNK
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.likelihood.slices import sum_over_slices
-from alm_lightning.objectives.baselines.projection import Projection
-from alm_lightning.objectives.baselines.token_runs import Runs, TokenRuns, token_runs
+from alm_lightning.objectives.chunks.token_runs import Runs, TokenRuns, token_runs
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.objectives.pair_facts import PairFacts
-from alm_lightning.objectives.shared_vocabulary import warn_of_little
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.projection import Projection
+from alm_lightning.objectives.vocabularies.shared import warn_of_little
 
 
 class ProjectedKL(Objective):

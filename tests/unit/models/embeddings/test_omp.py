@@ -10,7 +10,7 @@ from tests.conftest import tiny_gemma3
 from alm_lightning.models.embeddings.counterparts import same_bytes
 from alm_lightning.models.embeddings.donor import anchors
 from alm_lightning.models.embeddings.omp import OrthogonalMatchingPursuit
-from alm_lightning.models.sources import Folder
+from alm_lightning.models.weights.sources import Folder
 
 WIDTH = 512
 """Random rows are nearly orthogonal then, and two of them are found again for certain."""

@@ -1,0 +1,181 @@
+"""Weights of an ensemble's members that suit a text best, kept for when an evaluation goes on."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alm_lightning.corpus.sources.source import AnyDocument
+from alm_lightning.evaluation.ensemble.weights import fitted_weights
+from alm_lightning.evaluation.harness import Harness
+from alm_lightning.evaluation.scoring import Row, score_rows
+from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.suites.bits_per_byte import BitsPerByte
+from alm_lightning.evaluation.suites.compare import Compare
+from alm_lightning.evaluation.texts import digest
+from alm_lightning.tokenization.view import TokenizerView
+
+log = logging.getLogger(__name__)
+WEIGHTS = "weights.json"
+
+
+@dataclass(frozen=True)
+class FitText:
+    """The text that weights are fitted on.
+
+    Attributes:
+        name: What the corpus is called.
+        documents: By keys that end in a hash of their text.
+        most_bytes: What is read of each, from its front.
+    """
+
+    name: str
+    documents: Mapping[str, AnyDocument]
+    most_bytes: int
+
+    def __post_init__(self):
+        """Refuses a length that leaves nothing to read."""
+        if self.most_bytes < 1:
+            raise ValueError(f"model.fit_bytes is {self.most_bytes}: expected at least 1.")
+
+    def identity(self) -> dict[str, object]:
+        """What tells it from another text, as JSON has it."""
+        return {
+            "corpus": self.name,
+            "documents": len(self.documents),
+            "bytes": self.most_bytes,
+            "text": digest("\n".join(self.documents)),
+        }
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Weights, and what they were fitted on.
+
+    Attributes:
+        weights: One a member, with a sum of 1.
+        documents: Number of documents.
+        tokens: Number of tokens.
+    """
+
+    weights: list[float]
+    documents: int
+    tokens: int
+
+
+def refuse_same_text(text: FitText, harnesses: Mapping[str, Harness]) -> None:
+    """Refuses to fit weights on documents that are evaluated on.
+
+    Args:
+        text: What weights are fitted on.
+        harnesses: By name, prepared. Those that read documents are looked at.
+
+    Raises:
+        ValueError: A document is in both.
+    """
+    own = {_hash(key) for key in text.documents}
+    for name, harness in harnesses.items():
+        if not isinstance(harness, BitsPerByte | Compare):
+            continue
+        same = own & {_hash(key) for key in harness.documents}
+        if same:
+            raise ValueError(
+                f"{len(same)} of the {len(own)} documents of corpus_fit ({text.name}), which "
+                f"weights are fitted on, are evaluated on by harness={name} as well: the ensemble "
+                "would look better than it is. Take another text (corpus@corpus_fit=...), or "
+                f"other parts of one: harness.{name}.leave_out=0.9 evaluates on the last tenth of "
+                "a corpus, and weights are fitted on its first model.fit_documents."
+            )
+
+
+def _hash(key: str) -> str:
+    return key.partition(":")[2]
+
+
+def fit(members: Sequence[Subject], combine: str, text: FitText) -> Fitted:
+    """Fits weights.
+
+    Args:
+        members: Models that share a tokenizer.
+        combine: How their probabilities are combined.
+        text: What they are to suit.
+
+    Returns:
+        The weights.
+    """
+    most_tokens = min(member.context_length for member in members) - 1
+    rows = [
+        front_row(members[0].view, document.text, text.most_bytes, most_tokens)
+        for document in text.documents.values()
+    ]
+    found = []
+    for member in members:
+        scores = dict(score_rows(member, rows))
+        found.append(np.concatenate([scores[index] for index in range(len(rows))]))
+    weights = fitted_weights(torch.from_numpy(np.stack(found)), combine).tolist()
+    log.info(
+        "weights fitted on %d documents of %s, %s tokens: %s",
+        len(rows),
+        text.name,
+        f"{len(found[0]):,}",
+        ", ".join(f"{m.name} {w:.3f}" for m, w in zip(members, weights, strict=True)),
+    )
+    return Fitted(weights, len(rows), len(found[0]))
+
+
+def front_row(view: TokenizerView, text: str, most_bytes: int, most_tokens: int) -> Row:
+    """The front of a text, after a start token.
+
+    Args:
+        view: The tokenizer.
+        text: Any that is not empty.
+        most_bytes: The most bytes to take; one token is taken in any case.
+        most_tokens: The most tokens.
+
+    Returns:
+        What is to be scored.
+    """
+    ids = view.encode(text).ids
+    ends = np.cumsum(view.byte_lengths[ids])
+    count = max(int(np.searchsorted(ends, most_bytes, side="right")), 1)
+    return Row(np.concatenate([[view.start_id], ids[: min(count, most_tokens)]]))
+
+
+def kept_weights(folder: Path, identity: Mapping[str, object]) -> Fitted | None:
+    """The weights that an earlier call fitted.
+
+    Args:
+        folder: The ensemble's.
+        identity: What they depend on.
+
+    Returns:
+        The weights; None if there are none, or those of something else.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        return None
+    kept = json.loads(path.read_text("utf-8"))
+    # as JSON has it: tuples are lists
+    if kept.pop("identity") != json.loads(json.dumps(identity)):
+        return None
+    return Fitted(**kept)
+
+
+def keep_weights(folder: Path, identity: Mapping[str, object], fitted: Fitted) -> None:
+    """Writes weights down, in place of those of something else.
+
+    Args:
+        folder: The ensemble's.
+        identity: What they depend on.
+        fitted: The weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{WEIGHTS}.partial"
+    text = json.dumps({**asdict(fitted), "identity": identity}, indent=2, ensure_ascii=False)
+    partial.write_text(text + "\n", "utf-8")
+    # what stood there can be fitted again
+    partial.replace(folder / WEIGHTS)

@@ -1,0 +1,136 @@
+"""A run's own held-out figures, computed anew from the folder that it exported."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from alm_lightning.app.evaluate.models import source_identity
+from alm_lightning.app.train.build import load_scorer, precision_of
+from alm_lightning.app.train.data import build_corpora, build_data
+from alm_lightning.corpus.sources.source import AnyDocument
+from alm_lightning.evaluation.harness import Record, Result
+from alm_lightning.evaluation.paired import side_of, totals_of
+from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.suites.compare import paired_figures
+from alm_lightning.evaluation.texts import digest
+from alm_lightning.models.pair import Scorer
+
+SETS = {"heldout": "", "other": "_other"}
+"""The evaluation sets of a run, and what the names of their figures end in."""
+
+
+class RunFigures:
+    """Reads the configuration that a run left, and evaluates its model on the same windows.
+
+    The figures equal those that the run printed, but for the rounding of weights: of the exported
+    ones (`export_dtype`), and of those that are loaded (`dtype`). What is computed is computed in
+    the run's precision.
+    """
+
+    def prepare(self) -> Sequence[str]:
+        """The evaluation sets; their text is found when the run is known.
+
+        Returns:
+            Their names.
+        """
+        return list(SETS)
+
+    def basis(self, name: str, run: Path | None) -> Mapping[str, object]:
+        """What the figures of a run depend on: its settings, its text and its teacher.
+
+        Args:
+            name: Of the model.
+            run: The folder of the run that made it.
+
+        Returns:
+            Hashes, and the files of the teacher. Text that is read as a stream is not looked at.
+
+        Raises:
+            FileNotFoundError: The model is none of a run, or its configuration is gone.
+        """
+        cfg = _config_of(name, run)
+        corpora = build_corpora(cfg)
+        texts = {"train": corpora.train, "heldout": corpora.heldout, "other": corpora.other}
+        return {
+            "configuration": digest(OmegaConf.to_yaml(cfg)),
+            "text": {
+                side: _digest_of(documents)
+                for side, documents in texts.items()
+                if isinstance(documents, Sequence)
+            },
+            "teacher": source_identity(instantiate(cfg.teacher.source)),
+        }
+
+    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+        """Scores the windows of the evaluation sets by student and teacher.
+
+        Args:
+            subject: A student that a run exported.
+            keys: Of the evaluation sets.
+
+        Yields:
+            Totals of each set.
+        """
+        cfg = _config_of(subject.name, subject.run)
+        corpora = build_corpora(cfg)
+        teacher = load_scorer(cfg.teacher, "teacher", subject.model.device.type).to(
+            subject.model.device
+        )
+        student = Scorer(subject.model, subject.view, "student")
+        data = build_data(cfg, corpora, student, teacher)
+        teaching = replace(subject, name=cfg.teacher.name, model=teacher.model, view=teacher.view)
+        mixed = precision_of(cfg) == "bf16-mixed"
+        for key in keys:
+            totals: dict[str, float] = {}
+            windows = data.evaluation[key]
+            size = data.collator.micro_batch_size
+            for start in range(0, len(windows), size):
+                own = [windows[i] for i in range(start, min(start + size, len(windows)))]
+                batch = data.collator.batch(own)
+                # as Lightning does, which autocasts nothing in the other precisions of ours
+                with torch.autocast(subject.model.device.type, torch.bfloat16, enabled=mixed):
+                    sides = side_of(subject, batch, "student"), side_of(teaching, batch, "teacher")
+                for name, value in totals_of(batch, *sides).items():
+                    totals[name] = totals.get(name, 0.0) + value
+            yield key, dict(totals)
+
+    def result(self, records: Mapping[str, Record]) -> Result:
+        """The figures that end a run; they are totals of windows, without standard errors.
+
+        Args:
+            records: Totals of both sets.
+
+        Returns:
+            Figures of the training domain, and of the other domain with names in ``_other``.
+        """
+        return Result(
+            {
+                name + SETS[key]: figure
+                for key, totals in records.items()
+                for name, figure in paired_figures([totals]).items()
+            }
+        )
+
+
+def _digest_of(documents: Iterable[AnyDocument]) -> str:
+    return digest("\n".join(digest(document.text) for document in documents))
+
+
+def _config_of(name: str, run: Path | None) -> DictConfig:
+    if run is None:
+        raise FileNotFoundError(
+            f"harness=run evaluates a model on the held-out text of the run that made it, and "
+            f"{name} lies in no run's folder. Give model=outputs/<experiment>/<time>, or take "
+            "harness=bits_per_byte, which needs a corpus alone."
+        )
+    path = run / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{run} has no .hydra/config.yaml, so its settings are not known. Take "
+            "harness=compare with the corpus that it was held out from."
+        )
+    return OmegaConf.load(path)

@@ -1,0 +1,142 @@
+"""The table of a sweep: a row for each of its runs, and why those failed that did."""
+
+import json
+from pathlib import Path
+
+from hydra.core.utils import JobReturn
+
+from alm_lightning.app.errors import UserError
+from alm_lightning.app.evaluate.table import grid
+
+COLUMNS = {
+    "bits_per_byte.teacher": "bpb teacher",
+    "bits_per_byte.student_before": "bpb before",
+    "bits_per_byte.student_after": "bpb after",
+    "bits_per_byte_other.student_after": "bpb after, other domain",
+    "chunk_difference.after": "chunk difference (nats)",
+    "chunk_difference.after_other": "chunk difference, other domain",
+    "seconds.per_step": "s a step",
+}
+
+
+TEXTS = ("overrides", "failed")
+MOST_OF_AN_ERROR = 300
+"""Characters of it that a table takes; the run's own folder has all."""
+FAILURE = "failure.json"
+"""What a run that failed leaves in its folder."""
+
+
+def write_failure(folder: Path, job_return: JobReturn) -> str:
+    """Leaves word of a failure in a run's folder.
+
+    Args:
+        folder: Of the run.
+        job_return: What Hydra knows of it.
+
+    Returns:
+        The error, as one text.
+    """
+    # its property would raise the error, and say a second time what Hydra says at the end
+    cause = job_return._return_value
+    if isinstance(cause, UserError):
+        cause = cause.__cause__ or cause.__context__ or cause
+    error = f"{type(cause).__name__}: {cause}"
+    plain = {"overrides": list(job_return.overrides or ()), "error": error}
+    (folder / FAILURE).write_text(json.dumps(plain, indent=2, ensure_ascii=False), "utf-8")
+    return error
+
+
+def read_failure(folder: Path) -> str | None:
+    """Why a run failed.
+
+    Args:
+        folder: Of the run.
+
+    Returns:
+        Its error; None if it left word of none.
+    """
+    path = folder / FAILURE
+    return json.loads(path.read_text(encoding="utf-8"))["error"] if path.is_file() else None
+
+
+def write_sweep(folder: Path) -> None:
+    """Writes the table of a sweep, in place of that of fewer runs.
+
+    Args:
+        folder: The sweep's folder, with one folder a run.
+    """
+    rows = sweep_rows(folder)
+    (folder / "sweep.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    (folder / "sweep.md").write_text(markdown(rows), encoding="utf-8")
+
+
+def sweep_rows(folder: Path) -> list[dict[str, str | float | None]]:
+    """One row for each run of a sweep that has ended.
+
+    Args:
+        folder: The sweep's folder, with one folder a run.
+
+    Returns:
+        Overrides and figures, in the order of the runs; by name where `hydra.sweep.subdir` gives
+        folders names instead of numbers. Where runs failed, a last column says why.
+    """
+    ended = {path.parent for name in ("summary.json", FAILURE) for path in folder.glob(f"*/{name}")}
+    folders = sorted(ended, key=_run_order)
+    failures = [read_failure(run) for run in folders]
+    summaries = [_summary(run) for run in folders]
+    # what all runs share says nothing in a table that compares them
+    shared = set.intersection(
+        *(set(summary["overrides"]) for summary in summaries or [{"overrides": []}])
+    )
+    rows = []
+    for summary, failure in zip(summaries, failures, strict=True):
+        own = [override for override in summary["overrides"] if override not in shared]
+        row: dict[str, str | float | None] = {"overrides": ", ".join(own)}
+        for name, title in COLUMNS.items():
+            group, _, key = name.partition(".")
+            row[title] = summary.get(group, {}).get(key)
+        if any(failures):
+            row["failed"] = " ".join((failure or "").split())[:MOST_OF_AN_ERROR]
+        rows.append(row)
+    return rows
+
+
+def _summary(folder: Path) -> dict:
+    """What a run left: the summary, or the failure, which has overrides alone."""
+    path = folder / "summary.json"
+    if not path.is_file():
+        path = folder / FAILURE
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _run_order(folder: Path) -> tuple[int, str]:
+    name = folder.name
+    return (int(name) if name.isdecimal() else 0, name)
+
+
+def markdown(rows: list[dict[str, str | float | None]]) -> str:
+    """A table in Markdown.
+
+    Args:
+        rows: From `sweep_rows`.
+
+    Returns:
+        The table, empty without rows.
+    """
+    if not rows:
+        return ""
+    return grid([list(rows[0]), *([cell(value) for value in row.values()] for row in rows)])
+
+
+def cell(value: str | float | None) -> str:
+    """A value as the table shows it.
+
+    Args:
+        value: A text, or a figure; None where a run has none.
+
+    Returns:
+        Text.
+    """
+    if value is None:  # a run that timed no step
+        return "-"
+    return value if isinstance(value, str) else f"{value:.3f}"

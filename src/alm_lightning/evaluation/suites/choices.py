@@ -1,0 +1,101 @@
+"""Log-likelihoods of continuations, several of which may follow one text."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from alm_lightning.evaluation.scoring import Row, score_rows
+from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.suites.continuations import Continuation
+from alm_lightning.models.structure import unused_ids
+
+MOST_SHARED = 64
+"""Positions whose whole logits are made at once, where continuations share a pass."""
+
+
+def likelihoods(
+    subject: Subject, continuations: Sequence[Continuation], *, needs_greedy: bool
+) -> list[tuple[float, bool]]:
+    """Log-likelihood of each continuation, and whether it is the likeliest token by token.
+
+    Continuations that differ in their last token alone, such as the letters of a multiple choice,
+    share one pass of the model.
+
+    Args:
+        subject: The model.
+        continuations: The tokens, no longer than the context.
+        needs_greedy: Whether anybody asks for the second value, which may take a second pass.
+
+    Returns:
+        Nats, and a truth value: False for all if nobody asks.
+    """
+    found: dict[int, tuple[float, bool]] = {}
+    shared: dict[bytes, list[int]] = {}
+    for index, each in enumerate(continuations):
+        if each.first == len(each.ids):
+            found[index] = (0.0, True)
+        else:
+            shared.setdefault(each.ids[:-1].astype(np.int64).tobytes(), []).append(index)
+    alone = []
+    for members in shared.values():
+        own = [continuations[index] for index in members]
+        longest = max(len(each.ids) - each.first for each in own)
+        if len(members) > 1 and longest <= MOST_SHARED:
+            found |= dict(zip(members, _together(subject, own), strict=True))
+        else:
+            alone += members
+    rows = [Row(continuations[index].ids, continuations[index].first) for index in alone]
+    for place, logprobs in score_rows(subject, rows):
+        index = alone[place]
+        is_greedy = needs_greedy and _is_greedy(subject, continuations[index], logprobs)
+        found[index] = (float(logprobs.sum()), is_greedy)
+    return [found[index] for index in range(len(continuations))]
+
+
+def _is_greedy(
+    subject: Subject, continuation: Continuation, logprobs: Float[np.ndarray, " scored"]
+) -> bool:
+    # a likeliest token has at least the mean probability, and one above a half is it
+    if (logprobs < -np.log(subject.view.num_tokens)).any():
+        return False
+    if (logprobs > -np.log(2)).all():
+        return True
+    return _together(subject, [continuation])[0][1]
+
+
+def _together(subject: Subject, members: Sequence[Continuation]) -> list[tuple[float, bool]]:
+    """The same for continuations whose tokens are the same up to the last one of each."""
+    length = len(members[0].ids)
+    logprobs = _last_logprobs(
+        subject, members[0].ids[:-1], length - min(each.first for each in members)
+    )
+    found = []
+    for each in members:
+        targets = torch.from_numpy(each.ids[each.first :].astype(np.int64))
+        own = logprobs[-len(targets) :]
+        chosen = own.gather(1, targets.to(own.device)[:, None]).squeeze(1)
+        is_greedy = bool((chosen == own.amax(1)).all())
+        found.append((float(chosen.double().sum()), is_greedy))
+    return found
+
+
+@torch.inference_mode()
+def _last_logprobs(
+    subject: Subject, ids: Int[np.ndarray, " pos"], count: int
+) -> Float[Tensor, "kept vocab"]:
+    """Log-probabilities of every token, at the last positions of one text alone."""
+    model, view = subject.model, subject.view
+    given = torch.from_numpy(ids.astype(np.int64))[None].to(model.device)
+    logits = model(input_ids=given, logits_to_keep=count, use_cache=False).logits[0]
+    logits = logits[-count:, : view.num_tokens].float()
+    unused = torch.from_numpy(unused_ids(view)).to(logits.device)
+    found = logits.index_fill(1, unused, -torch.inf).log_softmax(-1)
+    if bool(found.isnan().any()):
+        raise ValueError(
+            f"{subject.name} gives logits that are no numbers (NaN): its weights are broken, or "
+            "overflow in their type. Take dtype=float32, or another checkpoint."
+        )
+    return found

@@ -1,0 +1,247 @@
+"""A student beside its teacher on the same text: bits per byte, and how far their chunks agree."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from alm_lightning.alignment.text import ChunkSelection
+from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.sources.source import AnyDocument, Source
+from alm_lightning.data.collator import Collator
+from alm_lightning.data.pairing import ChatSettings, Pairing
+from alm_lightning.data.windows import Window
+from alm_lightning.evaluation.estimates import ratio
+from alm_lightning.evaluation.harness import Figure, Record, Result
+from alm_lightning.evaluation.paired import chunk_lengths, side_of, totals_of
+from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.texts import keyed_documents
+from alm_lightning.tokenization.view import TokenizerView
+
+MOST_CHUNKS = 600
+"""Chunks of a document that a report shows: a page or two."""
+
+
+class Compare:
+    """Every document under both tokenizers, in windows as in training; both models read both.
+
+    Figures are those that training prints, over whole documents. `chunk_agreement` is the mean of
+    1 - |p_T - p_S| over chunks.
+    """
+
+    def __init__(
+        self,
+        *,
+        load_teacher: Callable[[], Subject],
+        teacher: str,
+        source: Source,
+        alignment: ChunkSelection,
+        chat: ChatSettings,
+        student_length: int,
+        teacher_length: int,
+        batch_size: int,
+        leave_out: float,
+        max_documents: int | None,
+        shown_documents: int,
+    ):
+        """Sets up the suite.
+
+        Args:
+            load_teacher: Loads the teacher, when it is needed.
+            teacher: What the teacher is called.
+            source: The text.
+            alignment: Which common boundaries bound chunks.
+            chat: How chats are paired.
+            student_length: The most tokens of a student's window, BOS and EOS included.
+            teacher_length: The same for the teacher.
+            batch_size: Windows of one forward pass.
+            leave_out: Share of the documents, from the front, that is left out.
+            max_documents: How many documents to take at most; None for all.
+            shown_documents: How many, spread over all, are kept chunk by chunk, for the report.
+        """
+        self.load_teacher, self.source, self.alignment, self.chat = (
+            load_teacher,
+            source,
+            alignment,
+            chat,
+        )
+        self.lengths = (student_length, teacher_length)
+        self.batch_size, self.shown = batch_size, shown_documents
+        self.leave_out, self.most = leave_out, max_documents
+        self.documents: dict[str, AnyDocument] = {}
+        self._teacher: Subject | None = None
+
+    def prepare(self) -> Sequence[str]:
+        """Reads the documents.
+
+        Returns:
+            A key a document.
+        """
+        self.documents = keyed_documents(
+            self.source, leave_out=self.leave_out, max_documents=self.most
+        )
+        return list(self.documents)
+
+    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+        """Scores documents by both models.
+
+        Args:
+            subject: The student.
+            keys: Of the documents.
+
+        Yields:
+            Totals of each document; of those that are shown their chunks as well.
+        """
+        if self._teacher is None:
+            self._teacher = self.load_teacher()
+        teacher = self._teacher
+        views = {"student": subject.view, "teacher": teacher.view}
+        pairing = Pairing(
+            **views,
+            alignment=self.alignment.fitted(**views, documents=list(self.documents.values())),
+            student_length=min(self.lengths[0], subject.context_length),
+            teacher_length=min(self.lengths[1], teacher.context_length),
+            chat=self.chat,
+        )
+        collator = Collator(**views, micro_batch_size=self.batch_size)
+        shown = self._shown_keys()
+        for key in keys:
+            document = self.documents[key]
+            record = self._record(pairing.windows(document), collator, subject, teacher)
+            record |= {"group": document.group, "name": document.name}
+            if key not in shown:
+                del record["shown"]
+            yield key, record
+
+    def _shown_keys(self) -> set[str]:
+        # spread over the text: a file sorted by language would show the first of them alone
+        keys = list(self.documents)
+        count = min(self.shown, len(keys))
+        return {keys[place * len(keys) // count] for place in range(count)}
+
+    def _record(
+        self, windows: Sequence[Window], collator: Collator, subject: Subject, teacher: Subject
+    ) -> Record:
+        totals: Counter[str] = Counter()
+        lengths: Counter[str] = Counter()
+        byte_lengths = torch.from_numpy(subject.view.byte_lengths.astype(np.float64))
+        chunks: list[list[object]] = []
+        for start in range(0, len(windows), self.batch_size):
+            own = windows[start : start + self.batch_size]
+            batch = collator.batch(own)
+            sides = side_of(subject, batch, "student"), side_of(teacher, batch, "teacher")
+            totals.update(totals_of(batch, *sides))
+            lengths.update(str(int(n)) for n in chunk_lengths(batch, byte_lengths))
+            for row, window in enumerate(own):
+                texts = _chunk_texts(window, subject.view)
+                values = zip(*(side.chunk_logprobs[row].tolist() for side in sides), strict=True)
+                chunks += [[text, *pair] for text, pair in zip(texts, values, strict=False)]
+        return {**totals, "chunk_bytes": dict(lengths), "shown": chunks[:MOST_CHUNKS]}
+
+    def result(self, records: Mapping[str, Record]) -> Result:
+        """Figures over all documents, and by group.
+
+        Args:
+            records: Of all documents.
+
+        Returns:
+            The figures; as samples the chunks of the documents that are shown.
+        """
+        # a document that left no window (nothing of it is trained on) has no totals
+        counted = [record for record in records.values() if record.get("bytes")]
+        if not counted:
+            raise CorpusError(
+                f"none of the {len(records)} documents leaves a chunk to compare. Of chats, "
+                "harness.compare.chat.trained says what counts; else take other text, or longer "
+                "windows (harness.compare.student_length, teacher_length)."
+            )
+        members: dict[str, list[Record]] = {}
+        lengths: Counter[str] = Counter()
+        for record in counted:
+            lengths.update(record["chunk_bytes"])
+            if record["group"] is not None:
+                members.setdefault(str(record["group"]), []).append(record)
+        groups = {}
+        if members:
+            groups["group"] = {name: paired_figures(own) for name, own in sorted(members.items())}
+        num_chunks = sum(lengths.values())
+        groups["chunk_bytes"] = {
+            length: {"share": Figure(lengths[length] / num_chunks, None, lengths[length], "share")}
+            for length in sorted(lengths, key=int)
+        }
+        samples = [
+            {
+                "document": _title(record),
+                "chunks": [
+                    {"text": text, "student": student, "teacher": teacher}
+                    for text, student, teacher in record["shown"]
+                ],
+            }
+            for record in counted
+            if record.get("shown")
+        ]
+        return Result(paired_figures(counted), groups, samples)
+
+
+def _title(record: Record) -> str:
+    group = record["group"]
+    return str(record["name"]) if group is None else f"{record['name']} ({group})"
+
+
+def paired_figures(records: Sequence[Mapping[str, object]]) -> dict[str, Figure]:
+    """Figures of student and teacher, made of totals.
+
+    Args:
+        records: Totals of documents (or of batches), each with `totals_of`'s names.
+
+    Returns:
+        Bits per byte of both, mean difference and agreement of chunks, coverage, tokens a chunk.
+    """
+
+    def column(name: str) -> np.ndarray:
+        return np.array([record[name] for record in records], dtype=np.float64)
+
+    num_bytes, chunks = column("bytes"), column("chunks")
+    bit = math.log(2)
+    outside = sum(
+        column(name)
+        for name in records[0]
+        if name.startswith("outside_bytes_") and name != "outside_bytes_untrained"
+    )
+    untrained = column("outside_bytes_untrained")
+    return {
+        "bits_per_byte": ratio(
+            column("student_nats") / bit, num_bytes, "bits/byte", lower_is_better=True
+        ),
+        "bits_per_byte_teacher": ratio(
+            column("teacher_nats") / bit, num_bytes, "bits/byte", lower_is_better=True
+        ),
+        "chunk_difference": ratio(
+            column("chunk_difference_nats"), chunks, "nats", lower_is_better=True
+        ),
+        "chunk_agreement": ratio(column("chunk_agreement"), chunks, "share", lower_is_better=False),
+        "coverage": ratio(
+            num_bytes + untrained, num_bytes + untrained + outside, "share", lower_is_better=False
+        ),
+        "bytes_per_chunk": ratio(num_bytes, chunks, "bytes", lower_is_better=None),
+        "student_tokens_per_chunk": ratio(
+            column("student_tokens"), chunks, "tokens", lower_is_better=None
+        ),
+        "teacher_tokens_per_chunk": ratio(
+            column("teacher_tokens"), chunks, "tokens", lower_is_better=None
+        ),
+        "bytes": Figure(float(num_bytes.sum()), None, len(records), "bytes"),
+    }
+
+
+def _chunk_texts(window: Window, view: TokenizerView) -> list[str]:
+    """What each chunk of a window spells, structure by the text of its tokens."""
+    names = {index: text for text, index in view.special_ids.items()}
+    spelled: list[bytes] = [b""] * window.num_chunks
+    for index, chunk in zip(window.student_ids.tolist(), window.student_chunk_ids, strict=True):
+        if chunk >= 0:
+            surface = view.token_bytes[index]
+            spelled[chunk] += names.get(index, "").encode() if surface is None else surface
+    return [raw.decode("utf-8", errors="replace") for raw in spelled]

@@ -1,0 +1,147 @@
+"""Continuations of prompts, shown while they are made: `harness=generate`."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from alm_lightning.evaluation.estimates import share
+from alm_lightning.evaluation.generation.prompts import Prompt, as_user, prompt_ids, read_prompts
+from alm_lightning.evaluation.generation.sampling import Sampling
+from alm_lightning.evaluation.generation.spelling import Spelling
+from alm_lightning.evaluation.generation.stream import pieces
+from alm_lightning.evaluation.harness import Record, Result
+from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.texts import digest
+
+
+class Generate:
+    """What models go on to say after a prompt, or answer in a chat.
+
+    Attributes:
+        writes_itself: That it shows its texts as they are made, so that a bar would be in the way.
+    """
+
+    writes_itself = True
+
+    def __init__(
+        self,
+        *,
+        prompt: str | None,
+        prompts: str | None,
+        chat: bool,
+        max_new_tokens: int | None,
+        max_new_bytes: int | None,
+        temperature: float | int,
+        top_p: float | int,
+        seed: int,
+        write: Callable[[str], object] | None = None,
+    ):
+        """Sets up the suite.
+
+        Args:
+            prompt: A text to go on with.
+            prompts: A file of prompts instead, one JSON object a line.
+            chat: Whether a text is what a user says, and the model is to answer.
+            max_new_tokens: The most tokens of a continuation.
+            max_new_bytes: The most bytes of it: the same length for any tokenizer.
+            temperature: 0 takes the likeliest token each time.
+            top_p: Mass of the likeliest tokens that are sampled from.
+            seed: Of the random numbers; each prompt has its own, counted from here.
+            write: Where texts go while they are made; the terminal if None.
+        """
+        if (prompt is None) == (prompts is None):
+            given = "both" if prompt is not None else "neither"
+            raise ValueError(
+                f"harness=generate was given {given} of a prompt and a file: expected one of "
+                'prompt="..." and harness.generate.prompts=FILE.'
+            )
+        self.prompt, self.path, self.chat = prompt, prompts, chat
+        self.sampling = Sampling(max_new_tokens, max_new_bytes, temperature, top_p, seed)
+        self.write = _to_terminal if write is None else write
+        self.prompts: dict[str, Prompt] = {}
+
+    def prepare(self) -> Sequence[str]:
+        """Reads the prompts.
+
+        Returns:
+            A key a prompt: its place, and a hash of it.
+        """
+        if self.prompt is not None:
+            prompts = [as_user(self.prompt) if self.chat else self.prompt]
+        else:
+            prompts = read_prompts(Path(str(self.path)).expanduser(), chat=self.chat)
+        self.prompts = {
+            f"{place}:{digest(json.dumps(each))}": each for place, each in enumerate(prompts)
+        }
+        return list(self.prompts)
+
+    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+        """Goes on from prompts, one after another.
+
+        Args:
+            subject: The model.
+            keys: Of the prompts.
+
+        Yields:
+            Prompt and continuation.
+        """
+        for key in keys:
+            prompt = self.prompts[key]
+            # the same text whether the run went through or was resumed
+            place = int(key.partition(":")[0])
+            sampling = replace(self.sampling, seed=self.sampling.seed + place)
+            ids = prompt_ids(subject, prompt, name=f"prompt {place}")
+            spelling = Spelling(subject, sampling.max_new_bytes)
+            self.write(f"\n{subject.name}\n{_shown(prompt)}")
+            text = ""
+            for piece in pieces(subject, ids, sampling, spelling):
+                self.write(piece)
+                text += piece
+            self.write("\n")
+            yield (
+                key,
+                {
+                    "prompt": prompt,
+                    "continuation": text,
+                    "num_bytes": len(text.encode("utf-8")),
+                    "num_tokens": spelling.num_tokens,
+                    "stopped": spelling.stopped,
+                },
+            )
+
+    def result(self, records: Mapping[str, Record]) -> Result:
+        """How long continuations are and how many ended by themselves; and the texts.
+
+        Args:
+            records: Of all prompts.
+
+        Returns:
+            Two figures, and a sample a prompt.
+        """
+        found = list(records.values())
+        figures = {
+            "length": share(np.array([r["num_bytes"] for r in found]), "bytes"),
+            "stopped": share(np.array([r["stopped"] for r in found]), "share"),
+        }
+        return Result(
+            # neither is better than the other
+            {name: replace(figure, lower_is_better=None) for name, figure in figures.items()},
+            samples=[{"prompt": r["prompt"], "continuation": r["continuation"]} for r in found],
+        )
+
+
+def _to_terminal(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _shown(prompt: Prompt) -> str:
+    """A text as it stands, for its continuation to follow; a chat as turns."""
+    if isinstance(prompt, str):
+        return prompt
+    turns = [f"{message['role']}: {message['content']}\n" for message in prompt]
+    return "".join(turns) + "assistant: "

@@ -1,0 +1,140 @@
+"""Problems whose reference answers come to a figure, from a file of JSON lines."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+
+from alm_lightning.corpus.document import CorpusError, Document, decode, shortened
+from alm_lightning.corpus.sources.compression import opened
+from alm_lightning.evaluation.suites.final_figure import final_figure
+from alm_lightning.evaluation.texts import digest
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem in words.
+
+    Attributes:
+        question: What is asked.
+        answer: The reference answer, with the way to it.
+        figure: What it comes to.
+        name: Where it stands: ``"gsm8k_test.jsonl:12"``.
+        key: Its line, and a hash of question, answer and figure.
+    """
+
+    question: str
+    answer: str
+    figure: Decimal
+    name: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a file has what.
+
+    Attributes:
+        question: The column of questions.
+        answer: The column of reference answers.
+        figure: A column of final figures; None where they are part of the answers.
+        mark: What stands before the final figure of an answer; None where it is what a box holds,
+            or the last number.
+    """
+
+    question: str
+    answer: str
+    figure: str | None
+    mark: str | None
+
+
+def read_problems(path: Path, columns: Columns, count: int | None) -> list[Problem]:
+    """The first problems of a file.
+
+    Args:
+        path: One JSON object a line, plain or compressed (``.jsonl.gz``).
+        columns: Where it has what.
+        count: How many to take at most; None for all.
+
+    Returns:
+        The problems in order; blank lines are none.
+
+    Raises:
+        CorpusError: The file is missing or holds no problems, or one of them has no figure.
+    """
+    if not path.is_file():
+        raise CorpusError(
+            f"There is no file at '{path}'. Expected problems, one JSON object a line, with the "
+            f"columns '{columns.question}' and '{columns.answer}'."
+        )
+    rows = islice(_rows(path), count)
+    found = [_problem(row, name, columns) for name, row in rows]
+    if not found:
+        raise CorpusError(f"{path} holds no problems. Expected one JSON object a line.")
+    return found
+
+
+def _problem(row: Mapping[str, object], name: str, columns: Columns) -> Problem:
+    used = [columns.question, columns.answer, columns.figure]
+    missing = [column for column in used if column is not None and column not in row]
+    if missing:
+        raise CorpusError(
+            f"{name}: there is no column {' and no '.join(map(repr, missing))}; it has "
+            f"{', '.join(sorted(row)) or '(none)'}. Say which ones to read: "
+            "harness.gsm8k.question_column, answer_column, figure_column."
+        )
+    question, answer = (
+        Document.of(row[column], f"{name}, column '{column}'").text
+        for column in (columns.question, columns.answer)
+    )
+    if not answer.strip():
+        raise CorpusError(f"{name}: the answer is empty. Leave out problems that have none.")
+    number = name.rpartition(":")[2]
+    figure = _figure(row, answer, name, columns)
+    whole = digest("\n".join((question, answer, str(figure))))
+    return Problem(question, answer, figure, name, f"{number}:{whole}")
+
+
+def _figure(row: Mapping[str, object], answer: str, name: str, columns: Columns) -> Decimal:
+    if columns.figure is not None:
+        figure = final_figure(str(row[columns.figure]), columns.mark)
+        if figure is None:
+            raise CorpusError(
+                f"{name}: there is no number in column '{columns.figure}': "
+                f"{shortened(row[columns.figure])}. Leave out problems whose answer is none."
+            )
+        return figure
+    if columns.mark and columns.mark not in answer:
+        raise CorpusError(
+            f"{name}: there is no '{columns.mark}' in column '{columns.answer}', which ends in "
+            f"{answer[-60:]!r}; the file has the columns {', '.join(sorted(row))}. If another "
+            "column holds final figures, give harness.gsm8k.figure_column; "
+            "harness.gsm8k.mark=null takes the one in the last \\boxed{}, or the last number."
+        )
+    figure = final_figure(answer, columns.mark)
+    if figure is None:
+        raise CorpusError(
+            f"{name}: there is no number in column '{columns.answer}', which ends in "
+            f"{answer[-60:]!r}. Leave out problems whose answer is none."
+        )
+    return figure
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
+    # bytes: text mode would end a line at a carriage return, too
+    with opened(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            name = f"{path.name}:{number}"
+            try:
+                row = json.loads(decode(line, name))
+            except json.JSONDecodeError as error:
+                raise CorpusError(
+                    f"{name}: not JSON ({error}). Expected one whole JSON object a line."
+                ) from error
+            if not isinstance(row, dict):
+                raise CorpusError(f"{name}: expected a JSON object, found {shortened(row)}.")
+            yield name, row

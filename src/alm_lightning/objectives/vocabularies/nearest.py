@@ -1,0 +1,61 @@
+"""The student's token of least edit distance, for the teacher's tokens that turn up."""
+
+import numpy as np
+from jaxtyping import Int
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
+
+from alm_lightning.objectives.vocabularies.counterparts import NONE, same_tokens
+from alm_lightning.objectives.vocabularies.pair_facts import Vocabulary
+from alm_lightning.objectives.vocabularies.shared import ids_by_surface
+
+BATCH = 64
+"""Tokens that are compared with all of a vocabulary at once: 64 MiB where it has 262,144."""
+
+
+class NearestTokens:
+    """From a teacher's ids to the student's ids that are written most alike.
+
+    The distances of all pairs would be ten thousand million (Gemma 3's vocabulary with
+    SmolLM2's). They are taken of the teacher's tokens that are asked for, once each, and of those
+    alone that the student does not have.
+    """
+
+    def __init__(self, *, student: Vocabulary, teacher: Vocabulary):
+        """Maps the tokens that both have.
+
+        Args:
+            student: The student's vocabulary.
+            teacher: The teacher's vocabulary.
+        """
+        self._found = same_tokens(teacher, student)
+        self._surfaces = teacher.token_bytes
+        # the lowest id first, so that it is the one that is found where several are as near
+        candidates = sorted((id_, _text(s)) for s, id_ in ids_by_surface(student).items())
+        self._ids = np.array([id_ for id_, _ in candidates], dtype=np.int64)
+        self._texts = [text for _, text in candidates]
+
+    def __call__(self, teacher_ids: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
+        """The student's tokens for some of the teacher's.
+
+        Args:
+            teacher_ids: Ids of the teacher.
+
+        Returns:
+            For each the student's id with the same bytes or the same role; else, of those with the
+            least edit distance, in bytes, the lowest; `NONE` for a special token without a
+            counterpart.
+        """
+        asked = np.unique(teacher_ids)
+        missing = [id_ for id_ in asked[self._found[asked] == NONE] if self._surfaces[id_]]
+        for start in range(0, len(missing) if self._texts else 0, BATCH):
+            part = missing[start : start + BATCH]
+            texts = [_text(self._surfaces[id_]) for id_ in part]
+            distances = cdist(texts, self._texts, scorer=Levenshtein.distance, dtype=np.int32)
+            self._found[part] = self._ids[distances.argmin(axis=1)]
+        return self._found[teacher_ids]
+
+
+def _text(surface: bytes) -> str:
+    """Bytes as characters, one each: the library compares those."""
+    return surface.decode("latin-1")

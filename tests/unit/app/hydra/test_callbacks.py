@@ -1,0 +1,116 @@
+"""Output folders: no two runs share one, and none is written over."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from tests.config.conftest import CONF
+
+from alm_lightning.app.hydra.callbacks import RefuseExistingFolder, TakeFreeFolder, free_folder
+
+
+def config(*overrides, hydra=(), node="train"):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        cfg = compose(node, [*overrides, *hydra], return_hydra_config=True)
+    OmegaConf.set_readonly(cfg.hydra, None)
+    OmegaConf.set_struct(cfg, False)
+    # compose() leaves out what the command line tells of
+    cfg.hydra.overrides.hydra = list(hydra)
+    OmegaConf.set_struct(cfg, True)
+    OmegaConf.set_readonly(cfg.hydra, True)
+    return cfg
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_folders_that_are_asked_for_at_once_differ(tmp_path):
+    found, start = [], threading.Barrier(8)
+
+    def ask():
+        start.wait()
+        found.append(free_folder(tmp_path / "runs" / "2026"))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    names = {folder.name for folder in found}
+    assert names == {"2026", *(f"2026-{number}" for number in range(2, 9))}
+    assert {folder.name for folder in (tmp_path / "runs").iterdir()} == names
+
+
+def test_where_no_folder_can_be_made_a_sentence_says_so(tmp_path):
+    # a disk that is not there
+    (tmp_path / "outputs").symlink_to(tmp_path / "disk")
+    with pytest.raises(SystemExit, match=r"no folder can be made at .*outputs.*hydra\.run\.dir"):
+        free_folder(tmp_path / "outputs" / "2026")
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="no folder can be made at"):
+        free_folder(tmp_path / "file" / "2026")
+
+
+@pytest.mark.parametrize("node", ["train", "evaluate"])
+def test_runs_of_one_second_have_folders_of_their_own(node):
+    # a second run of the same second: the same composed configuration
+    first, second = config(node=node), config(node=node)
+    time = first.hydra.run.dir
+    OmegaConf.set_readonly(second.hydra, False)
+    second.hydra.run.dir = time
+    for cfg in (first, second):
+        TakeFreeFolder().on_run_start(cfg)
+    assert (first.hydra.run.dir, second.hydra.run.dir) == (time, f"{time}-2")
+    assert Path(time).is_dir()
+    assert Path(f"{time}-2").is_dir()
+
+
+def test_sweeps_of_one_second_have_folders_of_their_own():
+    # a sweep's runs are composed anew with these overrides
+    first, second = config(), config()
+    time = first.hydra.sweep.dir
+    OmegaConf.set_readonly(second.hydra, False)
+    second.hydra.sweep.dir = time
+    for cfg, folder in ((first, time), (second, f"{time}-2")):
+        TakeFreeFolder().on_multirun_start(cfg)
+        assert cfg.hydra.sweep.dir == folder
+        assert list(cfg.hydra.overrides.hydra) == [f"hydra.sweep.dir='{folder}'"]
+
+
+def test_a_bake_off_keeps_its_folder():
+    cfg = config("sweep=bakeoff")
+    for _ in range(2):
+        TakeFreeFolder().on_multirun_start(cfg)
+        assert cfg.hydra.sweep.dir == "multirun/gemma_to_bytes/bakeoff"
+    assert not Path("multirun").exists()
+
+
+def test_a_folder_that_was_given_is_refused_where_it_exists(monkeypatch):
+    cfg = config(hydra=["hydra.run.dir=mine"])
+    RefuseExistingFolder().on_run_start(cfg)
+    TakeFreeFolder().on_run_start(cfg)
+    assert not Path("mine").exists()
+    Path("mine").mkdir()
+    with pytest.raises(SystemExit, match=r"the output folder mine exists, .* never writes over"):
+        RefuseExistingFolder().on_run_start(cfg)
+    # a process of a run on several devices finds the folder of the first one
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    RefuseExistingFolder().on_run_start(cfg)
+    assert cfg.hydra.run.dir == "mine"
+
+
+@pytest.mark.parametrize("rank", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
+def test_processes_beside_the_first_leave_it_its_folder(monkeypatch, rank):
+    first, other = config(), config()
+    OmegaConf.set_readonly(other.hydra, False)
+    other.hydra.run.dir = time = first.hydra.run.dir
+    monkeypatch.setenv(rank, "3")
+    TakeFreeFolder().on_run_start(other)
+    assert other.hydra.run.dir == f"{time}_rank3"
+    monkeypatch.delenv(rank)
+    TakeFreeFolder().on_run_start(first)
+    assert first.hydra.run.dir == time

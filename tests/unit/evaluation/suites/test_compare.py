@@ -1,0 +1,96 @@
+"""Student beside teacher: the totals of training, chunk by chunk what the models say."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import SENTENCES
+from tests.unit.evaluation.conftest import Listed
+
+from alm_lightning.alignment.boundaries import Finest
+from alm_lightning.alignment.text import align_text
+from alm_lightning.corpus.document import CorpusError, Document
+from alm_lightning.data.pairing import ALL_TRAINED
+from alm_lightning.evaluation.suites.compare import Compare
+
+
+def suite(source, teacher, **changes):
+    settings = {
+        "student_length": 512,
+        "teacher_length": 512,
+        "batch_size": 2,
+        "leave_out": 0.0,
+        "max_documents": None,
+        "shown_documents": 2,
+    }
+    return Compare(
+        load_teacher=lambda: teacher,
+        teacher=teacher.name,
+        source=source,
+        alignment=Finest(),
+        chat=ALL_TRAINED,
+        **(settings | changes),
+    )
+
+
+def token_nats(subject, ids):
+    rows = torch.tensor([[subject.view.start_id, *ids.tolist()]])
+    with torch.no_grad():
+        logprobs = subject.model(input_ids=rows).logits[0].double().log_softmax(-1)
+    return logprobs[:-1].gather(1, rows[0, 1:, None])[:, 0].numpy()
+
+
+def test_chunks_have_the_likelihoods_of_both_models(subjects, sentences):
+    student, teacher = subjects["bytes"], subjects["gemma"]
+    harness = suite(sentences, teacher)
+    records = dict(harness.records(student, harness.prepare()))
+    differences, agreements, lengths = [], [], []
+    for record, text in zip(records.values(), SENTENCES, strict=True):
+        aligned = align_text(text, student=student.view, teacher=teacher.view)
+        own = token_nats(student, aligned.student_ids), token_nats(teacher, aligned.teacher_ids)
+        pairs = [(own[0][a:b].sum(), own[1][c:d].sum()) for a, b, c, d in aligned.chunks]
+        chunks = [aligned.chunk_bytes(i) for i in range(aligned.num_chunks)]
+        if "shown" in record:
+            # the end of the document is a chunk of its own, and structure
+            shown = record["shown"]
+            assert [c[0] for c in shown] == [raw.decode("utf-8", "replace") for raw in chunks]
+            np.testing.assert_allclose([c[1:] for c in shown], pairs, atol=1e-4)
+        differences += [abs(s - t) for s, t in pairs]
+        agreements += [1 - abs(math.exp(s) - math.exp(t)) for s, t in pairs]
+        lengths += [len(raw) for raw in chunks]
+    assert ["shown" in record for record in records.values()] == [True, False, True, False, False]
+    result = harness.result(records)
+    figures = {name: figure.value for name, figure in result.figures.items()}
+    assert figures["chunk_difference"] == pytest.approx(np.mean(differences), abs=1e-4)
+    assert figures["chunk_agreement"] == pytest.approx(np.mean(agreements), abs=1e-5)
+    assert figures["bytes_per_chunk"] == pytest.approx(np.mean(lengths))
+    assert figures["coverage"] == 1.0
+    shares = {int(n): f["share"].value for n, f in result.groups["chunk_bytes"].items()}
+    assert shares == {n: pytest.approx(lengths.count(n) / len(lengths)) for n in set(lengths)}
+    assert set(result.groups["group"]) == {"code", "prose"}
+    assert [sample["document"] for sample in result.samples] == ["0 (prose)", "2 (code)"]
+
+
+def test_nothing_to_compare_is_told(subjects):
+    with pytest.raises(CorpusError, match="none of the 0 documents"):
+        suite(Listed([]), subjects["gemma"]).result({})
+
+
+def test_a_model_agrees_with_itself(subjects, sentences):
+    gemma = subjects["gemma"]
+    harness = suite(sentences, gemma)
+    result = harness.result(dict(harness.records(gemma, harness.prepare())))
+    assert result.figures["chunk_difference"].value == 0.0
+    assert result.figures["chunk_agreement"].value == 1.0
+    bits = result.figures["bits_per_byte"], result.figures["bits_per_byte_teacher"]
+    assert bits[0].value == bits[1].value
+
+
+def test_a_long_document_takes_several_windows_and_counts_each_byte_once(subjects):
+    text = " ".join(SENTENCES[:3]) * 3
+    harness = suite(
+        Listed([Document(text, "long")]), subjects["gemma"], student_length=64, teacher_length=40
+    )
+    [(_, record)] = harness.records(subjects["bytes"], harness.prepare())
+    assert record["bytes"] == len(text.encode())
