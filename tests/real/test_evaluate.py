@@ -33,10 +33,10 @@ pytestmark = [
 def real(request):
     """A model by this project, and by transformers alone."""
     entry = find_model(request.param, REPOSITORY / "conf" / "model")
-    subject = load_subject(entry, "float32", "cpu")
+    evaluated = load_subject(entry, "float32", "cpu")
     folder = entry.source.resolve().path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return subject, model, PreTrainedTokenizerFast.from_pretrained(folder)
+    return evaluated, model, PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 @torch.inference_mode()
@@ -60,7 +60,7 @@ def start_of(tokenizer):
 
 
 def test_bits_per_byte_by_group(real, tmp_path):
-    subject, model, tokenizer = real
+    evaluated, model, tokenizer = real
     rows = first_rows("prose_en.jsonl.gz", 6)
     every = first_rows("multilingual.jsonl")
     locales = sorted({row["lang"] for row in every})[:27:4]
@@ -75,7 +75,7 @@ def test_bits_per_byte_by_group(real, tmp_path):
         leave_out=0.0,
         max_documents=None,
     )
-    result = harness.result(dict(harness.records(subject, harness.prepare())))
+    result = harness.result(dict(harness.records(evaluated, harness.prepare())))
     totals = {}
     for row in rows:
         found = nats(model, tokenizer, start_of(tokenizer), row["text"])
@@ -92,11 +92,11 @@ def test_bits_per_byte_by_group(real, tmp_path):
 
 
 def test_blimp(real):
-    subject, model, tokenizer = real
+    evaluated, model, tokenizer = real
     harness = Blimp(path=str(DATA / "blimp.jsonl.gz"), pairs=1)
     keys = harness.prepare()
     assert len(keys) == 67
-    records = dict(harness.records(subject, keys[::3]))
+    records = dict(harness.records(evaluated, keys[::3]))
     start = start_of(tokenizer)
     for key, record in records.items():
         pair = harness.pairs[key]

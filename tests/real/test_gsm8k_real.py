@@ -33,10 +33,10 @@ pytestmark = [
 def real():
     """The model by this project, and by transformers alone."""
     entry = find_model("smollm2_135m", REPOSITORY / "conf" / "model")
-    subject = load_subject(entry, "float32", "cpu")
+    evaluated = load_subject(entry, "float32", "cpu")
     folder = entry.source.resolve().path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return subject, model, PreTrainedTokenizerFast.from_pretrained(folder)
+    return evaluated, model, PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 @torch.inference_mode()
@@ -48,7 +48,7 @@ def bits(model, before, after):
 
 @pytest.mark.parametrize("chat", [False, True])
 def test_bits_per_byte_of_reference_answers(real, chat):
-    subject, model, tokenizer = real
+    evaluated, model, tokenizer = real
     suite = Gsm8k(
         path=str(DATA / "gsm8k_test.jsonl"),
         question_column="question",
@@ -63,7 +63,7 @@ def test_bits_per_byte_of_reference_answers(real, chat):
         max_new_bytes=None,
         batch_size=NUM_PROBLEMS,
     )
-    result = suite.result(dict(suite.records(subject, suite.prepare())))
+    result = suite.result(dict(suite.records(evaluated, suite.prepare())))
     with (DATA / "gsm8k_test.jsonl").open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in islice(lines, NUM_PROBLEMS)]
     total, size = 0.0, 0
@@ -86,7 +86,7 @@ def test_bits_per_byte_of_reference_answers(real, chat):
 @pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is not installed")
 @pytest.mark.filterwarnings("ignore")
 def test_blimp_by_lm_eval(real, tmp_path):
-    subject, _, _ = real
+    evaluated, _, _ = real
     pairs = tmp_path / "pairs.jsonl"
     with gzip.open(DATA / "blimp.jsonl.gz", "rt", encoding="utf-8") as lines:
         pairs.write_text("".join(islice(lines, 0, None, 1000)), "utf-8")
@@ -121,8 +121,8 @@ metadata: {{version: 1}}
         seed=0,
     )
     own = Blimp(path=str(pairs), pairs=None)
-    found = by_lm_eval.result(dict(by_lm_eval.records(subject, by_lm_eval.prepare())))
-    expected = own.result(dict(own.records(subject, own.prepare())))
+    found = by_lm_eval.result(dict(by_lm_eval.records(evaluated, by_lm_eval.prepare())))
+    expected = own.result(dict(own.records(evaluated, own.prepare())))
     accuracy = expected.figures["accuracy"]
     assert found.figures["local_blimp acc"].value == accuracy.value
     assert accuracy.count == 67

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 
 Record = dict[str, object]
 """What was found of one item, as JSON has it: numbers that figures can be made of exactly."""
@@ -36,7 +36,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Result:
-    """What a harness found of a subject.
+    """What a harness found of a model.
 
     Attributes:
         figures: The main figures by name, in the order to show them.
@@ -61,7 +61,9 @@ class Harness(Protocol):
         """
         ...
 
-    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+    def records(
+        self, evaluated: EvaluatedModel, keys: Sequence[str]
+    ) -> Iterator[tuple[str, Record]]:
         """Scores the items of these keys, in any order, and yields each when it is done."""
         ...
 

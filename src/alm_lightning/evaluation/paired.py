@@ -6,18 +6,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from alm_lightning.data.batch import DistillBatch
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.scoring import token_logprobs
-from alm_lightning.evaluation.subject import Subject
 from alm_lightning.likelihood.chunks import sum_into_chunks
 from alm_lightning.likelihood.signal import SideSignal
 from alm_lightning.metrics.totals import FIELDS, batch_totals
 
 
-def side_of(subject: Subject, batch: DistillBatch, side: str) -> SideSignal:
+def side_of(evaluated: EvaluatedModel, batch: DistillBatch, side: str) -> SideSignal:
     """What a model says of its half of a batch; boundaries are not asked for.
 
     Args:
-        subject: The model or ensemble.
+        evaluated: The model or ensemble.
         batch: The batch, one window a row.
         side: ``student`` or ``teacher``.
 
@@ -27,15 +27,15 @@ def side_of(subject: Subject, batch: DistillBatch, side: str) -> SideSignal:
     Raises:
         ValueError: A log-likelihood is no number.
     """
-    device = subject.model.device
+    device = evaluated.model.device
     ids = getattr(batch, f"{side}_ids").to(device).long()
     mask = getattr(batch, f"{side}_mask").to(device)
     scored = mask.clone()
     scored[:, 0] = False
-    logprobs = token_logprobs(subject, ids, mask, scored).cpu()
+    logprobs = token_logprobs(evaluated, ids, mask, scored).cpu()
     if not torch.isfinite(logprobs).all():
         raise ValueError(
-            f"{subject.name} gives a log-probability that is no number (NaN or infinite): its "
+            f"{evaluated.name} gives a log-probability that is no number (NaN or infinite): its "
             "weights are broken, or overflow in their type. Take dtype=float32, or another "
             "checkpoint."
         )

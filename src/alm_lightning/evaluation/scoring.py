@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from alm_lightning.evaluation.ensemble import Ensemble
-from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.likelihood.linear import linear_log_likelihood
 from alm_lightning.models.structure import last_hidden, output_head
 
@@ -60,7 +60,7 @@ def adjoining_rows(ids: Int[np.ndarray, " pos"], longest: int) -> list[Row]:
 
 
 def score_rows(
-    subject: Subject, rows: Sequence[Row], *, batch_tokens: int = BATCH_TOKENS
+    evaluated: EvaluatedModel, rows: Sequence[Row], *, batch_tokens: int = BATCH_TOKENS
 ) -> Iterator[tuple[int, Float[np.ndarray, " scored"]]]:
     """Log-probability of each scored token given all tokens before it in its row.
 
@@ -68,7 +68,7 @@ def score_rows(
     is too large for the memory fails at the start.
 
     Args:
-        subject: The model or ensemble, with its tokenizer.
+        evaluated: The model or ensemble, with its tokenizer.
         rows: What is read and scored.
         batch_tokens: Tokens of a batch, padding included; a longer row is a batch of its own.
 
@@ -80,21 +80,23 @@ def score_rows(
             that is no number.
     """
     for index, row in enumerate(rows):
-        if len(row.ids) > subject.context_length:
+        if len(row.ids) > evaluated.context_length:
             raise ValueError(
-                f"row {index} has {len(row.ids):,} tokens, but {subject.name} reads at most "
-                f"{subject.context_length:,} at once. Give shorter texts, or windows of them."
+                f"row {index} has {len(row.ids):,} tokens, but {evaluated.name} reads at most "
+                f"{evaluated.context_length:,} at once. Give shorter texts, or windows of them."
             )
     order = iter(sorted(range(len(rows)), key=lambda index: -len(rows[index].ids)))
     while chosen := list(islice(order, 1)):
         # the first is the longest: all others are padded to it
         chosen += islice(order, max(batch_tokens // len(rows[chosen[0]].ids), 1) - 1)
-        scores = _batch_scores(subject, [rows[index] for index in chosen])
+        scores = _batch_scores(evaluated, [rows[index] for index in chosen])
         yield from zip(chosen, scores, strict=True)
 
 
 @torch.inference_mode()
-def _batch_scores(subject: Subject, rows: Sequence[Row]) -> list[Float[np.ndarray, " scored"]]:
+def _batch_scores(
+    evaluated: EvaluatedModel, rows: Sequence[Row]
+) -> list[Float[np.ndarray, " scored"]]:
     width = len(rows[0].ids)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros(len(rows), width, dtype=torch.bool)
@@ -104,13 +106,13 @@ def _batch_scores(subject: Subject, rows: Sequence[Row]) -> list[Float[np.ndarra
         ids[place, :length] = torch.from_numpy(row.ids.astype(np.int64))
         mask[place, :length] = True
         scored[place, row.first : length] = True
-    device = subject.model.device
+    device = evaluated.model.device
     ids, mask, scored = ids.to(device), mask.to(device), scored.to(device)
-    found = token_logprobs(subject, ids, mask, scored)[scored]
+    found = token_logprobs(evaluated, ids, mask, scored)[scored]
     values = found.double().cpu().numpy()
     if not np.isfinite(values).all():
         raise ValueError(
-            f"{subject.name} gives a log-probability that is no number (NaN or infinite) to "
+            f"{evaluated.name} gives a log-probability that is no number (NaN or infinite) to "
             f"{int((~np.isfinite(values)).sum())} of {len(values)} tokens: its weights are broken, "
             "or overflow in their type. Take dtype=float32, or another checkpoint."
         )
@@ -119,7 +121,7 @@ def _batch_scores(subject: Subject, rows: Sequence[Row]) -> list[Float[np.ndarra
 
 @torch.inference_mode()
 def token_logprobs(
-    subject: Subject,
+    evaluated: EvaluatedModel,
     ids: Int[Tensor, "batch pos"],
     mask: Bool[Tensor, "batch pos"],
     scored: Bool[Tensor, "batch pos"],
@@ -127,7 +129,7 @@ def token_logprobs(
     """Log-probabilities of chosen tokens given all tokens before them in their rows.
 
     Args:
-        subject: The model or ensemble.
+        evaluated: The model or ensemble.
         ids: Token ids, padded on the right.
         mask: True for a token, False for padding.
         scored: True for a token whose log-probability is wanted; never the first of a row.
@@ -135,12 +137,12 @@ def token_logprobs(
     Returns:
         Nats, float32; 0.0 for all other tokens.
     """
-    if isinstance(subject.model, Ensemble):
-        return subject.model.token_logprobs(ids, mask).masked_fill(~scored, 0.0)
-    head = output_head(subject.model, subject.view)
+    if isinstance(evaluated.model, Ensemble):
+        return evaluated.model.token_logprobs(ids, mask).masked_fill(~scored, 0.0)
+    head = output_head(evaluated.model, evaluated.view)
     found, _ = linear_log_likelihood(
         # the position before a token is what predicts it
-        last_hidden(subject.model, ids, mask)[scored.roll(-1, dims=1)],
+        last_hidden(evaluated.model, ids, mask)[scored.roll(-1, dims=1)],
         head.weight,
         ids[scored],
         bias=head.bias,

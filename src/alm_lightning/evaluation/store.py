@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Harness, Record, Result
-from alm_lightning.evaluation.subject import Subject
 
 RECORDS, SETTINGS, RESULT = "records.jsonl", "settings.json", "result.json"
 ABSENT = "not there"
@@ -45,13 +45,13 @@ class Store:
         return [key for key in keys if key not in self.records]
 
     def add(
-        self, harness: Harness, subject: Subject, keys: Sequence[str]
+        self, harness: Harness, evaluated: EvaluatedModel, keys: Sequence[str]
     ) -> Iterator[tuple[str, Record]]:
         """Scores items, and writes each record down before the next.
 
         Args:
             harness: What scores them.
-            subject: The model.
+            evaluated: The model.
             keys: Of the items that have no record yet.
 
         Yields:
@@ -63,7 +63,7 @@ class Store:
             (self.folder / SETTINGS).write_text(text, "utf-8")
         _cut_half_line(self.folder / RECORDS)
         with (self.folder / RECORDS).open("a", encoding="utf-8") as file:
-            for key, record in harness.records(subject, keys):
+            for key, record in harness.records(evaluated, keys):
                 # no number of JSON is NaN, and a figure of one would be no figure
                 line = json.dumps({"key": key, **record}, ensure_ascii=False, allow_nan=False)
                 file.write(line + "\n")

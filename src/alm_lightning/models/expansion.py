@@ -3,7 +3,8 @@
 A byte student adds to each byte's embedding the old embedding of the longest old token that ends
 at that byte (Minixhofer, Vulić and Ponti 2025, arXiv:2503.20083). "Ends at" is the question that a
 trie of reversed tokens answers: walk backwards from the position, and remember the last node at
-which a token is complete. Built once per student; `models.bytes.byte_expansion` walks it on tensors.
+which a token is complete. Built once per student; `models.bytes.byte_expansion` walks it on
+tensors.
 """
 
 from collections.abc import Collection, Sequence

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from alm_lightning.tokenization.bytes.validation import prove
+from alm_lightning.tokenization.bytes.validation import validate_byte_table
 from alm_lightning.tokenization.specials.content_only import (
     EDGE_NORMALIZERS,
     certain,
@@ -222,7 +222,7 @@ def view_of(tokenizer: PreTrainedTokenizerFast, *, name: str) -> TokenizerView:
         encoder=encoder,
         hf=tokenizer,
     )
-    return prove(view)
+    return validate_byte_table(view)
 
 
 def _unknown_token(backend: Tokenizer, vocabulary: Mapping[str, int]) -> dict[str, int]:

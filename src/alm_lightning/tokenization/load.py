@@ -8,7 +8,6 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from alm_lightning.tokenization.bytes.view import byte_view
-from alm_lightning.tokenization.dress import Dress, fast_tokenizer, put_on
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.files.gguf_tokenizer import read_gguf
 from alm_lightning.tokenization.files.pretrained import KINDS, load_fast
@@ -19,6 +18,7 @@ from alm_lightning.tokenization.files.tiktoken_ranks import (
     read_tekken,
     read_tiktoken,
 )
+from alm_lightning.tokenization.overrides import TokenizerOverrides, apply_overrides, fast_tokenizer
 from alm_lightning.tokenization.view import TokenizerView
 
 
@@ -65,22 +65,22 @@ def load_tokenizer(
         array([195, 169], dtype=int32)
     """
     options = RankOptions(pattern, special_tokens, normalizer)
-    dress = Dress(bos, eos, pad, prepend_bos, chat_template)
+    overrides = TokenizerOverrides(bos, eos, pad, prepend_bos, chat_template)
     if str(spec) == "bytes":
-        return _bytes(options, dress)
+        return _bytes(options, overrides)
     path = Path(spec).expanduser()
     if path.is_file():
-        tokenizer, own_dress = _from_file(path, options)
-        dress = dress.over(own_dress)
+        tokenizer, own_overrides = _from_file(path, options)
+        overrides = overrides.over(own_overrides)
     else:
         _refuse(options, spec)
         tokenizer = load_fast(str(path) if path.exists() else str(spec))
-    return view_of(put_on(tokenizer, dress, str(spec)), name=str(spec))
+    return view_of(apply_overrides(tokenizer, overrides, str(spec)), name=str(spec))
 
 
-def _bytes(options: RankOptions, dress: Dress) -> TokenizerView:
+def _bytes(options: RankOptions, overrides: TokenizerOverrides) -> TokenizerView:
     _refuse(options, "bytes")
-    if dress != Dress():
+    if overrides != TokenizerOverrides():
         raise ValueError(
             "the tokenizer 'bytes' has roles and a start token of its own; make another one with "
             "tokenization.bytes.view.byte_view, which takes the names of its special tokens."
@@ -88,28 +88,32 @@ def _bytes(options: RankOptions, dress: Dress) -> TokenizerView:
     return byte_view()
 
 
-def _from_file(path: Path, options: RankOptions) -> tuple[PreTrainedTokenizerFast, Dress]:
+def _from_file(
+    path: Path, options: RankOptions
+) -> tuple[PreTrainedTokenizerFast, TokenizerOverrides]:
     """The tokenizer of a file, and what the file says of its roles."""
     with path.open("rb") as opened:
         head = opened.read(4096)
     if head.startswith(b"GGUF"):
         _refuse(options, path)
-        return read_gguf(path), Dress()
+        return read_gguf(path), TokenizerOverrides()
     if RANK_LINE.fullmatch(head.lstrip().partition(b"\n")[0].strip()):
-        return fast_tokenizer(read_tiktoken(path, options)), Dress()
+        return fast_tokenizer(read_tiktoken(path, options)), TokenizerOverrides()
     if head.lstrip().startswith(b"{"):
         return _from_json(path, options)
     if head.startswith(b"\n"):  # the tag of a protobuf's first field
         _refuse(options, path)
-        backend, dress = read_sentencepiece(path)
-        return fast_tokenizer(backend), dress
+        backend, overrides = read_sentencepiece(path)
+        return fast_tokenizer(backend), overrides
     raise ValueError(
         f"{path} is no tokenizer that is known here: it starts with {head[:16]!r}. "
         f"Expected {KINDS}."
     )
 
 
-def _from_json(path: Path, options: RankOptions) -> tuple[PreTrainedTokenizerFast, Dress]:
+def _from_json(
+    path: Path, options: RankOptions
+) -> tuple[PreTrainedTokenizerFast, TokenizerOverrides]:
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
@@ -119,7 +123,9 @@ def _from_json(path: Path, options: RankOptions) -> tuple[PreTrainedTokenizerFas
         ) from error
     if "vocab" in content and "config" in content:
         backend = read_tekken(path, content, options)
-        return fast_tokenizer(backend), Dress(bos="<s>", eos="</s>", pad="<pad>", prepend_bos=True)
+        return fast_tokenizer(backend), TokenizerOverrides(
+            bos="<s>", eos="</s>", pad="<pad>", prepend_bos=True
+        )
     if "model" not in content:
         raise ValueError(
             f"{path} is JSON, but neither a tokenizer.json (with model) nor a tekken.json (with "
@@ -133,7 +139,7 @@ def _from_json(path: Path, options: RankOptions) -> tuple[PreTrainedTokenizerFas
             f"{path} is a tokenizer.json that the tokenizers library can't read: {error}. Fetch it "
             "again, or update tokenizers if it was written by a newer one."
         ) from error
-    return fast_tokenizer(backend), Dress()
+    return fast_tokenizer(backend), TokenizerOverrides()
 
 
 def _refuse(options: RankOptions, spec: str | Path) -> None:

@@ -9,8 +9,8 @@ from tokenizers import AddedToken, Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
 
 from alm_lightning.tokenization.chat.formats import FORMATS, fitting
-from alm_lightning.tokenization.dress import Dress, put_on
 from alm_lightning.tokenization.fast import view_of
+from alm_lightning.tokenization.overrides import TokenizerOverrides, apply_overrides
 from alm_lightning.tokenization.specials.others import with_other_specials
 from alm_lightning.tokenization.specials.roles import KEEP, check_choice, check_known
 from alm_lightning.tokenization.view import TokenizerView
@@ -63,7 +63,7 @@ def _with_old_specials(
         **{f"{role}_token": by_text[text] for role, text in roles.items()},
     )
     name = f"{donor.name} with special tokens of {old.name}"
-    put_on(hf, Dress(prepend_bos=old.prepends_bos), name)
+    apply_overrides(hf, TokenizerOverrides(prepend_bos=old.prepends_bos), name)
     hf.chat_template = old.hf.chat_template
     trimming = _trimming(donor)
     if trimming is not None:

@@ -4,7 +4,7 @@ import pytest
 from tests.conftest import SENTENCES, tiny_gemma3
 
 from alm_lightning.corpus.document import Document
-from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 
 
 class Listed:
@@ -18,11 +18,11 @@ class Listed:
 
 
 def subject_of(model, view, name="tiny"):
-    return Subject(name, model, view, described=name, stop_ids=(view.roles["eos"],))
+    return EvaluatedModel(name, model, view, described=name, stop_ids=(view.roles["eos"],))
 
 
 @pytest.fixture
-def subjects(scorers):
+def evaluated_models(scorers):
     """A tiny byte model and a tiny Gemma 3."""
     student, teacher = scorers
     return {

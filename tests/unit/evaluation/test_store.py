@@ -18,7 +18,7 @@ class Counting:
     def prepare(self):
         return ["a", "bb", "c\u2028c"]
 
-    def records(self, subject, keys):
+    def records(self, evaluated, keys):
         for number, key in enumerate(keys):
             if number == self.stop_after:
                 raise KeyboardInterrupt
@@ -31,10 +31,10 @@ class Counting:
 
 
 @pytest.fixture
-def run(tmp_path, subjects):
+def run(tmp_path, evaluated_models):
     def made(harness, settings=None):
         store = Store(tmp_path / "s", {"x": 1} if settings is None else settings)
-        for _ in store.add(harness, subjects["gemma"], store.missing(harness.prepare())):
+        for _ in store.add(harness, evaluated_models["gemma"], store.missing(harness.prepare())):
             pass
         return store.finish(harness, harness.prepare(), {"model": "m"})
 
@@ -86,11 +86,11 @@ def test_only_what_differs_is_told(run):
         run(Counting(), {**before, **many})
 
 
-def test_settings_without_a_record_bind_nobody(run, tmp_path, subjects):
+def test_settings_without_a_record_bind_nobody(run, tmp_path, evaluated_models):
     store = Store(tmp_path / "s", {"x": 1})
     assert not (tmp_path / "s").exists()
     with pytest.raises(KeyboardInterrupt):
-        next(store.add(Counting(stop_after=0), subjects["gemma"], ["a"]))
+        next(store.add(Counting(stop_after=0), evaluated_models["gemma"], ["a"]))
     assert run(Counting(), {"x": 2})["settings"] == {"x": 2}
     assert json.loads((tmp_path / "s" / "settings.json").read_text("utf-8")) == {"x": 2}
 

@@ -123,5 +123,5 @@ def test_options_of_rank_files_are_for_rank_files(folder):
     for spec in (folder, folder / "tokenizer.json", "bytes"):
         with pytest.raises(ValueError, match="pattern and normalizer can't be set for"):
             load_tokenizer(spec, pattern="gpt2", normalizer="NFC")
-    with pytest.raises(ValueError, match=r"byte_view\.byte_view"):
+    with pytest.raises(ValueError, match=r"bytes\.view\.byte_view"):
         load_tokenizer("bytes", eos="<eos>")

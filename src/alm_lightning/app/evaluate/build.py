@@ -8,8 +8,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alm_lightning.app.evaluate.models import Entry, find_model, load_subject, plain
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Harness
-from alm_lightning.evaluation.subject import Subject
 from alm_lightning.models.loading import torch_dtype
 
 NO_FIGURES = ("batch_size", "shown_documents")
@@ -41,7 +41,7 @@ def build_harnesses(cfg: DictConfig, models: Path) -> dict[str, Harness]:
     return built
 
 
-def _teacher(cfg: DictConfig, node: DictConfig, models: Path) -> Callable[[], Subject]:
+def _teacher(cfg: DictConfig, node: DictConfig, models: Path) -> Callable[[], EvaluatedModel]:
     if OmegaConf.is_missing(node, "teacher") or node.teacher is None:
         raise ValueError(
             "harness=compare needs a teacher to compare with: say harness.compare.teacher="

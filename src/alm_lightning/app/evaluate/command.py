@@ -129,15 +129,15 @@ def _evaluate_one(
     keys: Mapping[str, Sequence[str]],
 ) -> list[dict[str, object]]:
     plan = work.plan
-    subject = plan.load() if any(work.missing.values()) else None
-    if subject is None:
+    evaluated = plan.load() if any(work.missing.values()) else None
+    if evaluated is None:
         log.info("%s: everything was scored by an earlier call", plan.name)
     described = plan.about()
     results = []
     for name, harness in harnesses.items():
         store, todo, started = work.stores[name], work.missing[name], time.perf_counter()
         if todo:
-            made = store.add(harness, subject, todo)
+            made = store.add(harness, evaluated, todo)
             if not getattr(harness, "writes_itself", False):
                 done = len(keys[name]) - len(todo)
                 made = told_progress(made, f"{plan.name} {name}", len(keys[name]), done)

@@ -11,9 +11,9 @@ import torch
 
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.evaluation.ensemble.weights import fitted_weights
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Harness
 from alm_lightning.evaluation.scoring import Row, score_rows
-from alm_lightning.evaluation.subject import Subject
 from alm_lightning.evaluation.suites.bits_per_byte import BitsPerByte
 from alm_lightning.evaluation.suites.compare import Compare
 from alm_lightning.evaluation.texts import digest
@@ -96,7 +96,7 @@ def _hash(key: str) -> str:
     return key.partition(":")[2]
 
 
-def fit(members: Sequence[Subject], combine: str, text: FitText) -> Fitted:
+def fit(members: Sequence[EvaluatedModel], combine: str, text: FitText) -> Fitted:
     """Fits weights.
 
     Args:

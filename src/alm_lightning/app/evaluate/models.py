@@ -11,7 +11,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer, torch_dtype
 from alm_lightning.models.weights.sources import CONFIG_FILE, Folder, Hub, WeightSource
 from alm_lightning.tokenization.fast import view_of
@@ -170,7 +170,7 @@ def load_view(entry: Entry) -> TokenizerView:
     return view
 
 
-def load_subject(entry: Entry, dtype: str, device: str) -> Subject:
+def load_subject(entry: Entry, dtype: str, device: str) -> EvaluatedModel:
     """Loads a model that was found.
 
     Args:
@@ -196,7 +196,7 @@ def load_subject(entry: Entry, dtype: str, device: str) -> Subject:
     stops = [*ends, *(view.special_ids[text] for text in entry.stop_tokens)]
     if "eos" in view.roles:
         stops.append(view.roles["eos"])
-    return Subject(
+    return EvaluatedModel(
         name=entry.name,
         model=model,
         view=view,

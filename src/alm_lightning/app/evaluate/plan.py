@@ -12,7 +12,7 @@ from alm_lightning.app.evaluate.models import Entry, find_model, load_subject, p
 from alm_lightning.app.evaluate.names import members_of, with_unique_names
 from alm_lightning.evaluation.ensemble.members import check_same_tokenizer, ensemble_subject
 from alm_lightning.evaluation.ensemble.mixture import COMBINES, MEAN_PROB, checked_weights
-from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.texts import keyed_documents
 from alm_lightning.models.loading import torch_dtype
 
@@ -47,7 +47,7 @@ class Alone:
         """What tells it from any other, as JSON has it."""
         return {**self.entries[0].identity(), "dtype": str(torch_dtype(self.dtype, self.device))}
 
-    def load(self) -> Subject:
+    def load(self) -> EvaluatedModel:
         """Loads it."""
         return load_subject(self.entries[0], self.dtype, self.device)
 
@@ -94,7 +94,7 @@ class Together:
         }
         return found if self.text is None else {**found, "fit": self.text.identity()}
 
-    def load(self) -> Subject:
+    def load(self) -> EvaluatedModel:
         """Loads the members, and fits weights if no earlier call has done it."""
         members = [load_subject(entry, self.dtype, self.device) for entry in self.entries]
         weights = self.given
@@ -102,7 +102,7 @@ class Together:
             weights = self._fitted(members).weights
         return ensemble_subject(members, self.combine, weights, self.name)
 
-    def _fitted(self, members: Sequence[Subject]) -> Fitted:
+    def _fitted(self, members: Sequence[EvaluatedModel]) -> Fitted:
         kept = kept_weights(self.folder, self.identity())
         if kept is None:
             check_same_tokenizer([(member.name, member.view) for member in members])

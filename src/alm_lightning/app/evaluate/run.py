@@ -12,9 +12,9 @@ from alm_lightning.app.evaluate.models import source_identity
 from alm_lightning.app.train.build import load_scorer, precision_of
 from alm_lightning.app.train.data import build_corpora, build_data
 from alm_lightning.corpus.sources.source import AnyDocument
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Record, Result
 from alm_lightning.evaluation.paired import side_of, totals_of
-from alm_lightning.evaluation.subject import Subject
 from alm_lightning.evaluation.suites.compare import paired_figures
 from alm_lightning.evaluation.texts import digest
 from alm_lightning.models.pair import Scorer
@@ -65,24 +65,26 @@ class RunFigures:
             "teacher": source_identity(instantiate(cfg.teacher.source)),
         }
 
-    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+    def records(
+        self, evaluated: EvaluatedModel, keys: Sequence[str]
+    ) -> Iterator[tuple[str, Record]]:
         """Scores the windows of the evaluation sets by student and teacher.
 
         Args:
-            subject: A student that a run exported.
+            evaluated: A student that a run exported.
             keys: Of the evaluation sets.
 
         Yields:
             Totals of each set.
         """
-        cfg = _config_of(subject.name, subject.run)
+        cfg = _config_of(evaluated.name, evaluated.run)
         corpora = build_corpora(cfg)
-        teacher = load_scorer(cfg.teacher, "teacher", subject.model.device.type).to(
-            subject.model.device
+        teacher = load_scorer(cfg.teacher, "teacher", evaluated.model.device.type).to(
+            evaluated.model.device
         )
-        student = Scorer(subject.model, subject.view, "student")
+        student = Scorer(evaluated.model, evaluated.view, "student")
         data = build_data(cfg, corpora, student, teacher)
-        teaching = replace(subject, name=cfg.teacher.name, model=teacher.model, view=teacher.view)
+        teaching = replace(evaluated, name=cfg.teacher.name, model=teacher.model, view=teacher.view)
         mixed = precision_of(cfg) == "bf16-mixed"
         for key in keys:
             totals: dict[str, float] = {}
@@ -92,8 +94,11 @@ class RunFigures:
                 own = [windows[i] for i in range(start, min(start + size, len(windows)))]
                 batch = data.collator.batch(own)
                 # as Lightning does, which autocasts nothing in the other precisions of ours
-                with torch.autocast(subject.model.device.type, torch.bfloat16, enabled=mixed):
-                    sides = side_of(subject, batch, "student"), side_of(teaching, batch, "teacher")
+                with torch.autocast(evaluated.model.device.type, torch.bfloat16, enabled=mixed):
+                    sides = (
+                        side_of(evaluated, batch, "student"),
+                        side_of(teaching, batch, "teacher"),
+                    )
                 for name, value in totals_of(batch, *sides).items():
                     totals[name] = totals.get(name, 0.0) + value
             yield key, dict(totals)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from alm_lightning.evaluation.ensemble import Ensemble
-from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.tokenization.bytes.validation import AWKWARD
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -56,12 +56,15 @@ def check_same_tokenizer(members: Sequence[tuple[str, TokenizerView]]) -> None:
 
 
 def ensemble_subject(
-    subjects: Sequence[Subject], combine: str, weights: Sequence[float | int] | None, name: str
-) -> Subject:
+    evaluated_models: Sequence[EvaluatedModel],
+    combine: str,
+    weights: Sequence[float | int] | None,
+    name: str,
+) -> EvaluatedModel:
     """An ensemble, as something to evaluate.
 
     Args:
-        subjects: The members.
+        evaluated_models: The members.
         combine: ``mean_prob`` or ``mean_logprob``.
         weights: One a member; equal if None.
         name: What tables call the ensemble.
@@ -72,17 +75,21 @@ def ensemble_subject(
     Raises:
         ValueError: The members do not share a tokenizer, or the weights are none.
     """
-    check_same_tokenizer([(subject.name, subject.view) for subject in subjects])
-    view = subjects[0].view
-    names = [subject.name for subject in subjects]
+    check_same_tokenizer([(evaluated.name, evaluated.view) for evaluated in evaluated_models])
+    view = evaluated_models[0].view
+    names = [evaluated.name for evaluated in evaluated_models]
     model = Ensemble(
-        [subject.model for subject in subjects], combine, weights, view=view, names=names
+        [evaluated.model for evaluated in evaluated_models],
+        combine,
+        weights,
+        view=view,
+        names=names,
     )
     shares = ", ".join(
         f"{member} {weight:.3f}" for member, weight in zip(names, model.weights, strict=True)
     )
-    stops = [index for subject in subjects for index in subject.stop_ids]
-    return Subject(
+    stops = [index for evaluated in evaluated_models for index in evaluated.stop_ids]
+    return EvaluatedModel(
         name=name,
         model=model,
         view=view,

@@ -9,7 +9,7 @@ from alm_lightning.alignment.chat.turns import turns_of
 from alm_lightning.corpus.chat import BadChat, Chat
 from alm_lightning.corpus.document import CorpusError, decode, shortened
 from alm_lightning.corpus.sources.compression import opened
-from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.tokenization.chat.choice import template_of
 from alm_lightning.tokenization.chat.template import FAILURES, ChatTemplate
 
@@ -17,7 +17,7 @@ Prompt = str | Sequence[Mapping[str, str]]
 """A text to go on with, or the messages of a chat to answer."""
 
 
-def prompt_ids(subject: Subject, prompt: Prompt, *, name: str = "prompt") -> list[int]:
+def prompt_ids(evaluated: EvaluatedModel, prompt: Prompt, *, name: str = "prompt") -> list[int]:
     """The ids that a model goes on from.
 
     A text begins with the token that every document begins with. A chat is written by the
@@ -26,7 +26,7 @@ def prompt_ids(subject: Subject, prompt: Prompt, *, name: str = "prompt") -> lis
     like a special token is one in the template's own text alone.
 
     Args:
-        subject: The model.
+        evaluated: The model.
         prompt: The text, or a list of messages with ``role`` and ``content``.
         name: What an error calls the prompt.
 
@@ -36,7 +36,7 @@ def prompt_ids(subject: Subject, prompt: Prompt, *, name: str = "prompt") -> lis
     Raises:
         ValueError: The tokenizer has no chat template that can be told, or it refuses the chat.
     """
-    view = subject.view
+    view = evaluated.view
     if isinstance(prompt, str):
         encoded = view.encode(prompt, name=name).ids.tolist() if prompt else []
         return [view.start_id, *encoded]

@@ -2,7 +2,7 @@
 
 import codecs
 
-from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 
 
 class Spelling:
@@ -14,14 +14,14 @@ class Spelling:
         is_done: Whether it ended: at a stop token, or because it is long enough.
     """
 
-    def __init__(self, subject: Subject, max_bytes: int | None):
+    def __init__(self, evaluated: EvaluatedModel, max_bytes: int | None):
         """Sets up a text of nothing.
 
         Args:
-            subject: Whose tokens they are, and where its texts stop.
+            evaluated: Whose tokens they are, and where its texts stop.
             max_bytes: How long it may become; None for no limit.
         """
-        self._surfaces, self._stops = subject.view.token_bytes, frozenset(subject.stop_ids)
+        self._surfaces, self._stops = evaluated.view.token_bytes, frozenset(evaluated.stop_ids)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._left = max_bytes
         self.num_tokens = 0

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.prompts import prompt_ids
 from alm_lightning.evaluation.generation.sampling import Sampling, check_logits, next_ids
 from alm_lightning.evaluation.generation.spelling import Spelling
@@ -13,14 +14,13 @@ from alm_lightning.evaluation.generation.until import (
     generate_until,
     room_for,
 )
-from alm_lightning.evaluation.subject import Subject
 from alm_lightning.models.bytes.byte_lm import CACHE
 
 __all__ = ["BATCH_SIZE", "GeneratedText", "generate_texts", "pieces", "prompt_ids", "stream"]
 
 
 def stream(
-    subject: Subject,
+    evaluated: EvaluatedModel,
     prompt: Sequence[int],
     *,
     max_new_tokens: int | None = None,
@@ -32,7 +32,7 @@ def stream(
     """A continuation, piece by piece as it is made.
 
     Args:
-        subject: The model.
+        evaluated: The model.
         prompt: The ids to go on from, as `prompt_ids` gives them.
         max_new_tokens: The most tokens to make.
         max_new_bytes: The most bytes that they spell: the same length for any tokenizer.
@@ -44,17 +44,17 @@ def stream(
         Whole characters: bytes of one that is not complete wait for the others.
     """
     sampling = Sampling(max_new_tokens, max_new_bytes, temperature, top_p, seed)
-    return pieces(subject, prompt, sampling, Spelling(subject, max_new_bytes))
+    return pieces(evaluated, prompt, sampling, Spelling(evaluated, max_new_bytes))
 
 
 @torch.inference_mode()
 def pieces(
-    subject: Subject, prompt: Sequence[int], sampling: Sampling, spelling: Spelling
+    evaluated: EvaluatedModel, prompt: Sequence[int], sampling: Sampling, spelling: Spelling
 ) -> Iterator[str]:
     """The same, with the settings in one, and a text that knows how it ended.
 
     Args:
-        subject: The model.
+        evaluated: The model.
         prompt: The ids to go on from.
         sampling: How tokens are chosen, and how many.
         spelling: A text of nothing.
@@ -65,8 +65,8 @@ def pieces(
     Raises:
         ValueError: The prompt leaves no room for an answer, or a logit is NaN.
     """
-    model = subject.model
-    limit = room_for(subject, [prompt], sampling)
+    model = evaluated.model
+    limit = room_for(evaluated, [prompt], sampling)
     generator = torch.Generator(model.device).manual_seed(sampling.seed)
     step = torch.tensor([list(prompt)], device=model.device)
     cache = None
@@ -74,7 +74,7 @@ def pieces(
         output = model(input_ids=step, use_cache=True, logits_to_keep=1, **{CACHE: cache})
         cache = getattr(output, CACHE)
         logits = output.logits[:, -1]
-        check_logits(logits, subject.name)
+        check_logits(logits, evaluated.name)
         step = next_ids(logits, sampling, generator)[:, None]
         if piece := spelling.add(int(step)):
             yield piece
@@ -85,7 +85,7 @@ def pieces(
 
 
 def generate_texts(
-    subject: Subject,
+    evaluated: EvaluatedModel,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int | None = None,
@@ -98,7 +98,7 @@ def generate_texts(
     """Continuations of many prompts, those of like length in one batch.
 
     Args:
-        subject: The model.
+        evaluated: The model.
         prompts: The ids to go on from.
         max_new_tokens: The most tokens to make. A batch goes on as far as the context has room for
             its longest prompt.
@@ -112,4 +112,4 @@ def generate_texts(
         What the model wrote, in the order of the prompts.
     """
     sampling = Sampling(max_new_tokens, max_new_bytes, temperature, top_p, seed)
-    return generate_until(subject, prompts, sampling, (), batch_size=batch_size)
+    return generate_until(evaluated, prompts, sampling, (), batch_size=batch_size)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.sampling import Sampling, check_logits
 from alm_lightning.evaluation.generation.spelling import Spelling
-from alm_lightning.evaluation.subject import Subject
 
 BATCH_SIZE = 8
 """Prompts that are gone on with at once, where nobody says otherwise."""
@@ -32,7 +32,7 @@ class GeneratedText:
 
 
 def generate_until(
-    subject: Subject,
+    evaluated: EvaluatedModel,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     stop_texts: Sequence[str],
@@ -42,7 +42,7 @@ def generate_until(
     """Continuations of many prompts, each up to the first of some texts in it.
 
     Args:
-        subject: The model.
+        evaluated: The model.
         prompts: The ids to go on from.
         sampling: How tokens are chosen, and how many.
         stop_texts: Where a continuation ends, itself not part of it, however it is tokenized.
@@ -58,27 +58,27 @@ def generate_until(
     found: dict[int, GeneratedText] = {}
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        texts = _batch(subject, [prompts[index] for index in chosen], sampling, stops)
+        texts = _batch(evaluated, [prompts[index] for index in chosen], sampling, stops)
         found |= dict(zip(chosen, texts, strict=True))
     return [found[index] for index in range(len(prompts))]
 
 
 @torch.inference_mode()
 def _batch(
-    subject: Subject,
+    evaluated: EvaluatedModel,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     stops: Sequence[str],
 ) -> list[GeneratedText]:
-    model, width = subject.model, max(len(prompt) for prompt in prompts)
-    limit, name = room_for(subject, prompts, sampling), subject.name
-    pad = subject.view.roles.get("pad", subject.view.start_id)
+    model, width = evaluated.model, max(len(prompt) for prompt in prompts)
+    limit, name = room_for(evaluated, prompts, sampling), evaluated.name
+    pad = evaluated.view.roles.get("pad", evaluated.view.start_id)
     # on the left, so that the last token of every row is the one to go on from
     ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
     config = GenerationConfig(
         max_new_tokens=limit,
-        eos_token_id=list(subject.stop_ids) or None,
+        eos_token_id=list(evaluated.stop_ids) or None,
         pad_token_id=pad,
         use_cache=True,
         **sampling.arguments(),
@@ -95,15 +95,15 @@ def _batch(
             attention_mask=mask.to(model.device),
             generation_config=config,
             logits_processor=[check],
-            stopping_criteria=[_Ended(subject, width, sampling, stops)],
+            stopping_criteria=[_Ended(evaluated, width, sampling, stops)],
         )
-    return [_read(subject, row, sampling, stops) for row in output[:, width:].tolist()]
+    return [_read(evaluated, row, sampling, stops) for row in output[:, width:].tolist()]
 
 
 def _read(
-    subject: Subject, ids: Sequence[int], sampling: Sampling, stops: Sequence[str]
+    evaluated: EvaluatedModel, ids: Sequence[int], sampling: Sampling, stops: Sequence[str]
 ) -> GeneratedText:
-    spelling = Spelling(subject, sampling.max_new_bytes)
+    spelling = Spelling(evaluated, sampling.max_new_bytes)
     text = ""
     for index in ids:
         text += spelling.add(index)
@@ -116,11 +116,13 @@ def _read(
     return GeneratedText(text[: min(places)] if places else text, spelling.num_tokens, ended)
 
 
-def room_for(subject: Subject, prompts: Sequence[Sequence[int]], sampling: Sampling) -> int:
+def room_for(
+    evaluated: EvaluatedModel, prompts: Sequence[Sequence[int]], sampling: Sampling
+) -> int:
     """How many tokens may follow the longest of these prompts.
 
     Args:
-        subject: The model.
+        evaluated: The model.
         prompts: The ids to go on from.
         sampling: How many are asked for.
 
@@ -131,11 +133,12 @@ def room_for(subject: Subject, prompts: Sequence[Sequence[int]], sampling: Sampl
         ValueError: The longest prompt leaves no room.
     """
     longest = max(len(prompt) for prompt in prompts)
-    room = subject.context_length - longest
+    room = evaluated.context_length - longest
     if room < 1:
         raise ValueError(
-            f"a prompt has {longest:,} tokens, but {subject.name} reads at most "
-            f"{subject.context_length:,}, and there must be room for an answer. Shorten the prompt."
+            f"a prompt has {longest:,} tokens, but {evaluated.name} reads at most "
+            f"{evaluated.context_length:,}, and there must be room for an answer. "
+            "Shorten the prompt."
         )
     return min(sampling.most_tokens, room)
 
@@ -159,9 +162,13 @@ class _Ended:
     """Stops each row of a batch once it spells a stop text, or enough bytes."""
 
     def __init__(
-        self, subject: Subject, prompt_length: int, sampling: Sampling, stops: Sequence[str]
+        self,
+        evaluated: EvaluatedModel,
+        prompt_length: int,
+        sampling: Sampling,
+        stops: Sequence[str],
     ):
-        self.surfaces, self.prompt_length = subject.view.token_bytes, prompt_length
+        self.surfaces, self.prompt_length = evaluated.view.token_bytes, prompt_length
         self.most, self.stops = sampling.max_new_bytes, [stop.encode("utf-8") for stop in stops]
         self.longest = max((len(stop) for stop in self.stops), default=0)
         self.spelled: list[bytes] = []

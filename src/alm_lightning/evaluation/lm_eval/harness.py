@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Record, Result
 from alm_lightning.evaluation.lm_eval.definition import definition
 from alm_lightning.evaluation.lm_eval.figures import figures_of
 from alm_lightning.evaluation.lm_eval.model import LmEvalModel
 from alm_lightning.evaluation.lm_eval.settings import Writing, reads_bytes
 from alm_lightning.evaluation.lm_eval.tasks import Tasks, find_tasks, needs_greedy
-from alm_lightning.evaluation.subject import Subject
 
 log = logging.getLogger(__name__)
 
@@ -114,28 +114,30 @@ class LmEval:
         """
         return {"lm_eval": version("lm-eval"), "definitions": self.digests}
 
-    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+    def records(
+        self, evaluated: EvaluatedModel, keys: Sequence[str]
+    ) -> Iterator[tuple[str, Record]]:
         """Runs tasks.
 
         Args:
-            subject: The model.
+            evaluated: The model.
             keys: Names of the tasks.
 
         Yields:
             What lm-eval reports of each, with its version and the task's.
         """
         model = LmEvalModel(
-            subject,
+            evaluated,
             chat=self.chat,
             max_length=self.max_length,
             writing=self.writing,
             batch_size=self.batch_size,
         )
-        if reads_bytes(subject) and any(_writes(self.found.tasks[key]) for key in keys):
+        if reads_bytes(evaluated) and any(_writes(self.found.tasks[key]) for key in keys):
             log.info(
                 "%s reads bytes: texts may be %s times as long as tasks say in tokens "
                 "(harness.lm_eval.bytes_per_token)",
-                subject.name,
+                evaluated.name,
                 self.writing.bytes_per_token,
             )
         for key in keys:
@@ -163,7 +165,7 @@ class LmEval:
         numbers = {k: v for k, v in done["results"][name].items() if "," in k and v != "N/A"}
         lost = [key for key, value in numbers.items() if not math.isfinite(value)]
         if lost:
-            log.warning("%s, %s: %s is no number and is left out", model.subject.name, name, lost)
+            log.warning("%s, %s: %s is no number and is left out", model.evaluated.name, name, lost)
         return {
             # JSON has no other numbers
             "results": {k: float(v) for k, v in numbers.items() if math.isfinite(v)},

@@ -1,4 +1,4 @@
-"""A subject as EleutherAI's lm-eval asks for one: texts in, log-likelihoods and texts out.
+"""A model as EleutherAI's lm-eval asks for one: texts in, log-likelihoods and texts out.
 
 It has the methods of lm-eval's `LM`, and scores by this project's own means, without whole logits.
 lm-eval itself is not imported here.
@@ -15,10 +15,10 @@ import torch
 
 from alm_lightning.alignment.chat.turns import turns_of
 from alm_lightning.corpus.chat import SYSTEM_POLICIES, Chat
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.until import generate_until
 from alm_lightning.evaluation.lm_eval.settings import Writing
 from alm_lightning.evaluation.scoring import adjoining_rows, score_rows
-from alm_lightning.evaluation.subject import Subject
 from alm_lightning.evaluation.suites.choices import likelihoods
 from alm_lightning.evaluation.suites.continuations import (
     Continuation,
@@ -48,7 +48,7 @@ class LmEvalModel:
 
     def __init__(
         self,
-        subject: Subject,
+        evaluated: EvaluatedModel,
         *,
         chat: bool,
         max_length: int | None,
@@ -58,14 +58,14 @@ class LmEvalModel:
         """Sets up the model.
 
         Args:
-            subject: The model.
+            evaluated: The model.
             chat: Whether contexts are chats, written by `apply_chat_template`.
             max_length: The most tokens that are read at once; None for the model's own context.
             writing: How texts are generated where a task does not say it.
             batch_size: Texts that are generated at once.
         """
-        self.subject, self.chat, self.writing = subject, chat, writing
-        limits = [subject.context_length, *([] if max_length is None else [max_length])]
+        self.evaluated, self.chat, self.writing = evaluated, chat, writing
+        limits = [evaluated.context_length, *([] if max_length is None else [max_length])]
         self.max_length, self.batch_size = min(limits), batch_size
         self.needs_greedy = True
         self._told_lengths: set[int] = set()
@@ -73,12 +73,12 @@ class LmEvalModel:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self.subject.model.device
+        return self.evaluated.model.device
 
     @property
     def tokenizer_name(self) -> str:
         """What tells prompts of this tokenizer from those of another."""
-        return self.subject.view.fingerprint
+        return self.evaluated.view.fingerprint
 
     def apply_chat_template(
         self, chat_history: Sequence[dict[str, str]], add_generation_prompt: bool = True
@@ -92,14 +92,14 @@ class LmEvalModel:
         Returns:
             Its text. A template that takes no system message has it in the user's first.
         """
-        template = template_of(self.subject.view, None)
+        template = template_of(self.evaluated.view, None)
         arguments = {
             "chat_template": template.jinja,
             "tokenize": False,
             "add_generation_prompt": add_generation_prompt,
             "continue_final_message": not add_generation_prompt,
         }
-        write = self.subject.view.hf.apply_chat_template
+        write = self.evaluated.view.hf.apply_chat_template
         try:
             return write(list(chat_history), **arguments)
         except FAILURES:
@@ -116,7 +116,7 @@ class LmEvalModel:
         Returns:
             Its text; nothing where there is none.
         """
-        return template_of(self.subject.view, None).jinja if chat_template else ""
+        return template_of(self.evaluated.view, None).jinja if chat_template else ""
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """Log-likelihoods of continuations.
@@ -132,15 +132,15 @@ class LmEvalModel:
         if shorter := sum(len(new.ids) < len(old.ids) for new, old in zip(cut, found, strict=True)):
             log.warning(
                 "%s: %d of %d contexts are longer than %d tokens: only their ends are read",
-                self.subject.name,
+                self.evaluated.name,
                 shorter,
                 len(cut),
                 self.max_length,
             )
-        return likelihoods(self.subject, cut, needs_greedy=self.needs_greedy)
+        return likelihoods(self.evaluated, cut, needs_greedy=self.needs_greedy)
 
     def _pair(self, context: str, continuation: str) -> Continuation:
-        view, name = self.subject.view, "a request of lm-eval"
+        view, name = self.evaluated.view, "a request of lm-eval"
         if self.chat:
             return last_content(view, Rendering((context, ""), (continuation,)), name)
         # whitespace belongs to the word after it, as in most vocabularies
@@ -153,11 +153,11 @@ class LmEvalModel:
         surplus = len(each.ids) - self.max_length
         if surplus <= 0:
             return each
-        start = int(each.ids[0] == self.subject.view.start_id)
+        start = int(each.ids[0] == self.evaluated.view.start_id)
         if each.first - surplus <= 0:
             raise ValueError(
                 f"a text to be scored has {len(each.ids) - each.first:,} tokens, but "
-                f"{self.subject.name} reads at most {self.max_length:,} at once. Leave the task "
+                f"{self.evaluated.name} reads at most {self.max_length:,} at once. Leave the task "
                 "out, or raise harness.lm_eval.max_length if the model reads more."
             )
         # the start token gives way to the last one of the context, if that is all there is room for
@@ -174,7 +174,7 @@ class LmEvalModel:
         Returns:
             Nats.
         """
-        view, rows, owners = self.subject.view, [], []
+        view, rows, owners = self.evaluated.view, [], []
         for number, request in enumerate(requests):
             (text,) = request.args
             content = view.encode(text, name="a text of lm-eval").ids if text else []
@@ -182,7 +182,7 @@ class LmEvalModel:
             new = adjoining_rows(ids, self.max_length)
             rows, owners = rows + new, owners + [number] * len(new)
         sums = np.zeros(len(requests))
-        for index, logprobs in score_rows(self.subject, rows):
+        for index, logprobs in score_rows(self.evaluated, rows):
             sums[owners[index]] += logprobs.sum()
         return sums.tolist()
 
@@ -200,13 +200,13 @@ class LmEvalModel:
             alike.setdefault(json.dumps(request.args[1], sort_keys=True), []).append(index)
         found: dict[int, str] = {}
         for members in alike.values():
-            sampling, stops = self.writing.of(requests[members[0]].args[1], self.subject)
+            sampling, stops = self.writing.of(requests[members[0]].args[1], self.evaluated)
             most = self._room(sampling.most_tokens)
             prompts = [self._prompt(requests[i].args[0], self.max_length - most) for i in members]
-            specials = self.subject.view.special_ids
+            specials = self.evaluated.view.special_ids
             ends = [specials[stop] for stop in stops if stop in specials]
             texts = generate_until(
-                replace(self.subject, stop_ids=[*self.subject.stop_ids, *ends]),
+                replace(self.evaluated, stop_ids=[*self.evaluated.stop_ids, *ends]),
                 prompts,
                 replace(sampling, max_new_tokens=most),
                 stops,
@@ -223,7 +223,7 @@ class LmEvalModel:
             log.warning(
                 "%s: a task asks for texts of up to %d tokens, and they end at %d, half of the %d "
                 "that are read at once: the other half is for prompts",
-                self.subject.name,
+                self.evaluated.name,
                 asked,
                 most,
                 self.max_length,
@@ -231,7 +231,7 @@ class LmEvalModel:
         return most
 
     def _prompt(self, context: str, longest: int) -> list[int]:
-        view, name = self.subject.view, "a prompt of lm-eval"
+        view, name = self.evaluated.view, "a prompt of lm-eval"
         if self.chat:
             ids = turns_of(view, Rendering((context,), ()), name).ids.tolist()
         else:
@@ -239,6 +239,8 @@ class LmEvalModel:
             ids = [view.start_id, *content] if view.prepends_bos or not content else content
         if len(ids) <= longest:
             return ids
-        log.warning("%s: a prompt of %d tokens is cut to %d", self.subject.name, len(ids), longest)
+        log.warning(
+            "%s: a prompt of %d tokens is cut to %d", self.evaluated.name, len(ids), longest
+        )
         start = int(ids[0] == view.start_id)
         return [*ids[:start], *ids[len(ids) - longest + start :]]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.sampling import Sampling
-from alm_lightning.evaluation.subject import Subject
 
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """What tasks call the most tokens to write; the first one counts."""
@@ -27,12 +27,14 @@ class Writing:
     bytes_per_token: float | int
     seed: int
 
-    def of(self, given: Mapping[str, object], subject: Subject) -> tuple[Sampling, list[str]]:
+    def of(
+        self, given: Mapping[str, object], evaluated: EvaluatedModel
+    ) -> tuple[Sampling, list[str]]:
         """How to write for one request.
 
         Args:
             given: Settings of the task.
-            subject: The model.
+            evaluated: The model.
 
         Returns:
             How tokens are chosen and how many, and the texts to stop at.
@@ -55,19 +57,19 @@ class Writing:
                 f"do_sample, temperature, top_p and {LENGTHS[0]}. Set them to null in "
                 "harness.lm_eval.gen_kwargs, or leave the task out."
             )
-        if reads_bytes(subject):
+        if reads_bytes(evaluated):
             most = round(most * self.bytes_per_token)
         texts = [until] if isinstance(until, str) else [str(text) for text in until]
         return Sampling(most, None, temperature, top_p, self.seed), texts
 
 
-def reads_bytes(subject: Subject) -> bool:
+def reads_bytes(evaluated: EvaluatedModel) -> bool:
     """Whether each token of a model is a byte at most.
 
     Args:
-        subject: The model.
+        evaluated: The model.
 
     Returns:
         True for a byte model.
     """
-    return int(subject.view.byte_lengths.max()) <= 1
+    return int(evaluated.view.byte_lengths.max()) <= 1

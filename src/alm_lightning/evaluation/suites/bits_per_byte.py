@@ -9,9 +9,9 @@ from jaxtyping import Int
 from alm_lightning.corpus.document import CorpusError, Document
 from alm_lightning.corpus.sources.source import Source
 from alm_lightning.evaluation.estimates import ratio
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Figure, Record, Result
 from alm_lightning.evaluation.scoring import Row, score_rows
-from alm_lightning.evaluation.subject import Subject
 from alm_lightning.evaluation.texts import keyed_documents
 
 DOCUMENTS_AT_ONCE = 32
@@ -70,11 +70,13 @@ class BitsPerByte:
         self.documents = found
         return list(found)
 
-    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+    def records(
+        self, evaluated: EvaluatedModel, keys: Sequence[str]
+    ) -> Iterator[tuple[str, Record]]:
         """Scores documents.
 
         Args:
-            subject: The model.
+            evaluated: The model.
             keys: Of the documents.
 
         Yields:
@@ -87,9 +89,9 @@ class BitsPerByte:
             made = []
             for place, key in enumerate(chosen):
                 document = self.documents[key]
-                encoding = subject.view.encode(document.text, name=document.name)
+                encoding = evaluated.view.encode(document.text, name=document.name)
                 unknown = encoding.unknown
-                own = self.windows(subject, encoding.ids)
+                own = self.windows(evaluated, encoding.ids)
                 rows += own
                 owners += [place] * len(own)
                 made.append(
@@ -102,7 +104,7 @@ class BitsPerByte:
                     }
                 )
             nats, scored = np.zeros(len(chosen)), np.zeros(len(chosen), dtype=np.int64)
-            for index, logprobs in score_rows(subject, rows):
+            for index, logprobs in score_rows(evaluated, rows):
                 nats[owners[index]] -= logprobs.sum()
                 scored[owners[index]] += len(logprobs)
             for place, key in enumerate(chosen):
@@ -113,20 +115,20 @@ class BitsPerByte:
                     )
                 yield key, {"nats": float(nats[place]), **made[place]}
 
-    def windows(self, subject: Subject, ids: Int[np.ndarray, " pos"]) -> list[Row]:
+    def windows(self, evaluated: EvaluatedModel, ids: Int[np.ndarray, " pos"]) -> list[Row]:
         """The windows of a document, which score each token once.
 
         Args:
-            subject: The model, for its context and its tokenizer.
+            evaluated: The model, for its context and its tokenizer.
             ids: Content ids of the document.
 
         Returns:
             Rows with a start token each.
         """
-        view = subject.view
+        view = evaluated.view
         # ends[i]: bytes before token i
         ends = np.concatenate([[0], np.cumsum(view.byte_lengths[ids])])
-        most_tokens = subject.context_length - 1
+        most_tokens = evaluated.context_length - 1
         rows, scored = [], 0
         while scored < len(ids):
             reach = self.context_bytes if scored == 0 else self.stride_bytes

@@ -10,9 +10,9 @@ import numpy as np
 from alm_lightning.corpus.document import CorpusError, decode
 from alm_lightning.corpus.sources.compression import opened
 from alm_lightning.evaluation.estimates import share
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Record, Result
 from alm_lightning.evaluation.scoring import Row, score_rows
-from alm_lightning.evaluation.subject import Subject
 from alm_lightning.evaluation.texts import digest
 
 COLUMNS = ("UID", "linguistics_term", "sentence_good", "sentence_bad")
@@ -61,11 +61,13 @@ class Blimp:
             raise CorpusError(f"{self.path} holds no pairs. Expected one JSON object a line.")
         return list(self.pairs)
 
-    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+    def records(
+        self, evaluated: EvaluatedModel, keys: Sequence[str]
+    ) -> Iterator[tuple[str, Record]]:
         """Scores pairs.
 
         Args:
-            subject: The model.
+            evaluated: The model.
             keys: Of the pairs.
 
         Yields:
@@ -73,9 +75,9 @@ class Blimp:
         """
         for start in range(0, len(keys), PAIRS_AT_ONCE):
             chosen = keys[start : start + PAIRS_AT_ONCE]
-            rows = [row for key in chosen for row in _minimal_rows(subject, self.pairs[key])]
+            rows = [row for key in chosen for row in _minimal_rows(evaluated, self.pairs[key])]
             sums = np.zeros(len(rows))
-            for index, logprobs in score_rows(subject, rows):
+            for index, logprobs in score_rows(evaluated, rows):
                 sums[index] = logprobs.sum()
             for key, good, bad in zip(chosen, sums[::2], sums[1::2], strict=True):
                 pair = self.pairs[key]
@@ -110,8 +112,8 @@ class Blimp:
         return Result({"accuracy": share(np.array(list(right.values())))}, groups)
 
 
-def _minimal_rows(subject: Subject, pair: Mapping[str, str]) -> tuple[Row, Row]:
-    view = subject.view
+def _minimal_rows(evaluated: EvaluatedModel, pair: Mapping[str, str]) -> tuple[Row, Row]:
+    view = evaluated.view
     good, bad = (
         np.concatenate([[view.start_id], view.encode(pair[column], name=column).ids])
         for column in ("sentence_good", "sentence_bad")

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.scoring import Row, score_rows
-from alm_lightning.evaluation.subject import Subject
 from alm_lightning.evaluation.suites.continuations import Continuation
 from alm_lightning.models.structure import unused_ids
 
@@ -17,7 +17,7 @@ MOST_SHARED = 64
 
 
 def likelihoods(
-    subject: Subject, continuations: Sequence[Continuation], *, needs_greedy: bool
+    evaluated: EvaluatedModel, continuations: Sequence[Continuation], *, needs_greedy: bool
 ) -> list[tuple[float, bool]]:
     """Log-likelihood of each continuation, and whether it is the likeliest token by token.
 
@@ -25,7 +25,7 @@ def likelihoods(
     share one pass of the model.
 
     Args:
-        subject: The model.
+        evaluated: The model.
         continuations: The tokens, no longer than the context.
         needs_greedy: Whether anybody asks for the second value, which may take a second pass.
 
@@ -44,33 +44,35 @@ def likelihoods(
         own = [continuations[index] for index in members]
         longest = max(len(each.ids) - each.first for each in own)
         if len(members) > 1 and longest <= MOST_SHARED:
-            found |= dict(zip(members, _together(subject, own), strict=True))
+            found |= dict(zip(members, _together(evaluated, own), strict=True))
         else:
             alone += members
     rows = [Row(continuations[index].ids, continuations[index].first) for index in alone]
-    for place, logprobs in score_rows(subject, rows):
+    for place, logprobs in score_rows(evaluated, rows):
         index = alone[place]
-        is_greedy = needs_greedy and _is_greedy(subject, continuations[index], logprobs)
+        is_greedy = needs_greedy and _is_greedy(evaluated, continuations[index], logprobs)
         found[index] = (float(logprobs.sum()), is_greedy)
     return [found[index] for index in range(len(continuations))]
 
 
 def _is_greedy(
-    subject: Subject, continuation: Continuation, logprobs: Float[np.ndarray, " scored"]
+    evaluated: EvaluatedModel, continuation: Continuation, logprobs: Float[np.ndarray, " scored"]
 ) -> bool:
     # a likeliest token has at least the mean probability, and one above a half is it
-    if (logprobs < -np.log(subject.view.num_tokens)).any():
+    if (logprobs < -np.log(evaluated.view.num_tokens)).any():
         return False
     if (logprobs > -np.log(2)).all():
         return True
-    return _together(subject, [continuation])[0][1]
+    return _together(evaluated, [continuation])[0][1]
 
 
-def _together(subject: Subject, members: Sequence[Continuation]) -> list[tuple[float, bool]]:
+def _together(
+    evaluated: EvaluatedModel, members: Sequence[Continuation]
+) -> list[tuple[float, bool]]:
     """The same for continuations whose tokens are the same up to the last one of each."""
     length = len(members[0].ids)
     logprobs = _last_logprobs(
-        subject, members[0].ids[:-1], length - min(each.first for each in members)
+        evaluated, members[0].ids[:-1], length - min(each.first for each in members)
     )
     found = []
     for each in members:
@@ -84,10 +86,10 @@ def _together(subject: Subject, members: Sequence[Continuation]) -> list[tuple[f
 
 @torch.inference_mode()
 def _last_logprobs(
-    subject: Subject, ids: Int[np.ndarray, " pos"], count: int
+    evaluated: EvaluatedModel, ids: Int[np.ndarray, " pos"], count: int
 ) -> Float[Tensor, "kept vocab"]:
     """Log-probabilities of every token, at the last positions of one text alone."""
-    model, view = subject.model, subject.view
+    model, view = evaluated.model, evaluated.view
     given = torch.from_numpy(ids.astype(np.int64))[None].to(model.device)
     logits = model(input_ids=given, logits_to_keep=count, use_cache=False).logits[0]
     logits = logits[-count:, : view.num_tokens].float()
@@ -95,7 +97,7 @@ def _last_logprobs(
     found = logits.index_fill(1, unused, -torch.inf).log_softmax(-1)
     if bool(found.isnan().any()):
         raise ValueError(
-            f"{subject.name} gives logits that are no numbers (NaN): its weights are broken, or "
+            f"{evaluated.name} gives logits that are no numbers (NaN): its weights are broken, or "
             "overflow in their type. Take dtype=float32, or another checkpoint."
         )
     return found

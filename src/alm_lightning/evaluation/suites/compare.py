@@ -14,9 +14,9 @@ from alm_lightning.data.collator import Collator
 from alm_lightning.data.pairing import ChatSettings, Pairing
 from alm_lightning.data.windows import Window
 from alm_lightning.evaluation.estimates import ratio
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Figure, Record, Result
 from alm_lightning.evaluation.paired import chunk_lengths, side_of, totals_of
-from alm_lightning.evaluation.subject import Subject
 from alm_lightning.evaluation.texts import keyed_documents
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -34,7 +34,7 @@ class Compare:
     def __init__(
         self,
         *,
-        load_teacher: Callable[[], Subject],
+        load_teacher: Callable[[], EvaluatedModel],
         teacher: str,
         source: Source,
         alignment: ChunkSelection,
@@ -71,7 +71,7 @@ class Compare:
         self.batch_size, self.shown = batch_size, shown_documents
         self.leave_out, self.most = leave_out, max_documents
         self.documents: dict[str, AnyDocument] = {}
-        self._teacher: Subject | None = None
+        self._teacher: EvaluatedModel | None = None
 
     def prepare(self) -> Sequence[str]:
         """Reads the documents.
@@ -84,11 +84,13 @@ class Compare:
         )
         return list(self.documents)
 
-    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+    def records(
+        self, evaluated: EvaluatedModel, keys: Sequence[str]
+    ) -> Iterator[tuple[str, Record]]:
         """Scores documents by both models.
 
         Args:
-            subject: The student.
+            evaluated: The student.
             keys: Of the documents.
 
         Yields:
@@ -97,11 +99,11 @@ class Compare:
         if self._teacher is None:
             self._teacher = self.load_teacher()
         teacher = self._teacher
-        views = {"student": subject.view, "teacher": teacher.view}
+        views = {"student": evaluated.view, "teacher": teacher.view}
         pairing = Pairing(
             **views,
             alignment=self.alignment.fitted(**views, documents=list(self.documents.values())),
-            student_length=min(self.lengths[0], subject.context_length),
+            student_length=min(self.lengths[0], evaluated.context_length),
             teacher_length=min(self.lengths[1], teacher.context_length),
             chat=self.chat,
         )
@@ -109,7 +111,7 @@ class Compare:
         shown = self._shown_keys()
         for key in keys:
             document = self.documents[key]
-            record = self._record(pairing.windows(document), collator, subject, teacher)
+            record = self._record(pairing.windows(document), collator, evaluated, teacher)
             record |= {"group": document.group, "name": document.name}
             if key not in shown:
                 del record["shown"]
@@ -122,20 +124,24 @@ class Compare:
         return {keys[place * len(keys) // count] for place in range(count)}
 
     def _record(
-        self, windows: Sequence[Window], collator: Collator, subject: Subject, teacher: Subject
+        self,
+        windows: Sequence[Window],
+        collator: Collator,
+        evaluated: EvaluatedModel,
+        teacher: EvaluatedModel,
     ) -> Record:
         totals: Counter[str] = Counter()
         lengths: Counter[str] = Counter()
-        byte_lengths = torch.from_numpy(subject.view.byte_lengths.astype(np.float64))
+        byte_lengths = torch.from_numpy(evaluated.view.byte_lengths.astype(np.float64))
         chunks: list[list[object]] = []
         for start in range(0, len(windows), self.batch_size):
             own = windows[start : start + self.batch_size]
             batch = collator.batch(own)
-            sides = side_of(subject, batch, "student"), side_of(teacher, batch, "teacher")
+            sides = side_of(evaluated, batch, "student"), side_of(teacher, batch, "teacher")
             totals.update(totals_of(batch, *sides))
             lengths.update(str(int(n)) for n in chunk_lengths(batch, byte_lengths))
             for row, window in enumerate(own):
-                texts = _chunk_texts(window, subject.view)
+                texts = _chunk_texts(window, evaluated.view)
                 values = zip(*(side.chunk_logprobs[row].tolist() for side in sides), strict=True)
                 chunks += [[text, *pair] for text, pair in zip(texts, values, strict=False)]
         return {**totals, "chunk_bytes": dict(lengths), "shown": chunks[:MOST_CHUNKS]}

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from alm_lightning.evaluation.estimates import share
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.prompts import Prompt, as_user, prompt_ids, read_prompts
 from alm_lightning.evaluation.generation.sampling import Sampling
 from alm_lightning.evaluation.generation.spelling import Spelling
 from alm_lightning.evaluation.generation.stream import pieces
 from alm_lightning.evaluation.harness import Record, Result
-from alm_lightning.evaluation.subject import Subject
 from alm_lightning.evaluation.texts import digest
 
 
@@ -79,11 +79,13 @@ class Generate:
         }
         return list(self.prompts)
 
-    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+    def records(
+        self, evaluated: EvaluatedModel, keys: Sequence[str]
+    ) -> Iterator[tuple[str, Record]]:
         """Goes on from prompts, one after another.
 
         Args:
-            subject: The model.
+            evaluated: The model.
             keys: Of the prompts.
 
         Yields:
@@ -94,11 +96,11 @@ class Generate:
             # the same text whether the run went through or was resumed
             place = int(key.partition(":")[0])
             sampling = replace(self.sampling, seed=self.sampling.seed + place)
-            ids = prompt_ids(subject, prompt, name=f"prompt {place}")
-            spelling = Spelling(subject, sampling.max_new_bytes)
-            self.write(f"\n{subject.name}\n{_shown(prompt)}")
+            ids = prompt_ids(evaluated, prompt, name=f"prompt {place}")
+            spelling = Spelling(evaluated, sampling.max_new_bytes)
+            self.write(f"\n{evaluated.name}\n{_shown(prompt)}")
             text = ""
-            for piece in pieces(subject, ids, sampling, spelling):
+            for piece in pieces(evaluated, ids, sampling, spelling):
                 self.write(piece)
                 text += piece
             self.write("\n")

@@ -11,12 +11,12 @@ import numpy as np
 from alm_lightning.corpus.chat import Chat
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.evaluation.estimates import ratio, share
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.prompts import Prompt, prompt_ids
 from alm_lightning.evaluation.generation.sampling import Sampling
 from alm_lightning.evaluation.generation.until import generate_until
 from alm_lightning.evaluation.harness import Record, Result
 from alm_lightning.evaluation.scoring import Row, score_rows
-from alm_lightning.evaluation.subject import Subject
 from alm_lightning.evaluation.suites.continuations import (
     Continuation,
     last_content,
@@ -125,11 +125,13 @@ class Gsm8k:
         self.problems = {problem.key: problem for problem in found}
         return list(self.problems)
 
-    def records(self, subject: Subject, keys: Sequence[str]) -> Iterator[tuple[str, Record]]:
+    def records(
+        self, evaluated: EvaluatedModel, keys: Sequence[str]
+    ) -> Iterator[tuple[str, Record]]:
         """Has problems answered, and scores the reference answers.
 
         Args:
-            subject: The model.
+            evaluated: The model.
             keys: Of the problems.
 
         Yields:
@@ -139,19 +141,19 @@ class Gsm8k:
             ValueError: A problem is longer than the model's context.
         """
         # all of them first, so that one that does not fit is told before any is answered
-        asked = [self._asked(subject, self.problems[key]) for key in keys]
+        asked = [self._asked(evaluated, self.problems[key]) for key in keys]
         stops = () if self.chat else (f"\n{QUESTION.rstrip()}",)
         for start in range(0, len(keys), self.batch_size):
             chosen = asked[start : start + self.batch_size]
             written = generate_until(
-                subject,
+                evaluated,
                 [each.prompt_ids for each in chosen],
                 self.sampling,
                 stops,
                 batch_size=self.batch_size,
             )
             rows = [Row(each.reference.ids, each.reference.first) for each in chosen]
-            nats = {index: -float(found.sum()) for index, found in score_rows(subject, rows)}
+            nats = {index: -float(found.sum()) for index, found in score_rows(evaluated, rows)}
             for place, (each, answer) in enumerate(zip(chosen, written, strict=True)):
                 figure = final_figure(answer.text, self.columns.mark)
                 yield (
@@ -175,12 +177,12 @@ class Gsm8k:
             log.info(
                 "%s: in %d of %d reference answers the first or last token spells text beside the "
                 "answer as well; all of its nats count for the answer",
-                subject.name,
+                evaluated.name,
                 crossing,
                 len(asked),
             )
 
-    def _asked(self, subject: Subject, problem: Problem) -> _Asked:
+    def _asked(self, evaluated: EvaluatedModel, problem: Problem) -> _Asked:
         if self.chat:
             turns = [
                 {"role": role, "content": text}
@@ -191,8 +193,8 @@ class Gsm8k:
             whole = Chat.of(
                 [*prompt, {"role": "assistant", "content": problem.answer}], problem.name
             )
-            rendering = template_of(subject.view, None).render(whole)
-            reference = last_content(subject.view, rendering, problem.name)
+            rendering = template_of(evaluated.view, None).render(whole)
+            reference = last_content(evaluated.view, rendering, problem.name)
             spelled = rendering.contents[-1]
         else:
             solved = (
@@ -201,14 +203,14 @@ class Gsm8k:
             prompt = f"{''.join(solved)}{QUESTION}{problem.question}{ANSWER}"
             spelled = f" {problem.answer}"
             reference = text_continuation(
-                subject.view, prompt, spelled, problem.name, always_start=True
+                evaluated.view, prompt, spelled, problem.name, always_start=True
             )
-        ids = prompt_ids(subject, prompt, name=problem.name)
+        ids = prompt_ids(evaluated, prompt, name=problem.name)
         longest = max(len(reference.ids), len(ids) + 1)
-        if longest > subject.context_length:
+        if longest > evaluated.context_length:
             raise ValueError(
-                f"{problem.name} has {longest:,} tokens with its prompt, but {subject.name} reads "
-                f"at most {subject.context_length:,}. Lower harness.gsm8k.fewshot (it is "
+                f"{problem.name} has {longest:,} tokens with its prompt, but {evaluated.name} "
+                f"reads at most {evaluated.context_length:,}. Lower harness.gsm8k.fewshot (it is "
                 f"{self.fewshot}), or leave out long problems."
             )
         return _Asked(problem, prompt, ids, reference, len(spelled.encode("utf-8")))

@@ -1,0 +1,5 @@
+"""Embeddings of a new tokenizer's tokens, made from those of the old one.
+
+Each class is one method of the literature, and an option of `conf/embeddings`: `fvt`, `omp`,
+`simple` (mean, keep). `start.start_row` gives special tokens theirs by role.
+"""

@@ -38,7 +38,7 @@ AWKWARD = {
 """Texts that some tokenizer changes or loses, by what is awkward about them."""
 
 
-def prove(view: TokenizerView) -> TokenizerView:
+def validate_byte_table(view: TokenizerView) -> TokenizerView:
     """A view whose byte table was tried, and that knows what it loses.
 
     Args:

@@ -11,10 +11,10 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from alm_lightning.tokenization.dress import Dress, fast_tokenizer, put_on
 from alm_lightning.tokenization.files.byte_level import byte_level
 from alm_lightning.tokenization.files.gguf_metadata import read_metadata
 from alm_lightning.tokenization.files.patterns import GGUF_CUTS
+from alm_lightning.tokenization.overrides import TokenizerOverrides, apply_overrides, fast_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ def _byte_level(path: Path, metadata: dict[str, Any]) -> PreTrainedTokenizerFast
         raise ValueError(
             f"{path}: its tokenizer.ggml.pre is {ggml.get('pre')!r}, and how that cuts texts is "
             f"not known here, only {', '.join(GGUF_CUTS)}. Load the tokenizer.json of the "
-            "model that it was made from, or add its pattern to tokenization.files.patterns.GGUF_CUTS."
+            "model that it was made from, or add its pattern to GGUF_CUTS, in "
+            "tokenization/files/patterns.py."
         )
     kinds = dict(enumerate(ggml["token_type"]))
     tokens = {token: index for index, token in enumerate(ggml["tokens"]) if kinds[index] != UNUSED}
@@ -91,12 +92,12 @@ def _byte_level(path: Path, metadata: dict[str, Any]) -> PreTrainedTokenizerFast
         whole_tokens=whole,
     )
     names = {role: _token(ggml, key, special_ids) for role, key in ROLES.items()}
-    dress = Dress(
+    overrides = TokenizerOverrides(
         **names,
         prepend_bos=bool(ggml.get("add_bos_token")) and names["bos"] is not None,
         chat_template=metadata.get("tokenizer.chat_template"),
     )
-    return put_on(fast_tokenizer(backend), dress, str(path))
+    return apply_overrides(fast_tokenizer(backend), overrides, str(path))
 
 
 def _merges(path: Path, lines: list[str]) -> list[tuple[str, str]]:

@@ -16,8 +16,8 @@ from tokenizers import (
 )
 from transformers.convert_slow_tokenizer import import_protobuf
 
-from alm_lightning.tokenization.dress import Dress
 from alm_lightning.tokenization.files.merges import merges_of
+from alm_lightning.tokenization.overrides import TokenizerOverrides
 from alm_lightning.tokenization.surface import METASPACE
 
 UNIGRAM, BPE = 1, 2
@@ -28,7 +28,7 @@ OUT_OF_REACH = -1e6
 """Score of a Unigram piece that no text may be cut into, far below that of any path around it."""
 
 
-def read_sentencepiece(path: Path) -> tuple[Tokenizer, Dress]:
+def read_sentencepiece(path: Path) -> tuple[Tokenizer, TokenizerOverrides]:
     """The tokenizer of a SentencePiece model, with its normaliser and its dummy leading space.
 
     The dummy space goes before the first text of a sequence, not before one that follows a special
@@ -71,7 +71,7 @@ def read_sentencepiece(path: Path) -> tuple[Tokenizer, Dress]:
         for role, index in roles.items()
         if 0 <= index < len(names) and names[index] in special
     }
-    return tokenizer, Dress(**found, prepend_bos="bos" in found)
+    return tokenizer, TokenizerOverrides(**found, prepend_bos="bos" in found)
 
 
 def _check(model: Any, path: Path) -> None:

@@ -14,7 +14,7 @@ from alm_lightning.app.evaluate.fit import (
 )
 from alm_lightning.corpus.document import Document
 from alm_lightning.evaluation.ensemble.weights import fitted_weights
-from alm_lightning.evaluation.subject import Subject
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 
 TEXT = "The quick brown fox jumps over the lazy dog. Größe, café. "
 ONE = Document("one", name="0")
@@ -47,7 +47,7 @@ def test_weights_suit_what_is_read_alone(byte_level_view):
     view = byte_level_view
     makers = {"gemma": gemma3, "llama": llama}
     members = [
-        Subject(name, make(view.num_tokens), view, name, (view.roles["eos"],))
+        EvaluatedModel(name, make(view.num_tokens), view, name, (view.roles["eos"],))
         for name, make in makers.items()
     ]
     text = fit_text(TEXT * 4, "def add(first, second):", most_bytes=40)

@@ -30,9 +30,9 @@ def test_a_folder_of_a_model(model_folder):
     entry = find_model(str(model_folder), MODELS)
     assert (entry.name, entry.run) == ("tiny-gemma", None)
     assert isinstance(entry.source, Folder)
-    subject = load_subject(entry, "float32", "cpu")
-    assert subject.stop_ids == (1,)
-    assert subject.context_length == 512
+    evaluated = load_subject(entry, "float32", "cpu")
+    assert evaluated.stop_ids == (1,)
+    assert evaluated.context_length == 512
 
 
 @pytest.mark.parametrize("given", [".", "model"])

@@ -1,4 +1,4 @@
-"""Whether tokenizers are the same, and what an ensemble of subjects is."""
+"""Whether tokenizers are the same, and what an ensemble of evaluated_models is."""
 
 import json
 from dataclasses import replace

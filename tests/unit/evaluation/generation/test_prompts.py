@@ -30,10 +30,10 @@ def told(view, ids):
 
 
 def test_a_text_starts_like_a_document_and_special_tokens_in_it_are_text(metaspace_view):
-    subject = subject_with(metaspace_view)
-    ids = prompt_ids(subject, "The fox<eos>")
+    evaluated = subject_with(metaspace_view)
+    ids = prompt_ids(evaluated, "The fox<eos>")
     assert told(metaspace_view, ids) == "(<bos>)The fox<eos>"
-    assert prompt_ids(subject, "") == [metaspace_view.start_id]
+    assert prompt_ids(evaluated, "") == [metaspace_view.start_id]
 
 
 @pytest.mark.parametrize(
@@ -80,19 +80,19 @@ def test_chats_that_cannot_be_written_are_told():
         "{% if add_generation_prompt %}Answer! {% endif %}"
         "{% for m in messages %}{{ m.content }}{% endfor %}"
     )
-    subject = subject_with(view_with(template=rewriting))
+    evaluated = subject_with(view_with(template=rewriting))
     with pytest.raises(CorpusError, match="writes the chat in another way when an answer"):
-        prompt_ids(subject, CHAT)
+        prompt_ids(evaluated, CHAT)
     failing = (
         "{% for m in messages %}{{ m.content }}{% endfor %}"
         "{% if add_generation_prompt %}{{ raise_exception('no answers') }}{% endif %}"
     )
-    subject = subject_with(view_with(template=failing))
+    evaluated = subject_with(view_with(template=failing))
     with pytest.raises(CorpusError, match="does not open an answer: no answers"):
-        prompt_ids(subject, CHAT)
-    subject = subject_with(view_with(template=FORMATS["gemma"].jinja))
+        prompt_ids(evaluated, CHAT)
+    evaluated = subject_with(view_with(template=FORMATS["gemma"].jinja))
     with pytest.raises(CorpusError, match="take turns"):
-        prompt_ids(subject, CHAT[1:])
+        prompt_ids(evaluated, CHAT[1:])
 
 
 def test_prompts_of_a_file(tmp_path):

@@ -19,7 +19,7 @@ LENGTH = 20
 
 
 @pytest.fixture
-def subject(request, subjects, metaspace_view):
+def evaluated(request, evaluated_models, metaspace_view):
     name = request.param
     if name == "ensemble":
         members = [
@@ -27,123 +27,123 @@ def subject(request, subjects, metaspace_view):
             for make in (gemma3, llama)
         ]
         return ensemble_subject(members, "mean_prob", None, "both")
-    opinionated(subjects[name].model)
-    return subjects[name]
+    opinionated(evaluated_models[name].model)
+    return evaluated_models[name]
 
 
-EACH = pytest.mark.parametrize("subject", ["bytes", "gemma", "ensemble"], indirect=True)
+EACH = pytest.mark.parametrize("evaluated", ["bytes", "gemma", "ensemble"], indirect=True)
 
 
-def by_hand(subject, ids, steps, stops=()):
+def by_hand(evaluated, ids, steps, stops=()):
     """Greedy ids, the whole text anew for each."""
     ids = list(ids)
     start = len(ids)
     for _ in range(steps):
         with torch.no_grad():
-            logits = subject.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+            logits = evaluated.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
         if int(logits.argmax()) in stops:
             break
         ids.append(int(logits.argmax()))
     return ids[start:]
 
 
-def spelled(subject, ids):
-    surfaces = [subject.view.token_bytes[index] or b"" for index in ids]
+def spelled(evaluated, ids):
+    surfaces = [evaluated.view.token_bytes[index] or b"" for index in ids]
     return b"".join(surfaces).decode("utf-8", errors="replace")
 
 
 @EACH
-def test_streams_and_batches_say_what_steps_by_hand_do(subject):
-    subject = replace(subject, stop_ids=())
-    prompts = [prompt_ids(subject, prompt) for prompt in PROMPTS]
-    expected = [by_hand(subject, ids, LENGTH) for ids in prompts]
+def test_streams_and_batches_say_what_steps_by_hand_do(evaluated):
+    evaluated = replace(evaluated, stop_ids=())
+    prompts = [prompt_ids(evaluated, prompt) for prompt in PROMPTS]
+    expected = [by_hand(evaluated, ids, LENGTH) for ids in prompts]
     assert len({tuple(ids) for ids in expected}) > 1
     for batch_size in (1, 3):
-        found = generate_texts(subject, prompts, max_new_tokens=LENGTH, batch_size=batch_size)
-        assert [text.text for text in found] == [spelled(subject, ids) for ids in expected]
+        found = generate_texts(evaluated, prompts, max_new_tokens=LENGTH, batch_size=batch_size)
+        assert [text.text for text in found] == [spelled(evaluated, ids) for ids in expected]
         assert [(text.num_tokens, text.stopped) for text in found] == [(LENGTH, False)] * 4
     for ids, text in zip(prompts, expected, strict=True):
-        streamed = stream(subject, ids, max_new_tokens=LENGTH)
-        assert "".join(streamed) == spelled(subject, text)
+        streamed = stream(evaluated, ids, max_new_tokens=LENGTH)
+        assert "".join(streamed) == spelled(evaluated, text)
 
 
 @EACH
-def test_texts_end_at_a_stop_token(subject):
-    prompts = [prompt_ids(subject, prompt) for prompt in PROMPTS]
-    free = replace(subject, stop_ids=())
+def test_texts_end_at_a_stop_token(evaluated):
+    prompts = [prompt_ids(evaluated, prompt) for prompt in PROMPTS]
+    free = replace(evaluated, stop_ids=())
     # the sixth token of the first text ends texts from now on
     stop = by_hand(free, prompts[0], LENGTH)[5]
-    subject = replace(subject, stop_ids=(stop, 1))
-    expected = [by_hand(subject, ids, LENGTH, stops=(stop, 1)) for ids in prompts]
-    found = generate_texts(subject, prompts, max_new_tokens=LENGTH)
+    evaluated = replace(evaluated, stop_ids=(stop, 1))
+    expected = [by_hand(evaluated, ids, LENGTH, stops=(stop, 1)) for ids in prompts]
+    found = generate_texts(evaluated, prompts, max_new_tokens=LENGTH)
     assert len(expected[0]) <= 5
     for text, ids, prompt in zip(found, expected, prompts, strict=True):
-        assert text.text == spelled(subject, ids)
+        assert text.text == spelled(evaluated, ids)
         assert (text.num_tokens, text.stopped) == (len(ids), len(ids) < LENGTH)
-        assert "".join(stream(subject, prompt, max_new_tokens=LENGTH)) == text.text
+        assert "".join(stream(evaluated, prompt, max_new_tokens=LENGTH)) == text.text
 
 
 @EACH
-def test_a_length_in_bytes(subject):
-    subject = replace(subject, stop_ids=())
-    prompts = [prompt_ids(subject, prompt) for prompt in PROMPTS]
-    found = generate_texts(subject, prompts, max_new_bytes=7)
+def test_a_length_in_bytes(evaluated):
+    evaluated = replace(evaluated, stop_ids=())
+    prompts = [prompt_ids(evaluated, prompt) for prompt in PROMPTS]
+    found = generate_texts(evaluated, prompts, max_new_bytes=7)
     for text, prompt in zip(found, prompts, strict=True):
-        ids = by_hand(subject, prompt, 7)
-        whole = b"".join(subject.view.token_bytes[index] or b"" for index in ids)
+        ids = by_hand(evaluated, prompt, 7)
+        whole = b"".join(evaluated.view.token_bytes[index] or b"" for index in ids)
         decoded = whole[:7].decode("utf-8", errors="replace")
         # half a character that the length cut is left out
         assert decoded.startswith(text.text)
         assert set(decoded[len(text.text) :]) <= {"\ufffd"}
-        assert "".join(stream(subject, prompt, max_new_bytes=7)) == text.text
-    short = generate_texts(subject, prompts, max_new_bytes=50, max_new_tokens=2)
+        assert "".join(stream(evaluated, prompt, max_new_bytes=7)) == text.text
+    short = generate_texts(evaluated, prompts, max_new_bytes=50, max_new_tokens=2)
     assert [text.num_tokens for text in short] == [2, 2, 2, 2]
 
 
 @EACH
-def test_what_a_folder_says_of_generation_makes_no_difference(subject):
-    subject = replace(subject, stop_ids=())
-    prompts = [prompt_ids(subject, prompt) for prompt in PROMPTS]
-    before = generate_texts(subject, prompts, max_new_tokens=LENGTH)
+def test_what_a_folder_says_of_generation_makes_no_difference(evaluated):
+    evaluated = replace(evaluated, stop_ids=())
+    prompts = [prompt_ids(evaluated, prompt) for prompt in PROMPTS]
+    before = generate_texts(evaluated, prompts, max_new_tokens=LENGTH)
     settings = GenerationConfig(repetition_penalty=5.0, do_sample=True, max_length=3, top_k=1)
-    subject.model.generation_config = settings
-    assert generate_texts(subject, prompts, max_new_tokens=LENGTH) == before
-    assert subject.model.generation_config is settings
+    evaluated.model.generation_config = settings
+    assert generate_texts(evaluated, prompts, max_new_tokens=LENGTH) == before
+    assert evaluated.model.generation_config is settings
 
 
 @EACH
-def test_sampling_depends_on_the_seed_alone(subject):
-    subject = replace(subject, stop_ids=())
-    ids = prompt_ids(subject, PROMPTS[0])
+def test_sampling_depends_on_the_seed_alone(evaluated):
+    evaluated = replace(evaluated, stop_ids=())
+    ids = prompt_ids(evaluated, PROMPTS[0])
     settings = {"max_new_tokens": LENGTH, "temperature": 2.0, "top_p": 0.95}
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    first = "".join(stream(subject, ids, seed=3, **settings))
-    batch = generate_texts(subject, [ids], seed=3, **settings)
+    first = "".join(stream(evaluated, ids, seed=3, **settings))
+    batch = generate_texts(evaluated, [ids], seed=3, **settings)
     assert torch.equal(state, torch.get_rng_state())
     torch.manual_seed(2)
-    assert "".join(stream(subject, ids, seed=3, **settings)) == first
-    assert generate_texts(subject, [ids], seed=3, **settings) == batch
-    assert "".join(stream(subject, ids, seed=4, **settings)) != first
+    assert "".join(stream(evaluated, ids, seed=3, **settings)) == first
+    assert generate_texts(evaluated, [ids], seed=3, **settings) == batch
+    assert "".join(stream(evaluated, ids, seed=4, **settings)) != first
     # next to nothing but the likeliest token
     cold = {"max_new_tokens": LENGTH, "temperature": 1e-4}
-    greedy = "".join(stream(subject, ids, max_new_tokens=LENGTH))
-    assert "".join(stream(subject, ids, **cold)) == greedy
-    assert generate_texts(subject, [ids], **cold)[0].text == greedy
+    greedy = "".join(stream(evaluated, ids, max_new_tokens=LENGTH))
+    assert "".join(stream(evaluated, ids, **cold)) == greedy
+    assert generate_texts(evaluated, [ids], **cold)[0].text == greedy
 
 
-def test_a_text_comes_while_it_is_made(subjects):
-    subject = replace(subjects["bytes"], stop_ids=())
+def test_a_text_comes_while_it_is_made(evaluated_models):
+    evaluated = replace(evaluated_models["bytes"], stop_ids=())
     calls = []
-    subject.model.register_forward_hook(lambda *_: calls.append(1))
-    pieces = stream(subject, [256, 65], max_new_tokens=50)
+    evaluated.model.register_forward_hook(lambda *_: calls.append(1))
+    pieces = stream(evaluated, [256, 65], max_new_tokens=50)
     next(pieces)
     assert 1 <= len(calls) < 50
 
 
-def test_whole_characters_only(subjects):
-    subject = replace(subjects["bytes"], stop_ids=(257,))
-    spelling = Spelling(subject, None)
+def test_whole_characters_only(evaluated_models):
+    evaluated = replace(evaluated_models["bytes"], stop_ids=(257,))
+    spelling = Spelling(evaluated, None)
     assert [spelling.add(byte) for byte in "aé👍".encode()] == ["a", "", "é", "", "", "", "👍"]
     # a special token that stops nothing is no text
     assert spelling.add(256) == ""
@@ -151,7 +151,7 @@ def test_whole_characters_only(subjects):
     assert (spelling.add(257), spelling.is_done, spelling.stopped) == ("", True, True)
     assert spelling.end() == "\ufffd"
     assert spelling.num_tokens == 9
-    cut = Spelling(subject, 2)
+    cut = Spelling(evaluated, 2)
     assert [cut.add(byte) for byte in "aé".encode()[:2]] == ["a", ""]
     assert (cut.is_done, cut.stopped, cut.end()) == (True, False, "")
 
@@ -189,25 +189,25 @@ def test_samples_have_the_probabilities_that_they_should():
         ({"max_new_tokens": 1, "top_p": 1.5}, "top_p is 1.5"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused_at_once(subjects, settings, message):
+def test_settings_that_make_no_sense_are_refused_at_once(evaluated_models, settings, message):
     with pytest.raises(ValueError, match=message):
-        stream(subjects["gemma"], [2], **settings)
+        stream(evaluated_models["gemma"], [2], **settings)
     with pytest.raises(ValueError, match=message):
-        generate_texts(subjects["gemma"], [[2]], **settings)
+        generate_texts(evaluated_models["gemma"], [[2]], **settings)
 
 
 def test_the_context_is_a_limit(short_context):
-    subject = replace(short_context, stop_ids=())
+    evaluated = replace(short_context, stop_ids=())
     # of 24 tokens 4 are left
-    assert generate_texts(subject, [[2] * 20], max_new_tokens=9)[0].num_tokens == 4
+    assert generate_texts(evaluated, [[2] * 20], max_new_tokens=9)[0].num_tokens == 4
     with pytest.raises(ValueError, match="has 24 tokens, but short reads at most 24"):
-        next(stream(subject, [2] * 24, max_new_tokens=9))
+        next(stream(evaluated, [2] * 24, max_new_tokens=9))
 
 
-def test_logits_that_are_no_numbers_are_told(subjects):
-    subject = subjects["gemma"]
-    subject.model.model.layers[0].mlp.up_proj.weight.data[0] = torch.nan
+def test_logits_that_are_no_numbers_are_told(evaluated_models):
+    evaluated = evaluated_models["gemma"]
+    evaluated.model.model.layers[0].mlp.up_proj.weight.data[0] = torch.nan
     with pytest.raises(ValueError, match="gemma gives logits that are no numbers"):
-        list(stream(subject, [2, 5], max_new_tokens=3))
+        list(stream(evaluated, [2, 5], max_new_tokens=3))
     with pytest.raises(ValueError, match="gemma gives logits that are no numbers"):
-        generate_texts(subject, [[2, 5]], max_new_tokens=3)
+        generate_texts(evaluated, [[2, 5]], max_new_tokens=3)

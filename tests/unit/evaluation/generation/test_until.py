@@ -11,28 +11,28 @@ from alm_lightning.evaluation.generation.until import generate_until
 PROMPTS = ["The quick", "A statement is executed, and", "def add(", "In 2024"]
 
 
-def prompts_of(subject):
-    return [prompt_ids(subject, text) for text in PROMPTS]
+def prompts_of(evaluated):
+    return [prompt_ids(evaluated, text) for text in PROMPTS]
 
 
 @pytest.fixture(params=["bytes", "gemma"])
-def subject(request, subjects):
-    return subjects[request.param]
+def evaluated(request, evaluated_models):
+    return evaluated_models[request.param]
 
 
-def test_without_a_stop_text_nothing_changes(subject):
-    prompts = prompts_of(subject)
-    whole = generate_texts(subject, prompts, max_new_tokens=24)
-    assert generate_until(subject, prompts, Sampling(24), ["", "never written"]) == whole
+def test_without_a_stop_text_nothing_changes(evaluated):
+    prompts = prompts_of(evaluated)
+    whole = generate_texts(evaluated, prompts, max_new_tokens=24)
+    assert generate_until(evaluated, prompts, Sampling(24), ["", "never written"]) == whole
 
 
-def test_texts_end_before_the_first_of_their_stops(subject):
-    prompts = prompts_of(subject)
-    whole = [each.text for each in generate_texts(subject, prompts, max_new_tokens=24)]
+def test_texts_end_before_the_first_of_their_stops(evaluated):
+    prompts = prompts_of(evaluated)
+    whole = [each.text for each in generate_texts(evaluated, prompts, max_new_tokens=24)]
     # two characters from the middle of what is written, wherever tokens end
     stops = [text[len(text) // 2 :][:2] for text in whole[:2]]
     assert all(stops)
-    found = generate_until(subject, prompts, Sampling(24), stops, batch_size=3)
+    found = generate_until(evaluated, prompts, Sampling(24), stops, batch_size=3)
     for text, each in zip(whole, found, strict=True):
         places = [text.find(stop) for stop in stops if stop in text]
         assert each.text == (text[: min(places)] if places else text)
@@ -40,32 +40,32 @@ def test_texts_end_before_the_first_of_their_stops(subject):
         assert not any(stop in each.text for stop in stops)
 
 
-def test_a_batch_ends_when_all_of_it_has_ended(subject, monkeypatch):
-    prompts = prompts_of(subject)[:1]
-    [whole] = generate_texts(subject, prompts, max_new_tokens=24)
+def test_a_batch_ends_when_all_of_it_has_ended(evaluated, monkeypatch):
+    prompts = prompts_of(evaluated)[:1]
+    [whole] = generate_texts(evaluated, prompts, max_new_tokens=24)
     steps = []
-    forward = subject.model.forward
+    forward = evaluated.model.forward
 
     def counted(*args, **kwargs):
         steps.append(1)
         return forward(*args, **kwargs)
 
-    monkeypatch.setattr(subject.model, "forward", counted)
-    [found] = generate_until(subject, prompts, Sampling(24), [whole.text[:1]])
+    monkeypatch.setattr(evaluated.model, "forward", counted)
+    [found] = generate_until(evaluated, prompts, Sampling(24), [whole.text[:1]])
     assert found.text == ""
     assert found.stopped
     assert len(steps) < 5 < whole.num_tokens
 
 
-def test_a_length_in_bytes_still_counts(subject):
-    prompts = prompts_of(subject)
-    whole = generate_texts(subject, prompts, max_new_bytes=7)
-    assert generate_until(subject, prompts, Sampling(None, 7), ["never"]) == whole
+def test_a_length_in_bytes_still_counts(evaluated):
+    prompts = prompts_of(evaluated)
+    whole = generate_texts(evaluated, prompts, max_new_bytes=7)
+    assert generate_until(evaluated, prompts, Sampling(None, 7), ["never"]) == whole
     assert whole[0].num_tokens <= 7
 
 
-def test_a_stop_text_over_several_tokens(subjects):
-    subject = subjects["bytes"]
+def test_a_stop_text_over_several_tokens(evaluated_models):
+    evaluated = evaluated_models["bytes"]
     target = b"ab\nQ: c"
     place = iter(target)
 
@@ -75,9 +75,9 @@ def test_a_stop_text_over_several_tokens(subjects):
             forced[:, next(place)] = 0.0
             return forced
 
-    generate = subject.model.generate
-    subject.model.generate = lambda *a, logits_processor, **k: generate(
+    generate = evaluated.model.generate
+    evaluated.model.generate = lambda *a, logits_processor, **k: generate(
         *a, logits_processor=[*logits_processor, Says()], **k
     )
-    [found] = generate_until(subject, prompts_of(subject)[:1], Sampling(len(target)), ["\nQ:"])
+    [found] = generate_until(evaluated, prompts_of(evaluated)[:1], Sampling(len(target)), ["\nQ:"])
     assert (found.text, found.stopped, found.num_tokens) == ("ab", True, 5)

@@ -136,21 +136,21 @@ def harness(folder, *tasks, **changes):
     return LmEval(tasks=list(tasks), **settings)
 
 
-def run(suite, subject):
-    records = dict(suite.records(subject, suite.prepare()))
+def run(suite, evaluated):
+    records = dict(suite.records(evaluated, suite.prepare()))
     # what a store does with them
     return suite.result(json.loads(json.dumps(records, allow_nan=False))), records
 
 
 @pytest.mark.parametrize("name", ["bytes", "gemma", "ensemble"])
-def test_minimal_pairs_as_this_project_has_them(subjects, folder, name):
-    subject = subjects["gemma" if name == "ensemble" else name]
+def test_minimal_pairs_as_this_project_has_them(evaluated_models, folder, name):
+    evaluated = evaluated_models["gemma" if name == "ensemble" else name]
     if name == "ensemble":
-        model = Ensemble([subject.model, subject.model], view=subject.view)
-        subject = replace(subject, model=model)
+        model = Ensemble([evaluated.model, evaluated.model], view=evaluated.view)
+        evaluated = replace(evaluated, model=model)
     own = Blimp(path=str(folder / "pairs.jsonl"), pairs=None)
-    expected = own.result(dict(own.records(subject, own.prepare()))).figures["accuracy"]
-    result, records = run(harness(folder, "tiny_pairs"), subject)
+    expected = own.result(dict(own.records(evaluated, own.prepare()))).figures["accuracy"]
+    result, records = run(harness(folder, "tiny_pairs"), evaluated)
     assert 0 < expected.value < 1
     found = result.figures["tiny_pairs acc"]
     assert found.stderr == pytest.approx(expected.stderr)
@@ -191,22 +191,22 @@ def test_a_task_that_has_changed_is_another_one(folder):
     now_differs(changed)
 
 
-def test_several_tasks_and_a_limit(subjects, folder):
+def test_several_tasks_and_a_limit(evaluated_models, folder):
     suite = harness(folder, "tiny_pairs", "tiny_text", limit=2)
     assert suite.prepare() == ["tiny_pairs", "tiny_text"]
-    result, records = run(suite, subjects["gemma"])
+    result, records = run(suite, evaluated_models["gemma"])
     assert list(result.figures) == ["tiny_pairs acc", "tiny_text bits_per_byte"]
     assert [record["count"] for record in records.values()] == [2, 2]
     found = result.figures["tiny_text bits_per_byte"]
     texts = [row["question"] for row in QUESTIONS[:2]]
     from tests.unit.evaluation.suites.test_blimp import sentence_nats
 
-    nats = -sum(sentence_nats(subjects["gemma"], text) for text in texts)
+    nats = -sum(sentence_nats(evaluated_models["gemma"], text) for text in texts)
     assert found.value == pytest.approx(nats / math.log(2) / sum(map(len, texts)), abs=1e-5)
     assert (found.unit, found.lower_is_better) == ("bits/byte", True)
 
 
-def test_a_group_is_its_members_by_size(subjects, folder, monkeypatch):
+def test_a_group_is_its_members_by_size(evaluated_models, folder, monkeypatch):
     # members are looked for among lm-eval's own tasks as well, which takes half a minute
     from lm_eval.tasks import TaskManager
 
@@ -214,7 +214,7 @@ def test_a_group_is_its_members_by_size(subjects, folder, monkeypatch):
     monkeypatch.setattr(lm_eval_tasks, "_manager", lambda *_: manager)
     suite = harness(folder, "tiny_group", "tiny_answers")
     assert suite.prepare() == ["tiny_pairs", "tiny_pairs_again", "tiny_answers"]
-    result, _ = run(suite, subjects["gemma"])
+    result, _ = run(suite, evaluated_models["gemma"])
     assert list(result.figures) == ["tiny_group acc", "tiny_answers exact_match"]
     members = result.groups["tiny_group"]
     values = [members[name]["acc"].value for name in ("tiny_pairs", "tiny_pairs_again")]
@@ -225,8 +225,8 @@ def test_a_group_is_its_members_by_size(subjects, folder, monkeypatch):
     json.dumps(as_plain(result), allow_nan=False)
 
 
-def test_written_answers(subjects, folder, caplog):
-    result, _ = run(harness(folder, "tiny_answers", num_fewshot=1), subjects["bytes"])
+def test_written_answers(evaluated_models, folder, caplog):
+    result, _ = run(harness(folder, "tiny_answers", num_fewshot=1), evaluated_models["bytes"])
     assert result.figures["tiny_answers exact_match"].count == 3
     sample = result.samples[0]
     assert sample["prompt"].count("Q: ") == 2
@@ -235,25 +235,25 @@ def test_written_answers(subjects, folder, caplog):
     assert "\n" not in sample["answer"]
     # four tokens of the task are twenty bytes
     assert max(len(each["answer"]) for each in result.samples) <= 20
-    again, _ = run(harness(folder, "tiny_answers", num_fewshot=1), subjects["bytes"])
+    again, _ = run(harness(folder, "tiny_answers", num_fewshot=1), evaluated_models["bytes"])
     assert as_plain(again) == as_plain(result)
     shorter = {"max_gen_toks": 1, "until": ["never"]}
-    cut, _ = run(harness(folder, "tiny_answers", gen_kwargs=shorter), subjects["gemma"])
+    cut, _ = run(harness(folder, "tiny_answers", gen_kwargs=shorter), evaluated_models["gemma"])
     assert "Q: Which is last?" not in cut.samples[0]["prompt"]
-    longest = max(subjects["gemma"].view.byte_lengths)
+    longest = max(evaluated_models["gemma"].view.byte_lengths)
     assert all(len(each["answer"].encode()) <= longest * 3 for each in cut.samples)
 
 
-def test_examples_do_not_depend_on_what_was_run_before(subjects, folder):
+def test_examples_do_not_depend_on_what_was_run_before(evaluated_models, folder):
     suite = harness(folder, "tiny_answers", num_fewshot=1)
-    first, _ = run(suite, subjects["gemma"])
-    second = suite.result(dict(suite.records(subjects["gemma"], ["tiny_answers"])))
+    first, _ = run(suite, evaluated_models["gemma"])
+    second = suite.result(dict(suite.records(evaluated_models["gemma"], ["tiny_answers"])))
     assert second.samples == first.samples
 
 
-def test_prompts_in_a_chat(subjects, folder):
+def test_prompts_in_a_chat(evaluated_models, folder):
     suite = harness(folder, "tiny_answers", "tiny_pairs", chat=True, num_fewshot=1)
-    result, _ = run(suite, subjects["gemma"])
+    result, _ = run(suite, evaluated_models["gemma"])
     prompt = result.samples[0]["prompt"]
     assert prompt.startswith("<bos><start_of_turn>user\nQ: ")
     assert prompt.endswith("Q: Which is first?\nA:<end_of_turn>\n<start_of_turn>model\n")

@@ -23,24 +23,24 @@ def suite(source, **changes):
     return BitsPerByte(source=source, **(settings | changes))
 
 
-def measured(harness, subject):
+def measured(harness, evaluated):
     keys = harness.prepare()
-    return harness.result(dict(harness.records(subject, keys)))
+    return harness.result(dict(harness.records(evaluated, keys)))
 
 
-def nats_directly(subject, text):
-    ids = [subject.view.start_id, *subject.view.encode(text).ids.tolist()]
+def nats_directly(evaluated, text):
+    ids = [evaluated.view.start_id, *evaluated.view.encode(text).ids.tolist()]
     ids = torch.tensor([ids])
     with torch.no_grad():
-        logits = subject.model(input_ids=ids, labels=ids).loss.double()
+        logits = evaluated.model(input_ids=ids, labels=ids).loss.double()
     return float(logits) * (ids.shape[1] - 1)
 
 
 @pytest.mark.parametrize("name", ["bytes", "gemma"])
-def test_whole_documents_have_the_loss_of_transformers(subjects, sentences, name):
-    subject = subjects[name]
-    result = measured(suite(sentences), subject)
-    nats = [nats_directly(subject, text) for text in SENTENCES]
+def test_whole_documents_have_the_loss_of_transformers(evaluated_models, sentences, name):
+    evaluated = evaluated_models[name]
+    result = measured(suite(sentences), evaluated)
+    nats = [nats_directly(evaluated, text) for text in SENTENCES]
     num_bytes = [len(text.encode()) for text in SENTENCES]
     expected = sum(nats) / math.log(2) / sum(num_bytes)
     assert result.figures["bits_per_byte"].value == pytest.approx(expected, abs=1e-4)
@@ -51,9 +51,9 @@ def test_whole_documents_have_the_loss_of_transformers(subjects, sentences, name
     assert result.groups["group"]["prose"]["bits_per_byte"].count == 4
 
 
-def test_the_standard_error_is_that_of_a_ratio_over_documents(subjects, sentences):
-    result = measured(suite(sentences), subjects["gemma"])
-    bits = np.array([nats_directly(subjects["gemma"], t) for t in SENTENCES]) / math.log(2)
+def test_the_standard_error_is_that_of_a_ratio_over_documents(evaluated_models, sentences):
+    result = measured(suite(sentences), evaluated_models["gemma"])
+    bits = np.array([nats_directly(evaluated_models["gemma"], t) for t in SENTENCES]) / math.log(2)
     sizes = np.array([len(text.encode()) for text in SENTENCES])
     residuals = bits - bits.sum() / sizes.sum() * sizes
     expected = math.sqrt(5 / 4 * (residuals**2).sum()) / sizes.sum()
@@ -63,16 +63,16 @@ def test_the_standard_error_is_that_of_a_ratio_over_documents(subjects, sentence
 @pytest.mark.parametrize("name", ["bytes", "gemma"])
 @pytest.mark.parametrize(("context", "stride"), [(1, 1), (7, 3), (40, 40), (40, 11), (500, 250)])
 def test_windows_score_each_token_once_with_the_context_that_was_asked(
-    subjects, name, context, stride
+    evaluated_models, name, context, stride
 ):
-    subject = subjects[name]
+    evaluated = evaluated_models[name]
     text = " ".join(SENTENCES)
-    ids = subject.view.encode(text).ids
+    ids = evaluated.view.encode(text).ids
     harness = suite(Listed([]), context_bytes=context, stride_bytes=stride)
-    lengths = subject.view.byte_lengths
+    lengths = evaluated.view.byte_lengths
     at = 0
-    for row in harness.windows(subject, ids):
-        assert row.ids[0] == subject.view.start_id
+    for row in harness.windows(evaluated, ids):
+        assert row.ids[0] == evaluated.view.start_id
         scored = row.ids[row.first :]
         stop = at + len(scored)
         np.testing.assert_array_equal(row.ids[1:], ids[stop - len(row.ids) + 1 : stop])

@@ -29,19 +29,19 @@ def data(tmp_path):
     return path
 
 
-def sentence_nats(subject, text):
-    ids = torch.tensor([[subject.view.start_id, *subject.view.encode(text).ids.tolist()]])
+def sentence_nats(evaluated, text):
+    ids = torch.tensor([[evaluated.view.start_id, *evaluated.view.encode(text).ids.tolist()]])
     with torch.no_grad():
-        logprobs = subject.model(input_ids=ids).logits[0].double().log_softmax(-1)
+        logprobs = evaluated.model(input_ids=ids).logits[0].double().log_softmax(-1)
     return float(logprobs[:-1].gather(1, ids[0, 1:, None]).sum())
 
 
 @pytest.mark.parametrize("name", ["bytes", "gemma"])
-def test_differences_are_those_of_whole_sentences(subjects, data, name):
-    subject = subjects[name]
+def test_differences_are_those_of_whole_sentences(evaluated_models, data, name):
+    evaluated = evaluated_models[name]
     harness = Blimp(path=str(data), pairs=None)
-    records = dict(harness.records(subject, harness.prepare()))
-    expected = [sentence_nats(subject, g) - sentence_nats(subject, b) for _, _, g, b in PAIRS]
+    records = dict(harness.records(evaluated, harness.prepare()))
+    expected = [sentence_nats(evaluated, g) - sentence_nats(evaluated, b) for _, _, g, b in PAIRS]
     found = [record["difference_nats"] for record in records.values()]
     assert found == pytest.approx(expected, abs=1e-4)
     result = harness.result(records)
@@ -53,10 +53,10 @@ def test_differences_are_those_of_whole_sentences(subjects, data, name):
     assert set(result.groups["term"]) == {"morphology", "syntax"}
 
 
-def test_two_sentences_alike_are_a_tie_and_a_tie_is_wrong(subjects, data):
+def test_two_sentences_alike_are_a_tie_and_a_tie_is_wrong(evaluated_models, data):
     harness = Blimp(path=str(data), pairs=None)
     keys = [key for key in harness.prepare() if key.startswith("islands:1:")]
-    [(key, record)] = harness.records(subjects["gemma"], keys)
+    [(key, record)] = harness.records(evaluated_models["gemma"], keys)
     assert record["difference_nats"] == 0.0
     assert harness.result({key: record}).figures["accuracy"].value == 0.0
 

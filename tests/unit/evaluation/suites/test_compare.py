@@ -34,15 +34,15 @@ def suite(source, teacher, **changes):
     )
 
 
-def token_nats(subject, ids):
-    rows = torch.tensor([[subject.view.start_id, *ids.tolist()]])
+def token_nats(evaluated, ids):
+    rows = torch.tensor([[evaluated.view.start_id, *ids.tolist()]])
     with torch.no_grad():
-        logprobs = subject.model(input_ids=rows).logits[0].double().log_softmax(-1)
+        logprobs = evaluated.model(input_ids=rows).logits[0].double().log_softmax(-1)
     return logprobs[:-1].gather(1, rows[0, 1:, None])[:, 0].numpy()
 
 
-def test_chunks_have_the_likelihoods_of_both_models(subjects, sentences):
-    student, teacher = subjects["bytes"], subjects["gemma"]
+def test_chunks_have_the_likelihoods_of_both_models(evaluated_models, sentences):
+    student, teacher = evaluated_models["bytes"], evaluated_models["gemma"]
     harness = suite(sentences, teacher)
     records = dict(harness.records(student, harness.prepare()))
     differences, agreements, lengths = [], [], []
@@ -72,13 +72,13 @@ def test_chunks_have_the_likelihoods_of_both_models(subjects, sentences):
     assert [sample["document"] for sample in result.samples] == ["0 (prose)", "2 (code)"]
 
 
-def test_nothing_to_compare_is_told(subjects):
+def test_nothing_to_compare_is_told(evaluated_models):
     with pytest.raises(CorpusError, match="none of the 0 documents"):
-        suite(Listed([]), subjects["gemma"]).result({})
+        suite(Listed([]), evaluated_models["gemma"]).result({})
 
 
-def test_a_model_agrees_with_itself(subjects, sentences):
-    gemma = subjects["gemma"]
+def test_a_model_agrees_with_itself(evaluated_models, sentences):
+    gemma = evaluated_models["gemma"]
     harness = suite(sentences, gemma)
     result = harness.result(dict(harness.records(gemma, harness.prepare())))
     assert result.figures["chunk_difference"].value == 0.0
@@ -87,10 +87,13 @@ def test_a_model_agrees_with_itself(subjects, sentences):
     assert bits[0].value == bits[1].value
 
 
-def test_a_long_document_takes_several_windows_and_counts_each_byte_once(subjects):
+def test_a_long_document_takes_several_windows_and_counts_each_byte_once(evaluated_models):
     text = " ".join(SENTENCES[:3]) * 3
     harness = suite(
-        Listed([Document(text, "long")]), subjects["gemma"], student_length=64, teacher_length=40
+        Listed([Document(text, "long")]),
+        evaluated_models["gemma"],
+        student_length=64,
+        teacher_length=40,
     )
-    [(_, record)] = harness.records(subjects["bytes"], harness.prepare())
+    [(_, record)] = harness.records(evaluated_models["bytes"], harness.prepare())
     assert record["bytes"] == len(text.encode())

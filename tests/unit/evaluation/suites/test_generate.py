@@ -33,18 +33,18 @@ def file(tmp_path):
 
 
 @pytest.fixture
-def subject(subjects):
-    opinionated(subjects["gemma"].model)
-    return subjects["gemma"]
+def evaluated(evaluated_models):
+    opinionated(evaluated_models["gemma"].model)
+    return evaluated_models["gemma"]
 
 
-def test_a_prompt_is_gone_on_with_before_the_readers_eyes(subject):
+def test_a_prompt_is_gone_on_with_before_the_readers_eyes(evaluated):
     shown = []
     harness = Generate(**SETTINGS | {"prompt": "The quick"}, write=shown.append)
     (key,) = harness.prepare()
-    ((found, record),) = harness.records(subject, [key])
-    ids = prompt_ids(subject, "The quick")
-    (expected,) = generate_texts(subject, [ids], max_new_tokens=12)
+    ((found, record),) = harness.records(evaluated, [key])
+    ids = prompt_ids(evaluated, "The quick")
+    (expected,) = generate_texts(evaluated, [ids], max_new_tokens=12)
     assert found == key
     assert record == {
         "prompt": "The quick",
@@ -58,17 +58,17 @@ def test_a_prompt_is_gone_on_with_before_the_readers_eyes(subject):
     assert len(shown) > 3
 
 
-def test_records_are_the_same_after_a_stop(subject, file, tmp_path):
+def test_records_are_the_same_after_a_stop(evaluated, file, tmp_path):
     settings = SETTINGS | {"prompts": file, "temperature": 1.5, "seed": 7}
     whole = Generate(**settings, write=lambda _: None)
     keys = whole.prepare()
     assert len(keys) == 3
-    expected = dict(whole.records(subject, keys))
+    expected = dict(whole.records(evaluated, keys))
     store = Store(tmp_path / "store", {})
     for part in (keys[:1], keys[1:]):
         again = Generate(**settings, write=lambda _: None)
         assert again.prepare() == keys
-        list(store.add(again, subject, part))
+        list(store.add(again, evaluated, part))
     assert store.records == json.loads(json.dumps(expected))
     assert len({record["continuation"] for record in expected.values()}) == 3
     result = whole.result(store.records)
@@ -79,19 +79,19 @@ def test_records_are_the_same_after_a_stop(subject, file, tmp_path):
     assert [sample["prompt"] for sample in result.samples] == GIVEN
 
 
-def test_a_chat_is_shown_with_its_turns(subjects):
+def test_a_chat_is_shown_with_its_turns(evaluated_models):
     view = view_with(*TOKENS["chatml"])
-    subject = replace(subjects["gemma"], model=tiny_gemma3(view.num_tokens), view=view)
+    evaluated = replace(evaluated_models["gemma"], model=tiny_gemma3(view.num_tokens), view=view)
     shown = []
     harness = Generate(**SETTINGS | {"prompt": "Hi", "chat": True}, write=shown.append)
-    ((_, record),) = harness.records(subject, harness.prepare())
+    ((_, record),) = harness.records(evaluated, harness.prepare())
     assert record["prompt"] == [{"role": "user", "content": "Hi"}]
     assert "".join(shown).startswith("\ngemma\nuser: Hi\nassistant: ")
 
 
-def test_without_a_place_for_it_text_goes_to_the_terminal(subject, capsys):
+def test_without_a_place_for_it_text_goes_to_the_terminal(evaluated, capsys):
     harness = Generate(**SETTINGS | {"prompt": "The quick"})
-    ((_, record),) = harness.records(subject, harness.prepare())
+    ((_, record),) = harness.records(evaluated, harness.prepare())
     assert capsys.readouterr().out == f"\ngemma\nThe quick{record['continuation']}\n"
 
 

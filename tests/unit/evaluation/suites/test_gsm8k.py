@@ -29,23 +29,23 @@ def suite(path, **changes):
     return Gsm8k(path=str(path), **(settings | changes))
 
 
-def nats(subject, text):
-    ids = [subject.view.start_id, *subject.view.encode(text).ids.tolist()]
+def nats(evaluated, text):
+    ids = [evaluated.view.start_id, *evaluated.view.encode(text).ids.tolist()]
     ids = torch.tensor([ids])
     with torch.no_grad():
-        logprobs = subject.model(input_ids=ids).logits[0].double().log_softmax(-1)
+        logprobs = evaluated.model(input_ids=ids).logits[0].double().log_softmax(-1)
     return -float(logprobs[:-1].gather(1, ids[0, 1:, None]).sum())
 
 
-def test_reference_answers_have_the_likelihood_that_transformers_gives(subjects, data):
+def test_reference_answers_have_the_likelihood_that_transformers_gives(evaluated_models, data):
     # with bytes as tokens, what is said before an answer can be taken off exactly
-    subject = subjects["bytes"]
+    evaluated = evaluated_models["bytes"]
     harness = suite(data)
-    records = dict(harness.records(subject, harness.prepare()))
+    records = dict(harness.records(evaluated, harness.prepare()))
     expected, size = 0.0, 0
     for row in PROBLEMS:
         prompt = f"Question: {row['question']}\nAnswer:"
-        expected += nats(subject, f"{prompt} {row['answer']}") - nats(subject, prompt)
+        expected += nats(evaluated, f"{prompt} {row['answer']}") - nats(evaluated, prompt)
         size += len(row["answer"].encode()) + 1
     result = harness.result(records)
     found = result.figures["answer_bits_per_byte"]
@@ -60,17 +60,17 @@ def test_reference_answers_have_the_likelihood_that_transformers_gives(subjects,
     [("It is 4. #### 5", 5), (" $25.00", 25), ("1299 dogs", 1299), ("no figure", None)],
 )
 def test_an_answer_is_right_if_it_comes_to_the_same_number(
-    subjects, data, monkeypatch, written, right
+    evaluated_models, data, monkeypatch, written, right
 ):
     from alm_lightning.evaluation.generation.stream import GeneratedText
     from alm_lightning.evaluation.suites import gsm8k
 
-    def says(subject, prompts, *args, **kwargs):
+    def says(evaluated, prompts, *args, **kwargs):
         return [GeneratedText(written, 3, stopped=True) for _ in prompts]
 
     monkeypatch.setattr(gsm8k, "generate_until", says)
     harness = suite(data)
-    records = dict(harness.records(subjects["gemma"], harness.prepare()))
+    records = dict(harness.records(evaluated_models["gemma"], harness.prepare()))
     expected = [right == figure for figure in (5, 25, 1299)]
     assert [record["right"] for record in records.values()] == expected
     result = harness.result(records)
@@ -78,11 +78,11 @@ def test_an_answer_is_right_if_it_comes_to_the_same_number(
     assert result.figures["stopped"].value == 1.0
 
 
-def test_solved_problems_come_first(subjects, data, tmp_path):
+def test_solved_problems_come_first(evaluated_models, data, tmp_path):
     shots = tmp_path / "train.jsonl"
     shots.write_text(json.dumps({"question": "1+1?", "answer": "#### 2"}) + "\n", "utf-8")
     harness = suite(data, fewshot=1, fewshot_path=str(shots), limit=1, max_new_bytes=1)
-    [(_, record)] = harness.records(subjects["bytes"], harness.prepare())
+    [(_, record)] = harness.records(evaluated_models["bytes"], harness.prepare())
     assert record["prompt"] == (
         "Question: 1+1?\nAnswer: #### 2\n\nQuestion: How much is 2 plus 3?\nAnswer:"
     )

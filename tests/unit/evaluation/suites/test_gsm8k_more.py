@@ -55,7 +55,7 @@ def writes(monkeypatch):
     def installed(*texts):
         left = iter(texts)
 
-        def generate(subject, prompts, sampling, stops, *, batch_size):
+        def generate(evaluated, prompts, sampling, stops, *, batch_size):
             asked.append((prompts, stops))
             return [GeneratedText(next(left), 3, place % 2 == 0) for place in range(len(prompts))]
 
@@ -65,10 +65,10 @@ def writes(monkeypatch):
     return installed
 
 
-def whole_nats(subject, ids, first):
+def whole_nats(evaluated, ids, first):
     given = torch.tensor([ids])
     with torch.no_grad():
-        logprobs = subject.model(input_ids=given).logits[0].double().log_softmax(-1)
+        logprobs = evaluated.model(input_ids=given).logits[0].double().log_softmax(-1)
     return -float(logprobs[first - 1 : -1].gather(1, given[0, first:, None]).sum())
 
 
@@ -81,10 +81,10 @@ def num_tokens_of(view, tokens, text):
     return count
 
 
-def test_figures_and_their_errors(subjects, write, writes):
+def test_figures_and_their_errors(evaluated_models, write, writes):
     writes("I think\n#### 12.0 eggs", "so $1200.", "#### 3", "nothing")
     suite = harness(write(ROWS))
-    records = dict(suite.records(subjects["gemma"], suite.prepare()))
+    records = dict(suite.records(evaluated_models["gemma"], suite.prepare()))
     assert [record["right"] for record in records.values()] == [True, True, False, False]
     assert [record["figure"] for record in records.values()] == ["12", "1200", "3", None]
     result = suite.result(records)
@@ -98,18 +98,18 @@ def test_figures_and_their_errors(subjects, write, writes):
 
 
 @pytest.mark.parametrize("name", ["bytes", "gemma"])
-def test_bits_per_byte_of_plain_answers(subjects, write, writes, name):
+def test_bits_per_byte_of_plain_answers(evaluated_models, write, writes, name):
     writes(*["1"] * 4)
-    subject, suite = subjects[name], harness(write(ROWS))
-    records = dict(suite.records(subject, suite.prepare()))
+    evaluated, suite = evaluated_models[name], harness(write(ROWS))
+    records = dict(suite.records(evaluated, suite.prepare()))
     bits, sizes = [], []
     for row in ROWS:
         answer = f" {row['answer']}"
         prompt = f"Question: {row['question']}\nAnswer:"
-        tokens = subject.view.encode(prompt + answer).ids.tolist()
-        count = num_tokens_of(subject.view, tokens, answer)
-        ids = [subject.view.start_id, *tokens]
-        bits.append(whole_nats(subject, ids, len(ids) - count) / math.log(2))
+        tokens = evaluated.view.encode(prompt + answer).ids.tolist()
+        count = num_tokens_of(evaluated.view, tokens, answer)
+        ids = [evaluated.view.start_id, *tokens]
+        bits.append(whole_nats(evaluated, ids, len(ids) - count) / math.log(2))
         sizes.append(len(answer.encode()))
     assert [r["nats"] / math.log(2) for r in records.values()] == pytest.approx(bits, abs=1e-3)
     found = suite.result(records).figures["answer_bits_per_byte"]
@@ -120,19 +120,19 @@ def test_bits_per_byte_of_plain_answers(subjects, write, writes, name):
     assert (found.unit, found.lower_is_better) == ("bits/byte", True)
 
 
-def test_bits_per_byte_of_answers_in_a_chat(subjects, write, writes):
+def test_bits_per_byte_of_answers_in_a_chat(evaluated_models, write, writes):
     asked = writes(*["1"] * 4)
-    subject = subjects["gemma"]
+    evaluated = evaluated_models["gemma"]
     suite = harness(write(ROWS), chat=True)
-    records = dict(suite.records(subject, suite.prepare()))
-    view, special = subject.view, subject.view.special_ids
+    records = dict(suite.records(evaluated, suite.prepare()))
+    view, special = evaluated.view, evaluated.view.special_ids
     for row, record in zip(ROWS, records.values(), strict=True):
         texts = f"user\n{row['question']}", "\n", f"model\n{row['answer']}"
         user, newline, model = (view.encode(t, continued=True).ids.tolist() for t in texts)
         ids = [special["<bos>"], special["<start_of_turn>"], *user, special["<end_of_turn>"]]
         ids += [*newline, special["<start_of_turn>"], *model]
         count = num_tokens_of(view, model, row["answer"])
-        expected = whole_nats(subject, ids, len(ids) - count)
+        expected = whole_nats(evaluated, ids, len(ids) - count)
         assert record["nats"] == pytest.approx(expected, abs=1e-3)
         assert record["num_bytes"] == len(row["answer"].encode())
     (prompts, stops), _ = asked
@@ -141,21 +141,21 @@ def test_bits_per_byte_of_answers_in_a_chat(subjects, write, writes):
     assert list(prompts[0])[-len(opening) :] == opening
 
 
-def test_solved_problems_are_turns_of_a_chat(subjects, write, writes):
+def test_solved_problems_are_turns_of_a_chat(evaluated_models, write, writes):
     solved = write(ROWS[2:], "train.jsonl")
     suite = harness(write(ROWS[:1]), fewshot=2, fewshot_path=solved, chat=True)
     writes("1")
-    [(_, record)] = suite.records(subjects["gemma"], suite.prepare())
+    [(_, record)] = suite.records(evaluated_models["gemma"], suite.prepare())
     roles = [turn["role"] for turn in record["prompt"]]
     assert roles == ["user", "assistant", "user", "assistant", "user"]
 
 
-def test_what_is_resumed_is_what_would_have_been_found(subjects, write):
+def test_what_is_resumed_is_what_would_have_been_found(evaluated_models, write):
     suite = harness(write(ROWS))
     keys = suite.prepare()
-    records = dict(suite.records(subjects["gemma"], keys))
+    records = dict(suite.records(evaluated_models["gemma"], keys))
     assert list(records) == keys
-    assert dict(suite.records(subjects["gemma"], keys[2:])) == {
+    assert dict(suite.records(evaluated_models["gemma"], keys[2:])) == {
         key: {**records[key], "nats": pytest.approx(records[key]["nats"], abs=1e-4)}
         for key in keys[2:]
     }

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)
-class Dress:
+class TokenizerOverrides:
     """What a tokenizer file may leave open, and its user says.
 
     Attributes:
@@ -25,10 +25,10 @@ class Dress:
     prepend_bos: bool | None = None
     chat_template: str | None = None
 
-    def over(self, file: "Dress") -> "Dress":
+    def over(self, file: "TokenizerOverrides") -> "TokenizerOverrides":
         """This one where it says something, else that of the file."""
         given = {name: value for name, value in vars(self).items() if value is not None}
-        return Dress(**(vars(file) | given))
+        return TokenizerOverrides(**(vars(file) | given))
 
 
 def fast_tokenizer(backend: Tokenizer) -> PreTrainedTokenizerFast:
@@ -45,12 +45,14 @@ def fast_tokenizer(backend: Tokenizer) -> PreTrainedTokenizerFast:
     )
 
 
-def put_on(tokenizer: PreTrainedTokenizerFast, dress: Dress, name: str) -> PreTrainedTokenizerFast:
+def apply_overrides(
+    tokenizer: PreTrainedTokenizerFast, overrides: TokenizerOverrides, name: str
+) -> PreTrainedTokenizerFast:
     """Roles, start token and template, onto a fast tokenizer.
 
     Args:
         tokenizer: The tokenizer; it is changed.
-        dress: What to put on.
+        overrides: What to put on.
         name: What an error calls the tokenizer.
 
     Returns:
@@ -65,7 +67,7 @@ def put_on(tokenizer: PreTrainedTokenizerFast, dress: Dress, name: str) -> PreTr
         for token in tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
         if token.special
     }
-    for role, content in (("bos", dress.bos), ("eos", dress.eos), ("pad", dress.pad)):
+    for role, content in (("bos", overrides.bos), ("eos", overrides.eos), ("pad", overrides.pad)):
         if content is None:
             continue
         if content not in special:
@@ -75,16 +77,16 @@ def put_on(tokenizer: PreTrainedTokenizerFast, dress: Dress, name: str) -> PreTr
                 "special_tokens."
             )
         setattr(tokenizer, f"{role}_token", content)
-    if dress.chat_template is not None:
-        tokenizer.chat_template = dress.chat_template
-    if dress.prepend_bos is not None:
+    if overrides.chat_template is not None:
+        tokenizer.chat_template = overrides.chat_template
+    if overrides.prepend_bos is not None:
         bos = tokenizer.bos_token
-        if dress.prepend_bos and bos is None:
+        if overrides.prepend_bos and bos is None:
             raise ValueError(
                 f"tokenizer {name!r} shall prepend a BOS and has none. Give bos as well, or set "
                 "prepend_bos to false."
             )
-        start = [bos] if dress.prepend_bos else []
+        start = [bos] if overrides.prepend_bos else []
         tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
             single=[*start, "$A"],
             pair=[*start, "$A", *(f"{token}:1" for token in start), "$B:1"],

@@ -13,7 +13,7 @@ NO_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class EvaluatedModel:
     """A causal language model with its tokenizer.
 
     Attributes:
