@@ -49,7 +49,7 @@ def test_where_a_bake_off_writes_holds_no_time():
     assert cfg.hydra.sweep.subdir == "."
 
 
-@pytest.mark.parametrize("file", ["docs/bakeoff.md", "conf/sweep/bakeoff.yaml"])
+@pytest.mark.parametrize("file", ["docs/guides/bakeoff.md", "conf/sweep/bakeoff.yaml"])
 def test_the_arguments_of_evaluate_that_are_shown_are_hydras_grammar(file):
     text = (REPOSITORY / file).read_text(encoding="utf-8")
     (shown,) = re.findall(r"'(bakeoff\.evaluate=\[[^']*)'", text)

@@ -4,7 +4,7 @@ import re
 
 from tests.runs import REPOSITORY
 
-CITED = re.compile(r"\b(?P<document>(?:docs/)?\w+\.md)(?:, section (?P<section>\d+))?")
+CITED = re.compile(r"\b(?P<document>(?:docs/(?:\w+/)*)?\w+\.md)(?:, section (?P<section>\d+))?")
 OTHERS = ("docs/gguf.md",)
 """Of other projects: ggml's."""
 

@@ -102,8 +102,8 @@ def last_matrix(model: PreTrainedModel) -> nn.Parameter:
     """The last weight matrix of the last transformer layer, at which gradients are compared.
 
     The paper compares them at the last transformer layer. Its last matrix alone (the way down of
-    the MLP) gives the losses nearly the same weights (docs/results.md has both), and the backward
-    pass to it skips the rest of the layer, which every loss would pay for.
+    the MLP) gives the losses nearly the same weights (docs/results/gemma_to_bytes.md has both), and
+    the backward pass to it skips the rest of the layer, which every loss would pay for.
 
     Args:
         model: A causal language model.

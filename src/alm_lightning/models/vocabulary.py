@@ -137,7 +137,8 @@ class NewVocabulary:
         bias = None if head.bias is None else rows(head.bias[:, None], "output")[:, 0]
         input_rows = rows(model.get_input_embeddings().weight, "input")
         # models lean on the token that begins every document. Gemma 3 270M with another tokenizer,
-        # whose EOS that is, started at 1.95 bits per byte with the old EOS there (docs/results.md)
+        # whose EOS that is, started at 1.95 bits per byte with the old EOS there
+        # (docs/results/subword_transfer.md)
         start = model.get_input_embeddings().weight[old.start_id]
         input_rows[new.start_id] = start.detach().to(input_rows.dtype)
         if is_tied(model) and new.start_id == new.roles.get("eos") != new.roles.get("bos"):
