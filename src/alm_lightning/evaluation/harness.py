@@ -10,28 +10,10 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
+from alm_lightning.show.numbers import Figure as Figure
 
 Record = dict[str, object]
 """What was found of one item, as JSON has it: numbers that figures can be made of exactly."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A number that a person reads.
-
-    Attributes:
-        value: In `unit`.
-        stderr: Its standard error, from the spread over items; None where there is none to tell.
-        count: Number of items that it is made of.
-        unit: Such as ``bits/byte``, ``accuracy``, ``nats``.
-        lower_is_better: Whether a smaller value is a better model's; None where neither is.
-    """
-
-    value: float
-    stderr: float | None
-    count: int
-    unit: str
-    lower_is_better: bool | None = None
 
 
 @dataclass(frozen=True)

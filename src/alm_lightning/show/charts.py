@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from alm_lightning.show.scale import Scale, percent, scale_of, short
+from alm_lightning.show.numbers import percent, short
+from alm_lightning.show.scale import Scale, scale_of
 
 WIDTH, HEIGHT = 340, 200
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 315.0, 27.0, 164.0

@@ -4,8 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-NONE = "–"
-MINUS = "−"
+from alm_lightning.show.numbers import MINUS, fixed
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,9 @@ class Scale:
         # -0.0 is written as 0
         value = tick if abs(tick) > self.step / 2 else 0.0
         if self.step < 1e-4:
-            return _minus(f"{value:g}")
+            return f"{value:g}".replace("-", MINUS, 1) if value < 0 else f"{value:g}"
         decimals = max(0, -math.floor(math.log10(self.step) + 1e-9))
-        return _minus(f"{value:,.{decimals}f}")
+        return fixed(value, decimals)
 
 
 def scale_of(values: Iterable[float], start: float, end: float, *, most_steps: int = 5) -> Scale:
@@ -76,55 +75,3 @@ def scale_of(values: Iterable[float], start: float, end: float, *, most_steps: i
         if last - first <= most_steps:
             break
     return Scale(first * step, last * step, start, end, step)
-
-
-def short(value: float | None, digits: int = 3) -> str:
-    """A number in a few digits.
-
-    Args:
-        value: The number.
-        digits: Significant digits.
-
-    Returns:
-        Whole numbers from 1,000 on with all of theirs; a dash for none.
-
-    Example:
-        >>> short(0.0123456), short(-12345.6), short(None)
-        ('0.0123', '−12,346', '–')
-    """
-    if value is None or not math.isfinite(value):
-        return NONE
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
-    return _minus(text)
-
-
-def fixed(value: float | None, decimals: int = 3) -> str:
-    """A number with a fixed count of decimals, as columns of a table need it.
-
-    Args:
-        value: The number.
-        decimals: How many.
-
-    Returns:
-        The number; a dash for none.
-    """
-    if value is None or not math.isfinite(value):
-        return NONE
-    return _minus(f"{value:,.{decimals}f}")
-
-
-def percent(value: float | None) -> str:
-    """A share in percent.
-
-    Args:
-        value: The share; 1 is all.
-
-    Returns:
-        As ``16.6 %``, with a space that no line ends at; a dash for none.
-    """
-    return NONE if value is None or not math.isfinite(value) else f"{fixed(100 * value, 1)}\u00a0%"
-
-
-def _minus(text: str) -> str:
-    """A number with a minus sign as long as a plus; exponents stay as they are."""
-    return MINUS + text[1:] if text.startswith("-") else text

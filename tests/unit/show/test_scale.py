@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from alm_lightning.show.scale import fixed, percent, scale_of, short
+from alm_lightning.show.numbers import fixed, percent, short
+from alm_lightning.show.scale import scale_of
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from alm_lightning.app.bakeoff.state import Row, Standing
 from alm_lightning.app.evaluate.table import grid
 from alm_lightning.app.hydra.sweep_table import MOST_OF_AN_ERROR
 from alm_lightning.evaluation.harness import Figure
-from alm_lightning.show.scale import NONE, fixed
+from alm_lightning.show.numbers import NONE, fixed
 
 RELATIVE = (SECONDS, MEMORY)
 """Figures that are told relative to the baseline as well."""

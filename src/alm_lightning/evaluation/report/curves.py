@@ -5,7 +5,7 @@ from html import escape
 
 from alm_lightning.evaluation.report.data import Curve
 from alm_lightning.show.charts import MOST_POINTS, Line, line_chart
-from alm_lightning.show.scale import MINUS, short
+from alm_lightning.show.numbers import MINUS, short
 
 UNITS = {
     "loss": "weighted sum of the terms",

@@ -9,7 +9,7 @@ from alm_lightning.evaluation.report.data import Evaluated, ReportData
 from alm_lightning.evaluation.report.rows import Cells, dot_rows, legend, row_scale
 from alm_lightning.evaluation.report.tables import group_table
 from alm_lightning.show.charts import histogram
-from alm_lightning.show.scale import percent, short
+from alm_lightning.show.numbers import percent, short
 
 LENGTHS = "chunk_bytes"
 """The group whose values are lengths of chunks in bytes."""

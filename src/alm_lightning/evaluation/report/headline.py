@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 
 from alm_lightning.evaluation.report.data import ReportData, Run
-from alm_lightning.show.scale import percent, short
+from alm_lightning.show.numbers import percent, short
 
 
 def title(data: ReportData) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from html import escape
 
 from alm_lightning.evaluation.harness import Figure
-from alm_lightning.show.scale import Scale, fixed, scale_of
+from alm_lightning.show.numbers import fixed
+from alm_lightning.show.scale import Scale, scale_of
 
 SHAPES = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",

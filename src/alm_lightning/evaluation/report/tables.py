@@ -7,7 +7,7 @@ from alm_lightning.evaluation.harness import Figure
 from alm_lightning.evaluation.report.data import Evaluated
 from alm_lightning.evaluation.report.rows import Cells, breakable, estimate
 from alm_lightning.metrics.gap import gap_closed
-from alm_lightning.show.scale import MINUS, NONE, fixed, percent
+from alm_lightning.show.numbers import MINUS, NONE, fixed, percent
 
 DOMAINS = {"": "training domain", "_other": "other domain"}
 """The evaluation sets of a run, by what the names in its summary end in."""

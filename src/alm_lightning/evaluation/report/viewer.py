@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from html import escape
 
 from alm_lightning.evaluation.report.data import Chunk, ShownDocument
-from alm_lightning.show.scale import MINUS, fixed
+from alm_lightning.show.numbers import MINUS, fixed
 from alm_lightning.show.visible import CARRIER, NOTHING, visible
 
 BOUNDS = (0.1, 0.5, 1.0, 2.0)
