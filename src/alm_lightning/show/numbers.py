@@ -43,22 +43,12 @@ class Figure:
 
 
 def fixed(value: float | None, decimals: int = 3) -> str:
-    """A number with a fixed count of decimals, as columns of a table need it.
-
-    Example:
-        >>> fixed(-1234.5678), fixed(0.5, 1), fixed(None)
-        ('−1,234.568', '0.5', '–')
-    """
+    """A number with a fixed count of decimals, as columns of a table need it: ``−1,234.568``."""
     return _written(value, f",.{decimals}f")
 
 
 def short(value: float | None, digits: int = 3) -> str:
-    """A number in a few significant digits; from 1,000 on with all digits before the point.
-
-    Example:
-        >>> short(0.0123456), short(-12345.6), short(None)
-        ('0.0123', '−12,346', '–')
-    """
+    """A number in a few significant digits; from 1,000 on all digits before the point."""
     is_large = value is not None and abs(value) >= 1000
     return _written(value, ",.0f" if is_large else f".{digits}g")
 
@@ -70,12 +60,7 @@ def percent(value: float | None, decimals: int = 1) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in percent that is rounded to 100 % or 0 % only where it is exactly that.
-
-    Example:
-        >>> share(1.0), share(0.99999), share(0.5), share(1e-9)
-        ('100 %', '99.9 %', '50 %', '<0.1 %')
-    """
+    """A share in percent that is rounded to 100 % or 0 % only where it is exactly that: ``99.9 %``."""
     value = _finite(value)
     if value is None:
         return NONE
@@ -108,18 +93,13 @@ def estimate(figure: Figure, *, decimals: int | None = None, space: str = NO_BRE
     return f"{value}{space}±{space}{fixed(figure.stderr, decimals)}"
 
 
-def gibibytes(count: float | None, digits: int = 3) -> str:
+def gibibytes(count: int | float | None, digits: int = 3) -> str:
     """A count of bytes in GiB (2^30 bytes), in a few digits."""
     return f"{short(None if count is None else count / 2**30, digits)} GiB"
 
 
 def duration(seconds: float) -> str:
-    """A time: in seconds below two minutes, in minutes below two hours, in hours from there.
-
-    Example:
-        >>> duration(95.0), duration(691.0), duration(9000.0)
-        ('95 s', '11.5 min', '2.5 h')
-    """
+    """A time: in seconds below two minutes, in minutes below two hours, in hours from there."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
