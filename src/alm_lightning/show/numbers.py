@@ -60,7 +60,7 @@ def percent(value: float | None, decimals: int = 1) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in percent that is rounded to 100 % or 0 % only where it is exactly that: ``99.9 %``."""
+    """A share in percent; rounding never makes it 100 % or 0 %: ``99.9 %`` of 0.99999."""
     value = _finite(value)
     if value is None:
         return NONE
