@@ -18,12 +18,11 @@ NOT_OPTIONS = (
     "ablation",
     "debug",
     "sweep",
-    "objective/terms",
     "harness",
     "model",
 )
 """Folders whose files are not chosen for themselves: Hydra's own settings, differences from other
-groups, the terms that objectives are put together from, and the models of students and teachers."""
+groups, and the models of students and teachers."""
 
 REQUIRED = {
     "corpus/text": ["corpus.source.path=x.txt"],

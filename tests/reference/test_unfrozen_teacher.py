@@ -9,19 +9,23 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tests.objective_cases import objective_case
 
-TERMS = Path(__file__).resolve().parents[2] / "conf" / "objective" / "terms"
+CONF = Path(__file__).resolve().parents[2] / "conf" / "objective"
+TERMS = {
+    name: term
+    for path in sorted(CONF.glob("*.yaml"))
+    for name, term in OmegaConf.load(path).items()
+    if name != "defaults"
+}
 NEEDS = {"hidden_states": "is between models of one width and depth here"}
 
 
-@pytest.mark.parametrize(
-    "name", sorted(p.stem for p in TERMS.glob("*.yaml") if p.stem not in NEEDS)
-)
+@pytest.mark.parametrize("name", sorted(TERMS.keys() - NEEDS))
 def test_nothing_reaches_the_teacher(name, byte_level_view, metaspace_view):
     case = objective_case(byte_level_view, metaspace_view)
     case.teacher.model.requires_grad_(True)
     with torch.no_grad():
         side = case.teacher(case.batch, keep_hidden=True, keep_distributions=True)
-    objective = instantiate(OmegaConf.load(TERMS / f"{name}.yaml"))
+    objective = instantiate(TERMS[name])
     objective.setup(case.pair)
     found = objective(replace(case.signal, teacher=side))
     found.backward()
