@@ -1,6 +1,12 @@
-"""Settings of a bake-off that would be wrong only after its first run, told before it."""
+"""Checks of a bake-off's settings, before its first run."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from numbers import Real
+
+from hydra.utils import get_object
+
+from alm_lightning.objectives.combine import Fixed
 
 BITS = ("teacher", "student_before", "student_after")
 GAPS = tuple(
@@ -18,66 +24,90 @@ CRITERIA = (
     "peak_memory_bytes",
 )
 """Figures of summary.json (`report.make_summary`) that a rate may be chosen by."""
-KEPT = ("all", "chosen")
-FIXED = "alm_lightning.objectives.combine.Fixed"
+
+
+def is_positive(value: object) -> bool:
+    """Whether a setting is a finite number above 0."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _is_list(values: object, is_right: Callable[[object], bool]) -> bool:
+    """Whether a setting is a list, not empty, of different values of the right kind."""
+    is_list = isinstance(values, list) and values and len(set(map(str, values))) == len(values)
+    return bool(is_list) and all(map(is_right, values))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+RULES: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "objectives": (
+        lambda value: _is_list(value, _is_text),
+        "a list of names of conf/objective/, each once, such as "
+        "'bakeoff.objectives=[next_token,alm]'",
+    ),
+    "seeds": (
+        lambda value: _is_list(value, lambda seed: type(seed) is int and seed >= 0),
+        "a list of whole numbers from 0 on, each once, such as 'bakeoff.seeds=[0,1,2]'",
+    ),
+    "learning_rates": (
+        lambda value: value is None or _is_list(value, is_positive),
+        "null or a list of numbers above 0, each once, such as "
+        "'bakeoff.learning_rates=[1e-5,3e-5,1e-4]'",
+    ),
+    "factors": (
+        lambda value: _is_list(value, is_positive),
+        "a list of numbers above 0, each once, such as 'bakeoff.factors=[0.3,1,3]'",
+    ),
+    "criterion": (
+        lambda value: value in CRITERIA,
+        f"a number of summary.json, one of {', '.join(CRITERIA)}",
+    ),
+    "lower_is_better": (
+        lambda value: isinstance(value, bool),
+        "true or false, such as bakeoff.lower_is_better=false for gap_closed",
+    ),
+    "evaluate": (
+        lambda value: value is None or (isinstance(value, list) and all(map(_is_text, value))),
+        "null or a list of arguments of evaluate.py, such as "
+        '\'bakeoff.evaluate=["harness=gsm8k","harness.gsm8k.path=x.jsonl"]\'',
+    ),
+    "keep_models": (
+        lambda value: value in ("all", "chosen"),
+        "all, or chosen for those of the learning rates that are chosen",
+    ),
+    "jobs": (
+        lambda value: type(value) is int and value >= 1,
+        "the number of runs at a time, 1 or more, such as bakeoff.jobs=2",
+    ),
+    "baseline": (
+        lambda value: value is None or _is_text(value),
+        "the name of an objective, or null, such as bakeoff.baseline=next_token",
+    ),
+}
+"""For each setting: whether a value is right, and what is expected."""
 
 
 def check_settings(settings: Mapping) -> None:
-    """Refuses what would end a bake-off after its first run.
+    """Refuses settings that would end a bake-off after its first run.
 
     Args:
         settings: The node ``bakeoff`` of the configuration.
 
     Raises:
-        ValueError: The criterion is no figure of summary.json, its direction is no truth value,
-            the arguments of evaluate.py are no list of texts, the models to keep are none that
-            there are, the number of jobs is none, or the baseline is no name. A baseline that takes
-            no part is none.
+        ValueError: A value breaks its rule. A baseline that does not take part is no error.
     """
-    given = settings["criterion"]
-    if given not in CRITERIA:
-        raise ValueError(
-            f"bakeoff.criterion is {given!r}: summary.json has no such number. Expected one of "
-            f"{', '.join(CRITERIA)}."
-        )
-    given = settings["lower_is_better"]
-    if not isinstance(given, bool):
-        raise ValueError(
-            f"bakeoff.lower_is_better is {given!r}: expected true or false, such as "
-            "bakeoff.lower_is_better=false for gap_closed."
-        )
-    given = settings["evaluate"]
-    is_list = isinstance(given, list) and all(isinstance(each, str) for each in given)
-    if given is not None and not is_list:
-        raise ValueError(
-            f"bakeoff.evaluate is {given!r}: expected null or a list of arguments of evaluate.py, "
-            'such as \'bakeoff.evaluate=["harness=gsm8k","harness.gsm8k.path=x.jsonl"]\'.'
-        )
-    given = settings["keep_models"]
-    if given not in KEPT:
-        raise ValueError(
-            f"bakeoff.keep_models is {given!r}: expected all, or chosen for those of the learning "
-            "rates that are chosen."
-        )
-    given = settings["jobs"]
-    if type(given) is not int or given < 1:
-        raise ValueError(
-            f"bakeoff.jobs is {given!r}: expected how many runs are at work at a time, 1 or more, "
-            "such as bakeoff.jobs=2."
-        )
-    given = settings["baseline"]
-    if given is not None and not isinstance(given, str):
-        raise ValueError(
-            f"bakeoff.baseline is {given!r}: expected the name of an objective, or null, such as "
-            "bakeoff.baseline=next_token."
-        )
+    for name, (is_right, expected) in RULES.items():
+        if not is_right(settings[name]):
+            raise ValueError(f"bakeoff.{name} is {settings[name]!r}: expected {expected}.")
 
 
 def check_weights(configs: Mapping[str, Mapping]) -> None:
     """Refuses fixed weights that lack a term: `Fixed.setup` would, once the models are loaded.
 
     Args:
-        configs: What runs are configured as, by objective.
+        configs: Configurations of runs, by objective.
 
     Raises:
         ValueError: A term of an objective has no weight.
@@ -85,18 +115,19 @@ def check_weights(configs: Mapping[str, Mapping]) -> None:
     missing = {}
     for objective, config in configs.items():
         balance = config["balance"]
-        if balance["_target_"] != FIXED:
+        target = get_object(balance["_target_"])
+        if not (isinstance(target, type) and issubclass(target, Fixed)):
             continue
-        # one that is set to null is left out of the loss
+        # a term that is set to null is not in the loss
         terms = [name for name, term in config["objective"].items() if term is not None]
         lacking = [term for term in terms if term not in balance["weights"]]
         if lacking:
             missing[objective] = lacking
     if missing:
-        told = "; ".join(f"{name}: {', '.join(terms)}" for name, terms in missing.items())
+        listed = "; ".join(f"{name}: {', '.join(terms)}" for name, terms in missing.items())
         weights = dict.fromkeys(term for terms in missing.values() for term in terms)
         example = " ".join(f"+balance.weights.{term}=1" for term in weights)
         raise ValueError(
-            f"balance=fixed has no weight for terms of these objectives: {told}. Give them, as in "
-            f"`{example}`, or leave out balance=fixed."
+            f"balance=fixed has no weight for terms of these objectives: {listed}. Give them, as "
+            f"in `{example}`, or leave out balance=fixed."
         )

@@ -1,4 +1,9 @@
-"""Runs of a bake-off side by side: which devices each has, and how all of them are stopped."""
+"""Processes of a bake-off: several at a time, each with its share of the devices.
+
+Threads of `concurrent.futures` start the processes. A launcher of Hydra's would not do: `launch`
+returns when its last run has ended, so no table could be written after each run; and the workers of
+joblib are killed at a signal, before the runs in them have saved a checkpoint.
+"""
 
 import os
 import queue
@@ -12,39 +17,50 @@ import torch
 
 
 class Stopped(Exception):
-    """A run ended, or was not begun, because all of the bake-off is being stopped."""
+    """A process was terminated, or not started, because the pool was stopped."""
 
 
-class Children:
-    """Processes, no more at a time than there are environments."""
+class ProcessPool:
+    """Runs tasks in threads; each task may start processes, one after another.
 
-    def __init__(self, environments: Iterable[Mapping[str, str]] = ({},)):
-        """Sets them up.
+    Args:
+        environments: Environment variables for the processes of a task, beside those of this
+            process: one mapping for each task that may run at a time.
+    """
 
-        Args:
-            environments: Environment variables of a process beside those of this one, for each
-                process that may run at a time.
-        """
+    def __init__(self, environments: Sequence[Mapping[str, str]] = ({},)):
+        self._num_threads = len(environments)
         self._free: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()
         for environment in environments:
             self._free.put(environment)
         self._lock = threading.Lock()
-        self._running: set[subprocess.Popen] = set()
+        self._processes: set[subprocess.Popen] = set()
         self._is_stopped = False
 
-    def run(self, command: Sequence[str], output: IO[bytes], kept_open: int) -> int:
-        """Runs a process to its end, when an environment is free.
+    def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:
+        """Runs tasks in their order. An error in one of them, or a signal, stops the pool."""
+        with ThreadPoolExecutor(self._num_threads) as executor:
+            futures = [executor.submit(self._run_task, task) for task in tasks]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                self.stop()
+                raise
+
+    def run_process(self, command: Sequence[str], output: IO[bytes], kept_open: int) -> int:
+        """Runs a process to its end.
 
         Args:
             command: The program and its arguments.
-            output: Where all that it prints goes.
-            kept_open: A file descriptor that it inherits.
+            output: Receives stdout and stderr.
+            kept_open: A file descriptor that the process inherits.
 
         Returns:
             Its exit code.
 
         Raises:
-            Stopped: All were stopped.
+            Stopped: The pool was stopped.
         """
         environment = self._free.get()
         try:
@@ -59,10 +75,10 @@ class Children:
                     pass_fds=[kept_open],
                     env={**os.environ, **environment},
                 )
-                self._running.add(process)
+                self._processes.add(process)
             code = process.wait()
             with self._lock:
-                self._running.discard(process)
+                self._processes.discard(process)
                 if self._is_stopped:
                     raise Stopped
             return code
@@ -70,69 +86,46 @@ class Children:
             self._free.put(environment)
 
     def stop(self) -> None:
-        """Asks all to end, which save a checkpoint first; no other one is begun."""
+        """Sends SIGTERM to all processes (a run saves a checkpoint first), and starts no more."""
         with self._lock:
             self._is_stopped = True
-            for process in self._running:
-                # Ctrl-C has reached it as well
+            for process in self._processes:
                 process.terminate()
 
-
-def environments(jobs: int) -> list[dict[str, str]]:
-    """What each of several runs at a time may use.
-
-    Args:
-        jobs: How many run at a time.
-
-    Returns:
-        Environment variables for each: an equal share of the GPUs that are visible, or one in turns
-        where there are fewer than runs; without GPUs, an equal share of the cores as threads,
-        unless OMP_NUM_THREADS says how many.
-    """
-    if jobs == 1:
-        return [{}]
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is None:
-        devices = [str(number) for number in range(torch.cuda.device_count())]
-    else:
-        devices = [each.strip() for each in given.split(",") if each.strip() not in ("", "-1")]
-    if devices:
-        share = max(1, len(devices) // jobs)
-        places = [[(job * share + n) % len(devices) for n in range(share)] for job in range(jobs)]
-        return [{"CUDA_VISIBLE_DEVICES": ",".join(devices[n] for n in own)} for own in places]
-    if "OMP_NUM_THREADS" in os.environ:
-        return [{} for _ in range(jobs)]
-    # as many threads as cores in each of several processes: each waits for all others' threads
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
-    return [{"OMP_NUM_THREADS": str(threads)} for _ in range(jobs)]
-
-
-def side_by_side(tasks: Iterable[Callable[[], None]], jobs: int, stop: Callable[[], None]) -> None:
-    """Does tasks in their order, several at a time.
-
-    Args:
-        tasks: What is to be done.
-        jobs: How many at a time.
-        stop: Called where one of them, or a signal, ends all: has those at work end soon.
-    """
-    is_over = threading.Event()
-
-    def unless_over(task: Callable[[], None]) -> None:
-        if is_over.is_set():
+    def _run_task(self, task: Callable[[], None]) -> None:
+        if self._is_stopped:
             return
         try:
             task()
+        except Stopped:
+            # whatever stopped the pool is raised where it happened
+            return
         except BaseException:
-            # before the thread takes the next task
-            is_over.set()
+            # here, before this thread takes the next task
+            self.stop()
             raise
 
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(unless_over, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            is_over.set()
-            stop()
-            raise
+
+def environments(jobs: int) -> list[dict[str, str]]:
+    """The devices of each of `jobs` runs at a time, as environment variables.
+
+    Returns:
+        An equal share of the visible GPUs for each, or one GPU in turns where there are fewer GPUs
+        than runs. Without GPUs an equal share of the cores, unless OMP_NUM_THREADS is set.
+    """
+    if jobs == 1:
+        return [{}]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        devices = [str(number) for number in range(torch.cuda.device_count())]
+    else:
+        devices = [each.strip() for each in visible.split(",") if each.strip() not in ("", "-1")]
+    if devices:
+        share = max(1, len(devices) // jobs)
+        shares = [[(job * share + n) % len(devices) for n in range(share)] for job in range(jobs)]
+        return [{"CUDA_VISIBLE_DEVICES": ",".join(devices[n] for n in own)} for own in shares]
+    if "OMP_NUM_THREADS" in os.environ:
+        return [{} for _ in range(jobs)]
+    # with more threads than cores, each waits for those of the other processes
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    return [{"OMP_NUM_THREADS": str(threads)} for _ in range(jobs)]

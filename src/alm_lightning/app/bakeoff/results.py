@@ -1,4 +1,4 @@
-"""What an earlier call of a bake-off left: finished runs, and runs of other settings."""
+"""What earlier calls of a bake-off have left: finished runs, and runs with other settings."""
 
 import json
 from collections.abc import Mapping
@@ -23,33 +23,34 @@ FREE = (
     "sample_prompts",
     "sample_bytes",
 )
-"""Settings that the names of folders tell, or that change no figure."""
+"""Settings that are part of the folder's name, or that change no figure."""
+
+
+def read_summary(folder: Path) -> dict | None:
+    """The summary.json of a finished run.
+
+    Returns:
+        None if the run in `folder` is not finished: it has no summary, or one that names no model,
+        because the export failed. The model itself may have been removed since.
+    """
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return None if summary is None or summary["model_path"] is None else summary
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a run came to its end.
-
-    Args:
-        folder: Of the run.
-
-    Returns:
-        Whether it has a summary that names its model; that of one whose export failed does not.
-        The model itself may have been removed since.
-    """
-    path = folder / "summary.json"
-    if not path.is_file():
-        return False
-    return json.loads(path.read_text(encoding="utf-8"))["model_path"] is not None
+    """Whether the run in `folder` is finished."""
+    return read_summary(folder) is not None
 
 
-def check_found(plan: Plan) -> None:
-    """Refuses a folder with runs of other settings, finished or not.
+def check_earlier_runs(plan: Plan) -> None:
+    """Refuses a folder with runs that have other settings, finished or not.
 
     Args:
         plan: What is to be run.
 
     Raises:
-        ValueError: There are some.
+        ValueError: There is such a run.
     """
     for objective, config in plan.configs.items():
         for rate in plan.rates:
@@ -64,20 +65,17 @@ def check_found(plan: Plan) -> None:
                     raise ValueError(
                         f"{folder} is of a run with other settings:\n"
                         + "\n".join(f"  {line}" for line in lines)
-                        + "\nGive the settings that it has, or another hydra.sweep.dir."
+                        + "\nGive the same settings, or another hydra.sweep.dir."
                     )
 
 
 def differences(then: Mapping, now: Mapping, prefix: str = "") -> list[str]:
-    """Settings that differ, those left out that are free to.
+    """Settings that differ, without those in `FREE`: a line for each.
 
     Args:
         then: A configuration, as plain containers.
         now: Another.
         prefix: Keys that lead to both.
-
-    Returns:
-        A line each.
     """
     lines = []
     for name in sorted(then.keys() | now.keys()):

@@ -1,10 +1,8 @@
-"""How a bake-off stands: the rate that each objective takes, and its figures over seeds."""
+"""The state of a bake-off: the rate that each objective takes, and its figures over seeds."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
 
 from alm_lightning.app.bakeoff.figures import (
     Figures,
@@ -15,7 +13,10 @@ from alm_lightning.app.bakeoff.figures import (
     task_figures,
 )
 from alm_lightning.app.bakeoff.plan import Plan, Run
-from alm_lightning.app.bakeoff.results import is_finished
+from alm_lightning.app.bakeoff.results import read_summary
+
+Summaries = Mapping[Run, Mapping]
+"""What the summary.json of finished runs hold."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Row:
     Attributes:
         objective: Its name.
         rate: The learning rate that it takes; None while none is known.
-        is_edge: Whether that is the least or the most of several: a better one may lie beyond.
-        tried: The criterion by learning rate, of the seed that chooses.
+        is_edge: Whether that is the lowest or the highest of several: a better one may lie beyond.
+        tried: The criterion by learning rate, where it is finite, with the first seed.
         seeds: Figures by seed, of the finished runs at that rate.
         figures: Their means with standard errors.
     """
@@ -40,15 +41,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """All that the table shows.
+class BakeoffState:
+    """All that the tables show.
 
     Attributes:
-        rows: One an objective.
-        ends: Figures of ``teacher`` and ``student before``; nothing before the first run ends.
+        rows: One for each objective.
+        ends: Figures of ``teacher`` and ``student before``; empty before the first run ends.
         failures: Errors by run.
         diverged: Those of them that are finished, without a finite criterion: not run again.
-        missing: Runs that are still to come, failed ones left out.
+        missing: Runs that are still to come, without those that failed.
     """
 
     rows: Sequence[Row]
@@ -59,87 +60,74 @@ class Standing:
 
 
 def criterion(plan: Plan, run: Run) -> float | None:
-    """What the rate is chosen by.
-
-    Args:
-        plan: What is run.
-        run: One of its runs.
-
-    Returns:
-        Its figure, which may not be finite; None if the run is not finished.
-    """
-    if not is_finished(run.folder):
-        return None
-    return selected(_summary(run.folder), plan.settings["criterion"])
+    """The figure that a rate is chosen by; it may not be finite. None if `run` is not finished."""
+    summary = read_summary(run.folder)
+    return None if summary is None else selected(summary, plan.settings["criterion"])
 
 
-def tried(plan: Plan, objective: str) -> dict[str, float]:
-    """The criterion by learning rate, of the seed that chooses.
-
-    Args:
-        plan: What is run.
-        objective: Name of the objective.
-
-    Returns:
-        Finite figures, in the order of the plan's rates.
-    """
+def criteria(plan: Plan, objective: str) -> dict[str, float]:
+    """The criterion by learning rate, of the finished runs of an objective with the first seed."""
     runs = {rate: plan.run(objective, rate, plan.seeds[0]) for rate in plan.rates}
     values = {rate: criterion(plan, run) for rate, run in runs.items()}
-    return {
-        rate: value for rate, value in values.items() if value is not None and math.isfinite(value)
-    }
+    return {rate: value for rate, value in values.items() if value is not None}
 
 
-def chosen(plan: Plan, objective: str) -> str | None:
-    """The learning rate that an objective takes.
-
-    Args:
-        plan: What is run.
-        objective: Name of the objective.
-
-    Returns:
-        The best of those that came to an end with a finite figure, the first among equals.
-    """
-    found = tried(plan, objective)
+def best_rate(plan: Plan, values: Mapping[str, float]) -> str | None:
+    """The rate with the best of the finite values, the first among equals; None without any."""
+    finite = {rate: value for rate, value in values.items() if math.isfinite(value)}
     best = min if plan.settings["lower_is_better"] else max
-    return best(found, key=found.__getitem__) if found else None
+    return best(finite, key=finite.__getitem__) if finite else None
 
 
-def standing(plan: Plan, failures: Mapping[str, str]) -> Standing:
-    """Reads how things stand from the folders of the runs.
+def chosen_rate(plan: Plan, objective: str) -> str | None:
+    """The learning rate that an objective takes, of the finished runs; None without any."""
+    return best_rate(plan, criteria(plan, objective))
+
+
+def read_state(plan: Plan, failures: Mapping[str, str]) -> BakeoffState:
+    """Reads the state from the folders of the runs.
 
     Args:
         plan: What is run.
         failures: Errors of this call, by run.
-
-    Returns:
-        The table's content.
     """
-    rows = [_row(plan, objective) for objective in plan.overrides]
-    runs = list(_wanted(plan, rows))
-    diverged = {str(run): told for run in runs if (told := _diverged(plan, run))}
-    told = diverged | dict(failures)
-    missing = [str(run) for run in runs if not is_finished(run.folder) and str(run) not in failures]
-    finished = [run for run in runs if is_finished(run.folder)]
-    ends = ends_of(_summary(finished[0].folder)) if finished else {}
-    return Standing(rows, ends, told, diverged.keys(), missing)
+    every = [plan.run(name, r, s) for name in plan.overrides for r in plan.rates for s in plan.seeds]
+    # read once: a run that ends meanwhile must not be in one part of the table alone
+    read = {run: read_summary(run.folder) for run in every}
+    summaries = {run: summary for run, summary in read.items() if summary is not None}
+    rows = [_row(plan, objective, summaries) for objective in plan.overrides]
+    wanted = list(_wanted_runs(plan, rows))
+    finished = [run for run in wanted if run in summaries]
+    path = plan.settings["criterion"]
+    values = {str(run): selected(summaries[run], path) for run in finished}
+    diverged = {
+        run: f"it diverged: {path} is {value}"
+        for run, value in values.items()
+        if not math.isfinite(value)
+    }
+    missing = [str(run) for run in wanted if run not in summaries and str(run) not in failures]
+    ends = ends_of(summaries[finished[0]]) if finished else {}
+    return BakeoffState(rows, ends, diverged | dict(failures), diverged.keys(), missing)
 
 
-def _row(plan: Plan, objective: str) -> Row:
-    rate = chosen(plan, objective)
-    found, evaluate = {}, plan.settings["evaluate"]
+def _row(plan: Plan, objective: str, summaries: Summaries) -> Row:
+    path = plan.settings["criterion"]
+    runs = {rate: plan.run(objective, rate, plan.seeds[0]) for rate in plan.rates}
+    tried = {r: selected(summaries[run], path) for r, run in runs.items() if run in summaries}
+    rate = best_rate(plan, tried)
+    seeds = {}
     for seed in plan.seeds if rate is not None else ():
         run = plan.run(objective, rate, seed)
-        value = criterion(plan, run)
-        if value is not None and math.isfinite(value):
-            found[seed] = figures_of(_summary(run.folder)) | task_figures(run.folder, evaluate)
+        if run in summaries and math.isfinite(selected(summaries[run], path)):
+            evaluated = task_figures(run.folder, plan.settings["evaluate"])
+            seeds[seed] = figures_of(summaries[run]) | evaluated
     rates = sorted(plan.rates, key=float)
     is_edge = len(rates) > 1 and rate in (rates[0], rates[-1])
-    figures = over_seeds(list(found.values()))
-    return Row(objective, rate, is_edge, tried(plan, objective), found, figures)
+    finite = {rate: value for rate, value in tried.items() if math.isfinite(value)}
+    return Row(objective, rate, is_edge, finite, seeds, over_seeds(list(seeds.values())))
 
 
-def _wanted(plan: Plan, rows: Sequence[Row]) -> Iterator[Run]:
+def _wanted_runs(plan: Plan, rows: Sequence[Row]) -> Iterator[Run]:
     """Every run that the table needs, as far as the rates are known."""
     for row in rows:
         for rate in plan.rates:
@@ -147,14 +135,3 @@ def _wanted(plan: Plan, rows: Sequence[Row]) -> Iterator[Run]:
         if row.rate is not None:
             for seed in plan.seeds[1:]:
                 yield plan.run(row.objective, row.rate, seed)
-
-
-def _diverged(plan: Plan, run: Run) -> str | None:
-    value = criterion(plan, run)
-    if value is None or math.isfinite(value):
-        return None
-    return f"it diverged: {plan.settings['criterion']} is {value}"
-
-
-def _summary(folder: Path) -> dict:
-    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
