@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from alm_lightning.app.bakeoff.command import bakeoff
 from alm_lightning.app.errors import explained
+from alm_lightning.app.hydra.bakeoff_mode import is_bakeoff
 from alm_lightning.app.known_settings import check_known
 from alm_lightning.app.naming import name_job
 from alm_lightning.app.train.command import train
@@ -17,8 +18,8 @@ from alm_lightning.app.train.command import train
 def main(cfg: DictConfig) -> float | None:
     """Runs one experiment; a sweep gets its held-out bits per byte. Or holds a bake-off."""
     check_known(cfg)
-    if "bakeoff" in cfg:
-        return bakeoff(cfg, train=Path(__file__).absolute())
+    if is_bakeoff(cfg):
+        return bakeoff(cfg, train_script=Path(__file__).absolute())
     name_job(cfg)
     return train(cfg)["bits_per_byte"]["student_after"]
 

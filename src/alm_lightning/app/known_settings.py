@@ -11,7 +11,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from alm_lightning.app.hydra.quoting import as_said
+from alm_lightning.app.hydra.overrides import as_typed
 
 OPEN = ("objective", "callbacks", "logger", "harness")
 """Groups whose parts have names that anyone may choose, or that are chosen one by one."""
@@ -32,7 +32,7 @@ def check_known(cfg: DictConfig) -> None:
         ValueError: A key is in no file of `conf/`, with those that are most like it; or a value is
             no valid Unicode, as a run's files have to be.
     """
-    _check_unicode(as_said(HydraConfig.get().overrides.task))
+    _check_unicode(as_typed(HydraConfig.get().overrides.task))
     base = OmegaConf.to_container(compose(HydraConfig.get().job.config_name), resolve=False)
     if "student" in base:
         # a teacher is chosen from the same files

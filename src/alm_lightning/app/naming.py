@@ -5,10 +5,9 @@ from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from alm_lightning.app.hydra.quoting import as_said
+from alm_lightning.app.hydra.overrides import as_typed, parsed
 
 MODELS = ("student", "teacher", "tokenizer")
 """Groups that say what is made of what. An experiment's name tells of its own choices alone."""
@@ -30,10 +29,7 @@ def name_run(
         choices: The option of each group, by Hydra.
         swept: Keys that differ from run to run of a sweep, which is named as a whole.
     """
-    keys = [
-        override.key_or_group
-        for override in OverridesParser.create().parse_overrides(list(overrides))
-    ]
+    keys = [override.key_or_group for override in parsed(overrides)]
     if OmegaConf.is_missing(config, "name") and choices.get("experiment"):
         # an experiment of the user's own need not name itself
         with read_write(config):
@@ -52,7 +48,7 @@ def name_job(config: DictConfig) -> None:
         config: What the run is told, without Hydra's own settings.
     """
     hydra, composed = HydraConfig.get(), OmegaConf.select(config, "name", default=None)
-    name_run(config, as_said(hydra.overrides.task), hydra.runtime.choices)
+    name_run(config, as_typed(hydra.overrides.task), hydra.runtime.choices)
     kept = Path(hydra.runtime.output_dir) / str(hydra.output_subdir) / "config.yaml"
     if config.name != composed and kept.is_file():
         # Hydra wrote it before the run was named; evaluations read it

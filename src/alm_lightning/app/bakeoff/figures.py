@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
-from alm_lightning.evaluation.harness import Figure
 from alm_lightning.metrics.gap import gap_closed
+from alm_lightning.show.numbers import Figure
 
 Figures = dict[str, Figure]
 
@@ -22,21 +22,14 @@ DOMAINS = {
 DIFFERENCES = {"": DIFFERENCE, "_other": DIFFERENCE_OTHER}
 NATS = "nats per chunk"
 EVALUATION = "evaluation"
-"""What the folders of a run begin with in which evaluate.py left what it found."""
+"""Prefix of a run's folders with results of evaluate.py."""
 ARGUMENTS = "arguments.json"
-"""What evaluate.py was told, in the folder of an evaluation that came to its end."""
+"""The arguments of evaluate.py, in the folder of a finished evaluation."""
 HASH_LENGTH = 8
 
 
 def selected(summary: Mapping, path: str) -> float:
-    """One figure of a summary.
-
-    Args:
-        summary: What summary.json holds.
-        path: Dotted keys, such as ``bits_per_byte_other.student_after``.
-
-    Returns:
-        The number.
+    """The number of a summary at dotted keys, such as ``bits_per_byte_other.student_after``.
 
     Raises:
         ValueError: There is no number.
@@ -53,18 +46,12 @@ def selected(summary: Mapping, path: str) -> float:
 
 
 def figures_of(summary: Mapping) -> Figures:
-    """What a run is judged by: bits per byte, share of the gap, difference, time and memory.
+    """Figures of one run: bits per byte, share of the gap, difference, time, memory; no errors.
 
     The share of the gap closed is (before - after) / (before - teacher) in bits per byte; the
-    difference is the mean of ``|log p_T - log p_S|`` over chunks.
-
-    Args:
-        summary: What summary.json holds.
-
-    Returns:
-        Figures of one run each, without errors; what the run has not measured is left out.
+    difference is the mean of ``|log p_T - log p_S|`` over chunks. What `summary` lacks is left out.
     """
-    found = {}
+    found: dict[str, Figure | None] = {}
     for key, (bits, gap) in DOMAINS.items():
         node = summary[key]
         before, after = node["student_before"], node["student_after"]
@@ -79,14 +66,7 @@ def figures_of(summary: Mapping) -> Figures:
 
 
 def ends_of(summary: Mapping) -> dict[str, Figures]:
-    """Where runs on a pair start, and where the teacher is.
-
-    Args:
-        summary: Of any of the runs.
-
-    Returns:
-        Figures of ``teacher`` and ``student before``.
-    """
+    """Figures of ``teacher`` and ``student before``, from the summary of any of a pair's runs."""
     teacher, before = {}, {}
     for key, (bits, _) in DOMAINS.items():
         teacher[bits] = _one(summary[key]["teacher"], "bits/byte", lower_is_better=True)
@@ -98,43 +78,27 @@ def ends_of(summary: Mapping) -> dict[str, Figures]:
 
 
 def evaluation_folder(folder: Path, arguments: Sequence[str]) -> Path:
-    """Where evaluate.py writes: other arguments have a folder of their own.
-
-    Args:
-        folder: Of the run.
-        arguments: Of evaluate.py.
-
-    Returns:
-        A folder in it, named by a hash of the arguments.
-    """
-    told = hashlib.sha256(json.dumps(list(arguments)).encode()).hexdigest()
-    return folder / f"{EVALUATION}_{told[:HASH_LENGTH]}"
+    """Where evaluate.py writes, in the folder of a run: named by a hash of its arguments."""
+    digest = hashlib.sha256(json.dumps(list(arguments)).encode()).hexdigest()
+    return folder / f"{EVALUATION}_{digest[:HASH_LENGTH]}"
 
 
 def is_evaluated(folder: Path, arguments: Sequence[str]) -> bool:
-    """Whether a run's model was evaluated with these arguments.
-
-    Args:
-        folder: Of the run.
-        arguments: Of evaluate.py.
-
-    Returns:
-        Whether that came to its end.
-    """
-    told = evaluation_folder(folder, arguments) / ARGUMENTS
-    return told.is_file() and json.loads(told.read_text(encoding="utf-8")) == list(arguments)
+    """Whether the evaluation of a run's model with these arguments is finished."""
+    path = evaluation_folder(folder, arguments) / ARGUMENTS
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8")) == list(arguments)
 
 
 def task_figures(folder: Path, arguments: Sequence[str] | None) -> Figures:
-    """What evaluate.py found of a run's model, if it was asked.
+    """Figures of evaluate.py, of a run's model; empty without a finished evaluation.
 
     Args:
         folder: Of the run.
-        arguments: Of evaluate.py; what it found with others is not read.
+        arguments: Of evaluate.py; results with other arguments are not read.
 
     Returns:
-        Main figures of each harness, by ``<harness>: <figure>``. Their standard errors over items
-        are left out: those over seeds take their place.
+        Main figures of each harness, by ``<harness>: <figure>``, without their standard errors over
+        items: the table has those over seeds.
     """
     if not arguments or not is_evaluated(folder, arguments):
         return {}
@@ -149,13 +113,10 @@ def task_figures(folder: Path, arguments: Sequence[str] | None) -> Figures:
 
 
 def over_runs(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and standard error over runs that differ in their seed.
-
-    Args:
-        values: One a run, at least one.
+    """Mean and standard error of at least one run; the runs differ in their seed.
 
     Returns:
-        The mean, and the standard deviation (n - 1) over the root of n; None for a single run, NaN
+        The mean, and the standard deviation (n - 1) over the root of n: None for a single run, NaN
         where not all values are finite.
 
     Example:
@@ -163,20 +124,16 @@ def over_runs(values: Sequence[float]) -> tuple[float, float | None]:
         (2.0, 0.5773502691896258)
     """
     if not all(map(math.isfinite, values)):
-        # neither fmean nor stdev takes all of these
+        # fmean and stdev raise for some of these
         return sum(values) / len(values), math.nan if len(values) > 1 else None
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     return fmean(values), error
 
 
 def over_seeds(runs: Sequence[Figures]) -> Figures:
-    """Means of figures over runs that differ in their seed.
+    """Means of figures over runs that differ in their seed, with standard errors.
 
-    Args:
-        runs: Figures of each.
-
-    Returns:
-        Means with standard errors; ``count`` is the number of runs that have a figure.
+    ``count`` of each is the number of runs that have the figure.
     """
     found = {}
     for name in dict.fromkeys(name for run in runs for name in run):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from alm_lightning.app.bakeoff.figures import Figures
-from alm_lightning.app.bakeoff.state import Row, Standing
+from alm_lightning.app.bakeoff.state import BakeoffState, Row
 from alm_lightning.evaluation.report.rows import estimate, mark
 from alm_lightning.evaluation.report.tables import ARROWS
 from alm_lightning.show.scale import Scale, scale_of
@@ -27,17 +27,17 @@ text{fill:var(--soft);font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-s
 """
 
 
-def plot(found: Standing, baseline: str) -> str:
+def plot(state: BakeoffState, baseline: str) -> str:
     """All figures of a bake-off.
 
     Args:
-        found: How it stands, with a finished run at least.
-        baseline: Name of the objective that has another mark.
+        state: With at least one finished run.
+        baseline: The objective with another mark.
 
     Returns:
         An SVG document that needs no other file.
     """
-    rows = [row for row in found.rows if row.figures]
+    rows = [row for row in state.rows if row.figures]
     names = list(dict.fromkeys(name for row in rows for name in row.figures))
     height = HEAD + LANE * len(rows) + FOOT
     lines = math.ceil(len(names) / COLUMNS)
@@ -45,7 +45,7 @@ def plot(found: Standing, baseline: str) -> str:
     panels = []
     for place, name in enumerate(names):
         x, y = (place % COLUMNS) * (width + GAP), (place // COLUMNS) * height
-        ends = {end: figures[name].value for end, figures in found.ends.items() if name in figures}
+        ends = {end: figures[name].value for end, figures in state.ends.items() if name in figures}
         panel = "".join(_panel(name, rows, ends, baseline, width))
         panels.append(f'<g transform="translate({x:g} {y:g})">{panel}</g>')
     return (

@@ -91,7 +91,9 @@ def read_state(plan: Plan, failures: Mapping[str, str]) -> BakeoffState:
         plan: What is run.
         failures: Errors of this call, by run.
     """
-    every = [plan.run(name, r, s) for name in plan.overrides for r in plan.rates for s in plan.seeds]
+    every = [
+        plan.run(name, r, s) for name in plan.overrides for r in plan.rates for s in plan.seeds
+    ]
     # read once: a run that ends meanwhile must not be in one part of the table alone
     read = {run: read_summary(run.folder) for run in every}
     summaries = {run: summary for run, summary in read.items() if summary is not None}

@@ -1,7 +1,7 @@
 """The table of a bake-off: as Markdown, as JSON, and in short on the screen."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.table import Table
@@ -15,27 +15,20 @@ from alm_lightning.app.bakeoff.figures import (
     Figures,
 )
 from alm_lightning.app.bakeoff.plan import Plan
-from alm_lightning.app.bakeoff.state import Row, Standing
+from alm_lightning.app.bakeoff.state import BakeoffState, Row
 from alm_lightning.app.evaluate.table import grid
 from alm_lightning.app.hydra.sweep_table import MOST_OF_AN_ERROR
-from alm_lightning.evaluation.harness import Figure
-from alm_lightning.show.numbers import NONE, fixed
+from alm_lightning.show.numbers import NONE, Figure, estimate, fixed
 
 RELATIVE = (SECONDS, MEMORY)
-"""Figures that are told relative to the baseline as well."""
+"""Figures that are shown relative to the baseline as well."""
 DECIMALS = {SECONDS: 3, MEMORY: 2}
 MOST_DECIMALS = 4
 ON_SCREEN = (BITS, BITS_OTHER, DIFFERENCE_OTHER)
 
 
 def relative(name: str, row: Row, rows: Sequence[Row], baseline: str) -> float | None:
-    """A mean over that of the baseline.
-
-    Args:
-        name: Of the figure.
-        row: Of an objective.
-        rows: All rows.
-        baseline: Name of the objective that is 1.
+    """The mean of figure `name` in `row`, divided by that of the objective `baseline`.
 
     Returns:
         The ratio; None if either was not measured.
@@ -47,27 +40,19 @@ def relative(name: str, row: Row, rows: Sequence[Row], baseline: str) -> float |
     return row.figures[name].value / divisor if divisor else None
 
 
-def markdown(plan: Plan, found: Standing) -> str:
-    """All of the table, with the search for the rates and what failed.
-
-    Args:
-        plan: What is run.
-        found: How it stands.
-
-    Returns:
-        Markdown.
-    """
+def markdown(plan: Plan, state: BakeoffState) -> str:
+    """The whole table as Markdown, with the search for the rates and what failed."""
     sections = [
         _about(plan),
-        grid(_rows(plan, found)),
+        grid(_rows(plan, state)),
         "### Learning rates\n",
-        _rates(plan, found),
+        _rates(plan, state),
     ]
-    if found.failures:
-        lines = [f"- {run}: {_one_line(error)}" for run, error in found.failures.items()]
+    if state.failures:
+        lines = [f"- {run}: {_one_line(error)}" for run, error in state.failures.items()]
         sections += ["### Failed\n", "\n".join(lines) + "\n"]
-    if found.missing:
-        lines = [f"- {run}" for run in found.missing]
+    if state.missing:
+        lines = [f"- {run}" for run in state.missing]
         sections += [
             "### Still to run\n\nSeeds at a rate that is not chosen yet are not listed.\n",
             "\n".join(lines) + "\n",
@@ -75,12 +60,8 @@ def markdown(plan: Plan, found: Standing) -> str:
     return "\n".join(sections)
 
 
-def as_json(plan: Plan, found: Standing) -> dict:
+def as_json(plan: Plan, state: BakeoffState) -> dict:
     """The table for programs.
-
-    Args:
-        plan: What is run.
-        found: How it stands.
 
     Returns:
         Plain values; `value` and `stderr` are over seeds, `values` those of each. None in place
@@ -92,7 +73,7 @@ def as_json(plan: Plan, found: Standing) -> dict:
         "baseline": baseline,
         "seeds": list(plan.seeds),
         "learning_rates": [float(rate) for rate in plan.rates],
-        "ends": {name: _plain(figures) for name, figures in found.ends.items()},
+        "ends": {name: _plain(figures) for name, figures in state.ends.items()},
         "objectives": [
             {
                 "objective": row.objective,
@@ -106,70 +87,56 @@ def as_json(plan: Plan, found: Standing) -> dict:
                     | ({f"times_{baseline}": times} if times is not None else {})
                     for name, plain in _plain(row.figures).items()
                     for times in [
-                        relative(name, row, found.rows, baseline) if name in RELATIVE else None
+                        relative(name, row, state.rows, baseline) if name in RELATIVE else None
                     ]
                 },
             }
-            for row in found.rows
+            for row in state.rows
         ],
-        "failures": dict(found.failures),
-        "missing": list(found.missing),
+        "failures": dict(state.failures),
+        "missing": list(state.missing),
     }
 
 
-def screen(plan: Plan, found: Standing) -> Table:
-    """The few columns that a screen has room for.
-
-    Args:
-        plan: What is run.
-        found: How it stands.
-
-    Returns:
-        A table for the terminal.
-    """
+def screen(plan: Plan, state: BakeoffState) -> Table:
+    """The few columns that fit on a terminal."""
     table = Table(title=f"Bake-off in {plan.folder}", title_justify="left")
     for name in ("", "rate", "seeds", *ON_SCREEN, "time", "failed"):
         table.add_column(name, justify="left" if name in ("", "failed") else "right")
-    for name, figures in found.ends.items():
-        table.add_row(name, "", "", *(told(n, figures.get(n)) for n in ON_SCREEN), "", "")
-    for row in found.rows:
-        times = relative(SECONDS, row, found.rows, plan.settings["baseline"])
-        failed = sum(run.startswith(f"{row.objective}, ") for run in found.failures)
+    for name, figures in state.ends.items():
+        table.add_row(name, "", "", *(format_figure(n, figures.get(n)) for n in ON_SCREEN), "", "")
+    for row in state.rows:
+        times = relative(SECONDS, row, state.rows, plan.settings["baseline"])
+        failed = sum(run.startswith(f"{row.objective}, ") for run in state.failures)
         table.add_row(
             row.objective,
             row.rate or NONE,
             f"{len(row.seeds)} of {len(plan.seeds)}",
-            *(told(name, row.figures.get(name)) for name in ON_SCREEN),
+            *(format_figure(name, row.figures.get(name)) for name in ON_SCREEN),
             NONE if times is None else f"×{fixed(times, 2)}",
             str(failed or ""),
         )
     return table
 
 
-def told(name: str, figure: Figure | None, runs: int = 1) -> str:
-    """A figure as the table shows it.
+def format_figure(name: str, figure: Figure | None, runs: int = 1) -> str:
+    """A figure as the table shows it, such as ``1.1136 ± 0.0021``.
 
     Args:
         name: Of the figure, which has its own number of decimals.
         figure: Mean and standard error, if there is one.
-        runs: How many runs there are; fewer that have the figure are told.
-
-    Returns:
-        As ``1.1136 ± 0.0021``.
+        runs: Number of runs; if fewer have the figure, their number is added.
     """
     if figure is None:
         return NONE
-    decimals = DECIMALS.get(name, MOST_DECIMALS)
-    error = "" if figure.stderr is None else f" ± {fixed(figure.stderr, decimals)}"
-    return f"{fixed(figure.value, decimals)}{error}" + (
-        f" (of {figure.count})" if figure.count < runs else ""
-    )
+    text = estimate(figure, decimals=DECIMALS.get(name, MOST_DECIMALS), space=" ")
+    return f"{text} (of {figure.count})" if figure.count < runs else text
 
 
 def _about(plan: Plan) -> str:
-    first, direction = plan.seeds[0], "least" if plan.settings["lower_is_better"] else "most"
+    first, direction = plan.seeds[0], "lowest" if plan.settings["lower_is_better"] else "highest"
     jobs = plan.settings["jobs"]
-    beside = f", up to {jobs} of which were at work at a time" if jobs > 1 else ""
+    beside = f", up to {jobs} of which ran at a time" if jobs > 1 else ""
     seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
     return (
         f"Means over {seeds}, ± one standard error of the mean. Each objective has "
@@ -180,36 +147,36 @@ def _about(plan: Plan) -> str:
     )
 
 
-def _rows(plan: Plan, found: Standing) -> list[list[str]]:
+def _rows(plan: Plan, state: BakeoffState) -> list[list[str]]:
     baseline = plan.settings["baseline"]
-    names = list(dict.fromkeys(name for row in found.rows for name in row.figures))
-    has_base = any(row.objective == baseline and row.figures for row in found.rows)
+    names = list(dict.fromkeys(name for row in state.rows for name in row.figures))
+    has_base = any(row.objective == baseline and row.figures for row in state.rows)
     heads, lines = ["", "learning rate", "seeds"], []
     for name in names:
-        unit = next(row.figures[name].unit for row in found.rows if name in row.figures)
+        unit = next(row.figures[name].unit for row in state.rows if name in row.figures)
         heads.append(f"{name} ({unit})" if unit not in ("bits/byte", "share") else name)
         if name in RELATIVE and has_base:
             heads.append(f"× {baseline}")
-    for end, figures in found.ends.items():
+    for end, figures in state.ends.items():
         line = [end, "", ""]
         for name in names:
-            line.append(told(name, figures[name]) if name in figures else "")
+            line.append(format_figure(name, figures[name]) if name in figures else "")
             line += [""] if name in RELATIVE and has_base else []
         lines.append(line)
-    for row in found.rows:
+    for row in state.rows:
         line = [row.objective, row.rate or NONE, f"{len(row.seeds)} of {len(plan.seeds)}"]
         for name in names:
-            line.append(told(name, row.figures.get(name), len(row.seeds)))
+            line.append(format_figure(name, row.figures.get(name), len(row.seeds)))
             if name in RELATIVE and has_base:
-                times = relative(name, row, found.rows, baseline)
+                times = relative(name, row, state.rows, baseline)
                 line.append(fixed(times, 2))
         lines.append(line)
     return [heads, *lines]
 
 
-def _rates(plan: Plan, found: Standing) -> str:
+def _rates(plan: Plan, state: BakeoffState) -> str:
     lines = [["", *plan.rates, "chosen"]]
-    for row in found.rows:
+    for row in state.rows:
         # an edge says that a better rate may lie beyond
         mark = f"{row.rate}, an edge" if row.is_edge else row.rate or NONE
         values = (row.tried.get(rate) for rate in plan.rates)
@@ -226,13 +193,12 @@ def _number(figures: Figures, name: str) -> float | None:
 
 
 def _plain(figures: Figures) -> dict[str, dict]:
-    found: dict[str, Mapping] = {name: asdict(figure) for name, figure in figures.items()}
     return {
         name: {
             key: _finite(value) if isinstance(value, float) else value
-            for key, value in plain.items()
+            for key, value in asdict(figure).items()
         }
-        for name, plain in found.items()
+        for name, figure in figures.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""What happens around Hydra's runs: nothing is written over, and a sweep leaves one table."""
+"""Callbacks around Hydra's runs: no folder is overwritten, and a sweep has one table."""
 
 import itertools
 import logging
@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -15,40 +13,37 @@ from omegaconf import DictConfig, open_dict, read_write
 from rich.console import Console
 from rich.table import Table
 
-from alm_lightning.app.hydra.quoting import as_said, quoted
+from alm_lightning.app.hydra.bakeoff_mode import LOCK_FILE, is_bakeoff
+from alm_lightning.app.hydra.overrides import as_typed, parsed, quoted
 from alm_lightning.app.hydra.sweep_table import TEXTS, cell, sweep_rows, write_failure, write_sweep
 from alm_lightning.app.naming import name_run
 
 log = logging.getLogger(__name__)
 
-BAKEOFF_LOCK = "bakeoff.lock"
-"""Marks the folder of a bake-off: the only one that a later call may go on in."""
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-"""Where launchers tell a process which one of a run it is."""
+"""Environment variables in which launchers number the processes of a run."""
 
 
 class NameRun(Callback):
-    """Names a run, or a sweep, by what it makes of what, before a folder is called so."""
+    """Names a run, or a sweep, before its folder gets that name (see `name_run`)."""
 
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         """Names a single run."""
-        name_run(config, as_said(config.hydra.overrides.task), config.hydra.runtime.choices)
+        name_run(config, as_typed(config.hydra.overrides.task), config.hydra.runtime.choices)
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         """Names a sweep; each of its runs is named when it starts."""
-        said = as_said(config.hydra.overrides.task)
-        parsed = OverridesParser.create().parse_overrides(said)
-        swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
+        typed = as_typed(config.hydra.overrides.task)
+        swept = [each.key_or_group for each in parsed(typed) if each.is_sweep_override()]
         swept += list(config.hydra.sweeper.get("params") or ())
-        choices = config.hydra.runtime.choices
-        name_run(config, said, choices, swept)
+        name_run(config, typed, config.hydra.runtime.choices, swept)
 
 
 class TakeFreeFolder(Callback):
-    """Gives a run a folder that no other has, where its own is the default, which holds the time.
+    """Gives a run a folder that no other run has, where its own is the default, named by the time.
 
-    Runs that are started together have the same time. The folder is made here, which succeeds for
-    one of them alone; the others take the next free name.
+    Runs that start at the same time would share it. The folder is made here, which succeeds for
+    only one of them; the others take the next free name.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
@@ -56,17 +51,17 @@ class TakeFreeFolder(Callback):
         if _is_default(config, "run"):
             folder = Path(config.hydra.run.dir)
             if not _is_first_process():
-                # for its log alone: processes of a launcher can't ask the first for its folder
+                # only for its log: the processes of a launcher don't know the folder of the first
                 folder = folder.with_name(f"{folder.name}_rank{_rank()}")
             with read_write(config.hydra):
                 config.hydra.run.dir = str(free_folder(folder))
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
-        """Makes the folder of a sweep; a bake-off has one place, where it goes on."""
+        """Makes the folder of a sweep; that of a bake-off may exist, if it is continued."""
         # Hydra composes each run anew, where the folder would be named once more
         if _is_default(config, "sweep"):
             folder = Path(config.hydra.sweep.dir)
-            if "bakeoff" not in config:
+            if not is_bakeoff(config):
                 folder = free_folder(folder)
             with read_write(config.hydra), open_dict(config.hydra):
                 config.hydra.sweep.dir = str(folder)
@@ -75,8 +70,8 @@ class TakeFreeFolder(Callback):
 
 def _is_default(config: DictConfig, kind: str) -> bool:
     """Whether the command line leaves the folder of a ``run`` or ``sweep`` as it is."""
-    given = OverridesParser.create().parse_overrides(as_said(config.hydra.overrides.hydra))
-    return not any(override.key_or_group == f"hydra.{kind}.dir" for override in given)
+    overrides = parsed(as_typed(config.hydra.overrides.hydra))
+    return not any(override.key_or_group == f"hydra.{kind}.dir" for override in overrides)
 
 
 def _is_first_process() -> bool:
@@ -91,14 +86,7 @@ def _rank() -> str:
 
 
 def free_folder(folder: Path) -> Path:
-    """Makes a folder that did not exist.
-
-    Args:
-        folder: What it is to be called.
-
-    Returns:
-        The folder, or where that exists the first that does not of ``folder-2``, ``folder-3``, and
-        so on.
+    """Makes `folder`, or if it exists the first of ``folder-2``, ``folder-3``, ... that does not.
 
     Raises:
         SystemExit: If no folder can be made there (see `refuse_existing`).
@@ -108,7 +96,7 @@ def free_folder(folder: Path) -> Path:
     except OSError as error:
         # such as a link to a disk that is not there
         raise SystemExit(
-            f"no folder can be made at {folder.parent} ({error}). Mend it, or give another "
+            f"no folder can be made at {folder.parent} ({error}). Repair it, or give another "
             "hydra.run.dir (or hydra.sweep.dir)."
         ) from error
     for number in itertools.count(1):
@@ -130,9 +118,9 @@ class RefuseExistingFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         """Checks the folder of a single run."""
-        if "bakeoff" in config:
+        if is_bakeoff(config):
             raise SystemExit(
-                "sweep=bakeoff is many runs, and this would be one. Say "
+                "sweep=bakeoff is many runs, and this would be one. Use "
                 "`python train.py -m sweep=bakeoff experiment=...`."
             )
         if not _is_default(config, "run"):
@@ -141,24 +129,21 @@ class RefuseExistingFolder(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         """Checks the folder of a sweep."""
         folder = Path(config.hydra.sweep.dir)
-        if "bakeoff" not in config:
+        if not is_bakeoff(config):
             if not _is_default(config, "sweep"):
                 refuse_existing(folder)
             return
-        refuse_lists(as_said(config.hydra.overrides.task))
-        if not (folder / BAKEOFF_LOCK).is_file():
+        refuse_lists(as_typed(config.hydra.overrides.task))
+        if not (folder / LOCK_FILE).is_file():
             refuse_existing(folder)
 
 
 def refuse_existing(folder: Path) -> None:
     """Refuses an output folder that exists.
 
-    Args:
-        folder: Where a run is to write.
-
     Raises:
-        SystemExit: If there is anything. Hydra turns any exception of a callback into a warning,
-            and would go on to write into the folder.
+        SystemExit: If it exists. Hydra would turn any other exception of a callback into a warning,
+            and write into the folder.
     """
     if folder.exists() and _is_first_process():
         raise SystemExit(
@@ -168,53 +153,50 @@ def refuse_existing(folder: Path) -> None:
 
 
 def refuse_lists(overrides: Sequence[str]) -> None:
-    """Refuses a bake-off of several values: Hydra would hold one for each, in one folder.
-
-    Args:
-        overrides: Of the command line.
+    """Refuses a bake-off over several values: Hydra would start one for each, in one folder.
 
     Raises:
-        SystemExit: One of them lists several values.
+        SystemExit: One of the overrides lists several values.
     """
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    for override in parsed(overrides):
         if override.is_sweep_override():
             raise SystemExit(
                 f"sweep=bakeoff takes one value for all its runs, but {override.input_line} has "
-                "several. Hold one bake-off for each, each with a hydra.sweep.dir of its own."
+                "several. Start one bake-off for each, each with a hydra.sweep.dir of its own."
             )
 
 
 class SweepTable(Callback):
     """In a multirun: one table over its runs, as sweep.json and sweep.md, and on the screen.
 
-    The files are written anew after each run: Hydra goes on after a run that failed, but ends with
-    its error, and calls no callback at the end.
+    The files are written again after each run: Hydra continues after a run that failed, but ends
+    with its error, and then calls no callback at the end.
     """
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs) -> None:
-        """Notes a failure in the run's folder, and writes the table of the sweep so far."""
-        if "bakeoff" in config:
-            # its folder is of many runs, each with word of its own; Hydra tells the error
+        """Writes a failure to the run's folder, and the table of the sweep so far."""
+        if is_bakeoff(config):
+            # each of its runs writes its own failure; Hydra shows the error
             return
         is_sweep = config.hydra.mode == RunMode.MULTIRUN
         if job_return.status == JobStatus.FAILED:
             output_dir = Path(config.hydra.runtime.output_dir)
             error = write_failure(output_dir, job_return)
             if is_sweep:
-                log.error("%s failed, the others go on: %s", output_dir, error)
+                log.error("%s failed, the other runs continue: %s", output_dir, error)
         if is_sweep:
             write_sweep(Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs) -> None:
         """Shows the table."""
-        if "bakeoff" in config:
+        if is_bakeoff(config):
             return
         folder = Path(config.hydra.sweep.dir)
         rows = sweep_rows(folder)
         table = Table(title=f"{len(rows)} runs in {folder}", title_justify="left")
         for name in rows[0] if rows else []:
             is_text = name in TEXTS
-            # what a run differs in is folded, where figures would leave no room for it
+            # overrides are folded where figures leave too few columns for them
             table.add_column(
                 name,
                 justify="left" if is_text else "right",
@@ -224,12 +206,3 @@ class SweepTable(Callback):
         for row in rows:
             table.add_row(*map(cell, row.values()))
         Console().print(table)
-
-
-def task_overrides() -> list[str]:
-    """What the command line of this run says beyond the defaults.
-
-    Returns:
-        Overrides, as they were typed; empty outside of Hydra.
-    """
-    return as_said(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from alm_lightning.app.hydra.callbacks import task_overrides
+from alm_lightning.app.hydra.overrides import task_overrides
 from alm_lightning.app.versions import versions
 from alm_lightning.data.datamodule import DistillDataModule
 from alm_lightning.data.windows import DATA_REASONS

@@ -6,9 +6,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from tests.unit.app.bakeoff.test_command import SETTINGS, Starter, evaluated
+from tests.unit.app.bakeoff.test_schedule import SETTINGS, Starter, compete, evaluated
 
-from alm_lightning.app.bakeoff.command import compete
+from alm_lightning.app.bakeoff import models as models_module
 from alm_lightning.app.bakeoff.models import (
     model_folder,
     num_models_to_come,
@@ -17,7 +17,7 @@ from alm_lightning.app.bakeoff.models import (
 )
 from alm_lightning.app.bakeoff.plan import Plan
 from alm_lightning.app.bakeoff.results import is_finished
-from alm_lightning.app.bakeoff.state import standing
+from alm_lightning.app.bakeoff.state import criteria, read_state
 
 BYTES = 1000
 
@@ -68,16 +68,33 @@ def test_all_models_or_those_of_the_chosen_rates(plan, choosy, jobs):
     assert compete(plan, Trainer(), evaluated, jobs=jobs) == {}
     assert models(plan) == CHOSEN | LOST
     # with the same command: what lost goes, nothing is run, and the table is the same
-    before = standing(plan, {})
+    before = read_state(plan, {})
     again = Trainer()
     assert compete(choosy, again, evaluated) == {}
     assert again.asked == []
     assert models(choosy) == CHOSEN
-    assert standing(choosy, {}) == before
+    assert read_state(choosy, {}) == before
     empty(plan)
     assert compete(choosy, Trainer(), evaluated, jobs=jobs) == {}
     assert models(choosy) == CHOSEN
     assert all(is_finished(choosy.run(name, rate[3:], 0).folder) for name, rate, _ in LOST)
+
+
+def test_a_better_run_that_ends_meanwhile_keeps_its_model(choosy, monkeypatch):
+    """Of several runs at a time, one may end after the best rate was read."""
+    Trainer()(choosy.run("alm", "1", 0))
+
+    def then_another_ends(plan, objective):
+        values = criteria(plan, objective)
+        Trainer()(plan.run("alm", "0.1", 0))
+        return values
+
+    monkeypatch.setattr(models_module, "criteria", then_another_ends)
+    remove_losing_models(choosy, "alm")
+    assert models(choosy) == {("alm", "lr_0.1", "seed_0"), ("alm", "lr_1", "seed_0")}
+    monkeypatch.undo()
+    remove_losing_models(choosy, "alm")
+    assert models(choosy) == {("alm", "lr_0.1", "seed_0")}
 
 
 def test_a_model_goes_as_soon_as_another_rate_did_better(choosy):
@@ -133,7 +150,7 @@ def test_a_model_that_cannot_be_removed_is_told_and_left(choosy, tmp_path, caplo
     model_folder(losing).rename(elsewhere)
     model_folder(losing).symlink_to(elsewhere)
     remove_losing_models(choosy, "alm")
-    assert "is a link, and stays" in caplog.text
+    assert "is a symbolic link, and is not removed" in caplog.text
     assert (elsewhere / "model.safetensors").is_file()
     model_folder(losing).unlink()
     elsewhere.rename(model_folder(losing))
@@ -165,12 +182,12 @@ def test_too_little_room_is_told_once_and_what_to_do(plan, choosy, monkeypatch, 
     assert space_warning(plan, run) is None
     free.free -= 1
     told = space_warning(plan, run)
-    assert told.startswith("alm, learning rate 0.1, seed 0 left 0.0 GB, 7 more models are to come")
+    assert told.startswith("alm, learning rate 0.1, seed 0 takes 0.0 GB, 7 more models are to come")
     assert "bakeoff.keep_models=chosen" in told
     assert space_warning(choosy, run) is None
     free.free = 5 * size - 1
     assert space_warning(choosy, run).endswith(
-        "Make room, or stop and take fewer seeds or objectives."
+        "Free some space, or stop and take fewer seeds or objectives."
     )
     empty(plan)
     with caplog.at_level(logging.WARNING):

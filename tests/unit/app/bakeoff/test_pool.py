@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from alm_lightning.app.bakeoff.pool import Children, Stopped, environments, side_by_side
+from alm_lightning.app.bakeoff.pool import ProcessPool, Stopped, environments
 
 SAY = "import os; print(os.environ['PLACE'], flush=True)"
 WAIT = f"{SAY}; import time; time.sleep(60)"
@@ -17,7 +17,7 @@ WAIT = f"{SAY}; import time; time.sleep(60)"
 def test_so_many_at_a_time():
     """Two tasks that wait for each other end only if both are at work."""
     meeting = threading.Barrier(2, timeout=30)
-    side_by_side([meeting.wait] * 4, 2, pytest.fail)
+    ProcessPool([{}, {}]).run_tasks([meeting.wait] * 4)
     at_work, most = [], []
 
     def alone():
@@ -26,13 +26,18 @@ def test_so_many_at_a_time():
         time.sleep(0.02)
         at_work.pop()
 
-    side_by_side([alone] * 5, 1, pytest.fail)
+    ProcessPool().run_tasks([alone] * 5)
     assert most == [1] * 5
 
 
 def test_what_ends_one_ends_all():
     """Those at work are stopped, the others never begin, and the reason comes out."""
     begun, stopped = [], threading.Event()
+
+    class Watched(ProcessPool):
+        def stop(self):
+            super().stop()
+            stopped.set()
 
     def waits():
         begun.append("waits")
@@ -45,32 +50,32 @@ def test_what_ends_one_ends_all():
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        side_by_side([waits, fails, lambda: begun.append("late")], 2, stopped.set)
+        Watched([{}, {}]).run_tasks([waits, fails, lambda: begun.append("late")])
     assert begun == ["waits"]
 
 
 def test_each_process_has_an_environment_that_no_other_has(tmp_path):
     """And what is handed back is used again."""
-    children = Children([{"PLACE": "a"}, {"PLACE": "b"}])
+    pool = ProcessPool([{"PLACE": "a"}, {"PLACE": "b"}])
     files = [tmp_path / str(n) for n in range(6)]
 
     def run(path):
         with path.open("wb") as output:
-            assert children.run([sys.executable, "-c", SAY], output, output.fileno()) == 0
+            assert pool.run_process([sys.executable, "-c", SAY], output, output.fileno()) == 0
 
-    side_by_side([lambda path=path: run(path) for path in files], 2, children.stop)
+    pool.run_tasks([lambda path=path: run(path) for path in files])
     assert {path.read_text().strip() for path in files} == {"a", "b"}
 
 
 def test_stopping_ends_what_runs_and_begins_nothing(tmp_path):
     """A task that was between two processes has no second one."""
-    children = Children([{"PLACE": "a"}])
+    pool = ProcessPool([{"PLACE": "a"}])
     path, ended = tmp_path / "log", []
 
     def run():
         with path.open("wb") as output:
             try:
-                children.run([sys.executable, "-c", WAIT], output, output.fileno())
+                pool.run_process([sys.executable, "-c", WAIT], output, output.fileno())
             except Stopped:
                 ended.append(True)
 
@@ -80,11 +85,11 @@ def test_stopping_ends_what_runs_and_begins_nothing(tmp_path):
     while not path.exists() or not path.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    children.stop()
+    pool.stop()
     thread.join(timeout=30)
     assert ended == [True]
     with path.open("wb") as output, pytest.raises(Stopped):
-        children.run([sys.executable, "-c", SAY], output, output.fileno())
+        pool.run_process([sys.executable, "-c", SAY], output, output.fileno())
 
 
 @pytest.mark.parametrize(

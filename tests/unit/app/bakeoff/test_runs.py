@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 
 from alm_lightning.app.bakeoff.figures import evaluation_folder
 from alm_lightning.app.bakeoff.plan import Plan
-from alm_lightning.app.bakeoff.results import check_found, differences, is_finished
-from alm_lightning.app.bakeoff.runs import Programs, held, newest_checkpoint
+from alm_lightning.app.bakeoff.results import check_earlier_runs, differences, is_finished
+from alm_lightning.app.bakeoff.runs import Programs, locked, newest_checkpoint
 
 TRAIN = """
 import json, os, pathlib, signal, sys, time
@@ -45,14 +45,14 @@ summary = {"model_path": "model", "arguments": sys.argv[1:]}
 def programs(tmp_path):
     train = tmp_path / "train.py"
     train.write_text(TRAIN, encoding="utf-8")
-    with held(tmp_path / "sweep") as lock:
+    with locked(tmp_path / "sweep") as lock:
         yield Programs(
-            train=train,
+            train_script=train,
             flags=["--config-dir", "own"],
             hydra=["hydra.verbose=true"],
             lock=lock,
             keep_checkpoints=False,
-            evaluate=None,
+            evaluate_arguments=None,
         )
 
 
@@ -65,7 +65,7 @@ def test_what_a_run_is_told(programs, tmp_path):
     own = run(tmp_path)
     assert own.folder == tmp_path / "sweep" / "alm" / "lr_3e-05" / "seed_0"
     assert own.overrides == ("do=end", "objective=alm", "budget.learning_rate=3e-05", "seed=0")
-    assert programs.start(own) is None
+    assert programs.train(own) is None
     summary = json.loads((own.folder / "summary.json").read_text(encoding="utf-8"))
     assert summary["arguments"] == [
         "--config-dir",
@@ -92,14 +92,14 @@ def test_a_folder_with_quotes_and_backslashes_reaches_the_run(programs, tmp_path
     own = replace(run(tmp_path), folder=folder / "seed_0")
     folder.mkdir()
     (folder / "seed_0.log").write_text("x", encoding="utf-8")
-    programs.start(own)
+    programs.train(own)
     (override,) = OverridesParser.create().parse_overrides(told[0][-1:])
     assert str(override.value()) == str(folder / "seed_0")
 
 
 def test_checkpoints_are_kept_if_it_is_said(programs, tmp_path):
     own = run(tmp_path)
-    assert replace(programs, keep_checkpoints=True).start(own) is None
+    assert replace(programs, keep_checkpoints=True).train(own) is None
     assert (own.folder / "checkpoints" / "last.ckpt").is_file()
 
 
@@ -113,7 +113,7 @@ def test_checkpoints_are_kept_if_it_is_said(programs, tmp_path):
 )
 def test_why_a_run_failed(programs, tmp_path, do, error):
     own = run(tmp_path, do)
-    assert re.search(error, programs.start(own))
+    assert re.search(error, programs.train(own))
     assert not is_finished(own.folder)
 
 
@@ -128,7 +128,7 @@ def test_a_run_that_was_stopped_goes_on_and_nothing_is_written_over(programs, tm
         if number == 0:
             own.folder.rename(own.folder.with_name("seed_0.stopped_0"))
     kept = replace(programs, keep_checkpoints=True)
-    assert kept.start(own) is None
+    assert kept.train(own) is None
     moved = own.folder.with_name("seed_0.stopped_1")
     summary = json.loads((own.folder / "summary.json").read_text(encoding="utf-8"))
     assert summary["arguments"][-1] == f"ckpt_path='{moved}/checkpoints/stopped.ckpt'"
@@ -141,7 +141,7 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_anew(programs
     own = run(tmp_path)
     own.folder.mkdir(parents=True)
     assert newest_checkpoint([own.folder]) is None
-    assert programs.start(own) is None
+    assert programs.train(own) is None
     summary = json.loads((own.folder / "summary.json").read_text(encoding="utf-8"))
     assert not any("ckpt_path" in argument for argument in summary["arguments"])
 
@@ -149,15 +149,14 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_anew(programs
 HOLD = """
 import pathlib, signal, sys
 from alm_lightning.app.bakeoff.plan import Plan
-from alm_lightning.app.bakeoff.pool import side_by_side
-from alm_lightning.app.bakeoff.runs import Programs, held
+from alm_lightning.app.bakeoff.runs import Programs, locked
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 folder = pathlib.Path(sys.argv[1])
-with held(folder / "sweep") as lock:
+with locked(folder / "sweep") as lock:
     programs = Programs(folder / "train.py", [], [], lock, False, None)
     plan = Plan(folder / "sweep", {"alm": ["do=wait"]}, {}, ["1"], [0], {})
     run = plan.run("alm", "1", 0)
-    side_by_side([lambda: programs.start(run)], 1, programs.children.stop)
+    programs.pool.run_tasks([lambda: programs.train(run)])
 """
 
 
@@ -171,16 +170,16 @@ def test_a_folder_is_held_until_the_last_run_is_gone(tmp_path, number):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    with pytest.raises(RuntimeError, match="another bake-off"), held(tmp_path / "sweep"):
+    with pytest.raises(RuntimeError, match="another bake-off"), locked(tmp_path / "sweep"):
         pass
     process.send_signal(number)
     process.wait(timeout=60)
     if number == signal.SIGTERM:
         # it has ended its run
-        with held(tmp_path / "sweep"):
+        with locked(tmp_path / "sweep"):
             return
     # the run that it left behind goes on, and may not be taken for a dead one
-    with pytest.raises(RuntimeError, match="left behind"), held(tmp_path / "sweep"):
+    with pytest.raises(RuntimeError, match="left behind"), locked(tmp_path / "sweep"):
         pass
     for entry in os.listdir("/proc"):
         if entry.isdigit() and str(tmp_path / "sweep").encode() in _command(entry):
@@ -203,11 +202,11 @@ def test_runs_of_other_settings_are_refused(tmp_path):
     # the folder's name tells these two
     then = {"budget": {"steps": 3, "learning_rate": 2.0, "lengths": [1, 2]}, "seed": 1}
     OmegaConf.save(OmegaConf.create(then | {"paths": {"output_dir": "x"}}), folder / "config.yaml")
-    check_found(plan)
+    check_earlier_runs(plan)
     then["budget"]["steps"], then["objective"] = 4, {"alm": {"temperature": 5}}
     OmegaConf.save(OmegaConf.create(then), folder / "config.yaml")
     with pytest.raises(ValueError, match=r"lr_2/seed_1 is of a run with other settings") as caught:
-        check_found(plan)
+        check_earlier_runs(plan)
     assert "  budget.steps: 4 then, 3 now\n" in str(caught.value)
     assert "objective: {'alm': {'temperature': 5}} then, 'not set' now" in str(caught.value)
     assert "another hydra.sweep.dir" in str(caught.value)
@@ -221,8 +220,8 @@ def test_what_changes_no_figure_is_free():
 
 def test_evaluate_is_called_once_with_the_same_arguments(programs, tmp_path):
     own = run(tmp_path)
-    assert programs.start(own) is None
-    assert programs.evaluated(own) is None
+    assert programs.train(own) is None
+    assert programs.evaluate(own) is None
     assert not list(own.folder.glob("evaluation*"))
     (tmp_path / "evaluate.py").write_text(
         "import pathlib, sys\n"
@@ -232,22 +231,22 @@ def test_evaluate_is_called_once_with_the_same_arguments(programs, tmp_path):
         "sys.exit('no pairs' if 'harness=blimp' in sys.argv else 0)\n",
         encoding="utf-8",
     )
-    asked = replace(programs, evaluate=["harness=gsm8k", "seed=1"])
-    assert asked.evaluated(own) is None
-    assert asked.evaluated(own) is None
+    asked = replace(programs, evaluate_arguments=["harness=gsm8k", "seed=1"])
+    assert asked.evaluate(own) is None
+    assert asked.evaluate(own) is None
     folder = evaluation_folder(own.folder, ["harness=gsm8k", "seed=1"])
     calls = (folder / "calls").read_text(encoding="utf-8").splitlines()
     assert calls == [f"model='{own.folder}' harness=gsm8k seed=1 hydra.run.dir='{folder}'"]
     # other arguments leave what these have found, and go elsewhere
-    assert replace(programs, evaluate=["harness=gsm8k", "seed=2"]).evaluated(own) is None
+    assert replace(programs, evaluate_arguments=["harness=gsm8k", "seed=2"]).evaluate(own) is None
     assert (folder / "calls").read_text(encoding="utf-8").splitlines() == calls
     assert len(list(own.folder.glob("evaluation_*/arguments.json"))) == 2
-    error = replace(programs, evaluate=["harness=blimp"]).evaluated(own)
+    error = replace(programs, evaluate_arguments=["harness=blimp"]).evaluate(own)
     assert error.startswith("evaluate.py ended with 1: no pairs (")
     # a model that is gone is told before evaluate.py starts
     (own.folder / "model").rmdir()
-    error = replace(programs, evaluate=["harness=sft"]).evaluated(own)
+    error = replace(programs, evaluate_arguments=["harness=sft"]).evaluate(own)
     assert error.startswith("its model is gone (")
-    assert error.endswith(f"move {own.folder} away to have it trained again.")
+    assert error.endswith(f"move {own.folder} away to train it again.")
     # what it was evaluated with before is not done anew
-    assert asked.evaluated(own) is None
+    assert asked.evaluate(own) is None

@@ -3,7 +3,7 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from alm_lightning.app.hydra.quoting import quoted
+from alm_lightning.app.hydra.overrides import quoted
 
 
 @pytest.mark.parametrize(

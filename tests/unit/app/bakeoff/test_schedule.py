@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from alm_lightning.app.bakeoff.command import compete, ending, write
+from alm_lightning.app.bakeoff.command import failure_message
 from alm_lightning.app.bakeoff.figures import (
     BITS_OTHER,
     MEMORY,
@@ -18,7 +18,9 @@ from alm_lightning.app.bakeoff.figures import (
     selected,
 )
 from alm_lightning.app.bakeoff.plan import Plan
-from alm_lightning.app.bakeoff.state import chosen, standing
+from alm_lightning.app.bakeoff.pool import ProcessPool
+from alm_lightning.app.bakeoff.schedule import Schedule, write_tables
+from alm_lightning.app.bakeoff.state import chosen_rate, read_state
 from alm_lightning.app.bakeoff.table import as_json, markdown, relative
 
 SETTINGS = {
@@ -84,6 +86,12 @@ def evaluated(run):
     return None
 
 
+def compete(plan, train, evaluate, jobs=1):
+    schedule = Schedule(plan, train, evaluate, ProcessPool([{}] * jobs))
+    schedule.run()
+    return schedule.failures
+
+
 def test_rates_by_the_first_seed_then_seeds_at_the_best_rate(plan):
     start = Starter()
     assert compete(plan, start, evaluated) == {}
@@ -130,22 +138,22 @@ def test_a_bake_off_that_was_stopped_goes_on_with_what_lacks(plan):
 
 def test_a_run_whose_export_failed_is_not_finished(plan):
     write_run(plan.run("alm", "0.1", 0), summary(0.1) | {"model_path": None})
-    assert chosen(plan, "alm") is None
+    assert chosen_rate(plan, "alm") is None
 
 
 def test_the_criterion_and_its_direction_are_settings(plan):
     write_run(plan.run("alm", "0.1", 0), summary(1.0, inside=1.6))
     write_run(plan.run("alm", "1", 0), summary(1.1, inside=1.5))
-    assert chosen(plan, "alm") == "0.1"
+    assert chosen_rate(plan, "alm") == "0.1"
     inside = Plan(
         **(vars(plan) | {"settings": SETTINGS | {"criterion": "bits_per_byte.student_after"}})
     )
-    assert chosen(inside, "alm") == "1"
+    assert chosen_rate(inside, "alm") == "1"
     highest = Plan(**(vars(plan) | {"settings": SETTINGS | {"lower_is_better": False}}))
-    assert chosen(highest, "alm") == "1"
+    assert chosen_rate(highest, "alm") == "1"
     unknown = Plan(**(vars(plan) | {"settings": SETTINGS | {"criterion": "bits.after"}}))
     with pytest.raises(ValueError, match=r"bakeoff.criterion=bits.after: .* no such number"):
-        chosen(unknown, "alm")
+        chosen_rate(unknown, "alm")
     with pytest.raises(ValueError, match="no such number"):
         selected({"seed": True}, "seed")
 
@@ -175,8 +183,8 @@ def test_an_objective_that_always_fails_has_an_empty_row(plan):
 def test_a_run_that_diverged_is_never_chosen_nor_averaged(plan):
     start = Starter(diverging=[("alm", "0.1", 0), ("next_token", "1", 1)])
     compete(plan, start, evaluated)
-    assert chosen(plan, "alm") == "1"
-    found = standing(plan, {})
+    assert chosen_rate(plan, "alm") == "1"
+    found = read_state(plan, {})
     assert found.failures["alm, learning rate 0.1, seed 0"].startswith("it diverged: bits_per_byte")
     assert found.diverged == {
         "alm, learning rate 0.1, seed 0",
@@ -194,23 +202,25 @@ def test_the_end_tells_what_is_tried_again_from_what_is_not(plan):
     start = Starter(failing=[("next_token", "0.1", 0)], diverging=[("alm", "0.1", 0)])
     failures = compete(plan, start, evaluated)
     again = "1 runs failed: the same command tries them again."
-    told = ending(standing(plan, failures), plan.folder / "bakeoff.md")
+    told = failure_message(read_state(plan, failures), plan.folder / "bakeoff.md")
     assert told.startswith(f"{again} 1 runs diverged, and are not run again: try lower rates")
     assert told.endswith("bakeoff.md says which and why.")
     # it is tried again, and does not fail
     rest = Starter()
     failures = compete(plan, rest, evaluated)
     assert rest.asked == [("next_token", "0.1", 0)]
-    told = ending(standing(plan, failures), plan.folder / "bakeoff.md")
+    told = failure_message(read_state(plan, failures), plan.folder / "bakeoff.md")
     assert told.startswith("1 runs diverged")
     assert "tries them again" not in told
-    alone = ending(standing(plan, {"uld, learning rate 1, seed 0, evaluation": "x"}), plan.folder)
+    alone = failure_message(
+        read_state(plan, {"uld, learning rate 1, seed 0, evaluation": "x"}), plan.folder
+    )
     assert alone.startswith(again)
 
 
 def test_values_of_the_table_are_means_and_errors_over_seeds(plan):
     compete(plan, Starter(), evaluated)
-    found = standing(plan, {})
+    found = read_state(plan, {})
     alm, next_token = found.rows
     assert (alm.rate, alm.is_edge, next_token.rate) == ("0.1", True, "1")
     # (1.10 + 1.12 + 1.17) / 3; deviations -0.03, -0.01, 0.04: sqrt(0.0026 / 2 / 3)
@@ -257,7 +267,7 @@ def test_one_seed_has_no_error(plan):
     compete(Plan(**(vars(plan) | {"seeds": [0]})), Starter(), evaluated)
     assert "| 1.1000 |" in (plan.folder / "bakeoff.md").read_text(encoding="utf-8")
     # the error of a figure over a single run is unknown, not 0
-    assert over_seeds([standing(plan, {}).rows[0].seeds[0]])[BITS_OTHER].stderr is None
+    assert over_seeds([read_state(plan, {}).rows[0].seeds[0]])[BITS_OTHER].stderr is None
 
 
 def test_accuracy_is_a_column_where_runs_were_evaluated(plan):
@@ -278,7 +288,7 @@ def test_accuracy_is_a_column_where_runs_were_evaluated(plan):
 
     failures = compete(plan, Starter(), evaluate)
     assert failures == {"alm, learning rate 0.1, seed 2, evaluation": "evaluate.py ended with 1"}
-    found = write(plan, failures)
+    found = write_tables(plan, failures)
     assert found.rows[1].figures["gsm8k: exact match"].value == pytest.approx(0.1)
     # over the three seeds, not over problems: sqrt(0.02 / 2 / 3)
     assert found.rows[1].figures["gsm8k: exact match"].stderr == pytest.approx(math.sqrt(0.02 / 6))
@@ -290,7 +300,7 @@ def test_accuracy_is_a_column_where_runs_were_evaluated(plan):
     # what was found with other arguments is no part of the means
     for settings in ({"evaluate": ["harness=gsm8k", "seed=1"]}, {"evaluate": None}):
         other = Plan(**(vars(plan) | {"settings": SETTINGS | settings}))
-        assert "gsm8k: exact match" not in write(other, {}).rows[1].figures
+        assert "gsm8k: exact match" not in write_tables(other, {}).rows[1].figures
 
 
 @pytest.mark.parametrize("values", [[1.0, math.inf], [math.nan, 1.0], [math.inf, -math.inf]])
@@ -306,7 +316,7 @@ def test_a_figure_that_is_not_finite_leaves_the_tables(plan):
     for seed, inside in enumerate((1.0, math.inf, 1.5)):
         for objective, rate in (("alm", "0.1"), ("next_token", "1")):
             write_run(plan.run(objective, rate, seed), summary(1.1, inside=inside))
-    write(plan, {})
+    write_tables(plan, {})
     text = (plan.folder / "bakeoff.md").read_text(encoding="utf-8")
     assert "| alm | 0.1 | 3 of 3 | – ± – |" in text
     assert (plan.folder / "bakeoff.svg").is_file()
@@ -325,7 +335,7 @@ def test_the_plot_has_a_panel_for_each_figure_and_a_dot_for_each_objective(plan)
 def test_runs_side_by_side_are_those_of_one_after_another(plan):
     """All of the search before the first run that depends on it; the same table."""
     compete(plan, Starter(), evaluated)
-    alone = as_json(plan, standing(plan, {}))
+    alone = as_json(plan, read_state(plan, {}))
     lock, together = threading.Lock(), []
 
     class AtOnce(Starter):
@@ -340,6 +350,6 @@ def test_runs_side_by_side_are_those_of_one_after_another(plan):
     assert {key[2] for key in start.asked[:4]} == {0}
     assert len(together) == 6
     del alone["objectives"][1]["tried"]["0.1"]
-    found = as_json(other, standing(other, {}))
+    found = as_json(other, read_state(other, {}))
     found["objectives"][1]["tried"].pop("0.1", None)
     assert found["objectives"] == alone["objectives"]
