@@ -69,12 +69,7 @@ def bakeoff(cfg: DictConfig, train_script: Path) -> None:
 
 
 def failure_message(state: BakeoffState, table: Path) -> str:
-    """How many runs failed and how many diverged, and what to do.
-
-    Args:
-        state: With failures.
-        table: The file that names them.
-    """
+    """How many runs failed and how many diverged, what to do, and the file that names them."""
     failed, diverged = len(state.failures.keys() - state.diverged), len(state.diverged)
     lines = []
     if failed:

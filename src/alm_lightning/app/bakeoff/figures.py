@@ -31,6 +31,13 @@ HASH_LENGTH = 8
 def selected(summary: Mapping, path: str) -> float:
     """The number of a summary at dotted keys, such as ``bits_per_byte_other.student_after``.
 
+    Args:
+        summary: The content of summary.json.
+        path: The keys.
+
+    Returns:
+        The number; it may not be finite.
+
     Raises:
         ValueError: There is no number.
     """
@@ -113,7 +120,10 @@ def task_figures(folder: Path, arguments: Sequence[str] | None) -> Figures:
 
 
 def over_runs(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and standard error of at least one run; the runs differ in their seed.
+    """Mean and standard error over runs that differ in their seed.
+
+    Args:
+        values: At least one.
 
     Returns:
         The mean, and the standard deviation (n - 1) over the root of n: None for a single run, NaN

@@ -85,6 +85,9 @@ def make_plan(
         overrides: Of the command line.
         compose: Composes a run's configuration from overrides.
 
+    Returns:
+        The plan.
+
     Raises:
         ValueError: A setting of the bake-off is wrong, or an override can't be passed to its runs.
     """

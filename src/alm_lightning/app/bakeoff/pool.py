@@ -109,9 +109,8 @@ class ProcessPool:
 def environments(jobs: int) -> list[dict[str, str]]:
     """The devices of each of `jobs` runs at a time, as environment variables.
 
-    Returns:
-        An equal share of the visible GPUs for each, or one GPU in turns where there are fewer GPUs
-        than runs. Without GPUs an equal share of the cores, unless OMP_NUM_THREADS is set.
+    Each gets an equal share of the visible GPUs, or one GPU in turns where there are fewer GPUs
+    than runs; without GPUs an equal share of the cores, unless OMP_NUM_THREADS is set.
     """
     if jobs == 1:
         return [{}]

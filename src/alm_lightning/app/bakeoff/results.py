@@ -29,9 +29,8 @@ FREE = (
 def read_summary(folder: Path) -> dict | None:
     """The summary.json of a finished run.
 
-    Returns:
-        None if the run in `folder` is not finished: it has no summary, or one that names no model,
-        because the export failed. The model itself may have been removed since.
+    None if the run in `folder` is not finished: it has no summary, or one that names no model,
+    because the export failed. The model itself may have been removed since.
     """
     path = folder / "summary.json"
     summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -70,12 +69,9 @@ def check_earlier_runs(plan: Plan) -> None:
 
 
 def differences(then: Mapping, now: Mapping, prefix: str = "") -> list[str]:
-    """Settings that differ, without those in `FREE`: a line for each.
+    """Settings that differ between two configurations, without those in `FREE`: a line for each.
 
-    Args:
-        then: A configuration, as plain containers.
-        now: Another.
-        prefix: Keys that lead to both.
+    `prefix` holds the keys that lead to both.
     """
     lines = []
     for name in sorted(then.keys() | now.keys()):

@@ -54,8 +54,7 @@ class Programs:
     def train(self, run: Run) -> str | None:
         """Trains a run that is not finished, from the newest checkpoint of an earlier attempt.
 
-        Returns:
-            Why it failed; None if it is finished.
+        The result says why it failed; None if it is finished.
         """
         attempts = _stopped_attempts(run)
         checkpoint = newest_checkpoint(attempts)
@@ -76,8 +75,7 @@ class Programs:
     def evaluate(self, run: Run) -> str | None:
         """Evaluates the model of a finished run with evaluate.py, unless that is done.
 
-        Returns:
-            Why it failed; None if it is done.
+        The result says why it failed; None if it is done.
         """
         arguments = list(self.evaluate_arguments or ())
         if not arguments or is_evaluated(run.folder, arguments):

@@ -85,12 +85,7 @@ def chosen_rate(plan: Plan, objective: str) -> str | None:
 
 
 def read_state(plan: Plan, failures: Mapping[str, str]) -> BakeoffState:
-    """Reads the state from the folders of the runs.
-
-    Args:
-        plan: What is run.
-        failures: Errors of this call, by run.
-    """
+    """Reads the state from the folders of the runs; `failures` are errors of this call, by run."""
     every = [
         plan.run(name, r, s) for name in plan.overrides for r in plan.rates for s in plan.seeds
     ]

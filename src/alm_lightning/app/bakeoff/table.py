@@ -30,8 +30,7 @@ ON_SCREEN = (BITS, BITS_OTHER, DIFFERENCE_OTHER)
 def relative(name: str, row: Row, rows: Sequence[Row], baseline: str) -> float | None:
     """The mean of figure `name` in `row`, divided by that of the objective `baseline`.
 
-    Returns:
-        The ratio; None if either was not measured.
+    None if either was not measured.
     """
     base = next((other for other in rows if other.objective == baseline), None)
     if base is None or name not in row.figures or name not in base.figures:
@@ -61,11 +60,10 @@ def markdown(plan: Plan, state: BakeoffState) -> str:
 
 
 def as_json(plan: Plan, state: BakeoffState) -> dict:
-    """The table for programs.
+    """The table for programs, in plain values.
 
-    Returns:
-        Plain values; `value` and `stderr` are over seeds, `values` those of each. None in place
-        of numbers that are not finite.
+    `value` and `stderr` are over seeds, `values` has one for each seed. Numbers that are not finite
+    are None.
     """
     baseline = plan.settings["baseline"]
     return {
@@ -120,12 +118,9 @@ def screen(plan: Plan, state: BakeoffState) -> Table:
 
 
 def format_figure(name: str, figure: Figure | None, runs: int = 1) -> str:
-    """A figure as the table shows it, such as ``1.1136 ± 0.0021``.
+    """A figure as the table shows it, such as ``1.1136 ± 0.0021``, in the decimals of its `name`.
 
-    Args:
-        name: Of the figure, which has its own number of decimals.
-        figure: Mean and standard error, if there is one.
-        runs: Number of runs; if fewer have the figure, their number is added.
+    If fewer than `runs` have the figure, their number is added.
     """
     if figure is None:
         return NONE

@@ -88,8 +88,7 @@ def _rank() -> str:
 def free_folder(folder: Path) -> Path:
     """Makes `folder`, or if it exists the first of ``folder-2``, ``folder-3``, ... that does not.
 
-    Raises:
-        SystemExit: If no folder can be made there (see `refuse_existing`).
+    Raises SystemExit if no folder can be made there (see `refuse_existing`).
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -139,11 +138,9 @@ class RefuseExistingFolder(Callback):
 
 
 def refuse_existing(folder: Path) -> None:
-    """Refuses an output folder that exists.
+    """Refuses an output folder that exists, by SystemExit.
 
-    Raises:
-        SystemExit: If it exists. Hydra would turn any other exception of a callback into a warning,
-            and write into the folder.
+    Hydra would turn any other exception of a callback into a warning, and write into the folder.
     """
     if folder.exists() and _is_first_process():
         raise SystemExit(
@@ -153,10 +150,9 @@ def refuse_existing(folder: Path) -> None:
 
 
 def refuse_lists(overrides: Sequence[str]) -> None:
-    """Refuses a bake-off over several values: Hydra would start one for each, in one folder.
+    """Refuses, by SystemExit, a bake-off over several values of an override.
 
-    Raises:
-        SystemExit: One of the overrides lists several values.
+    Hydra would start one bake-off for each value, all in one folder.
     """
     for override in parsed(overrides):
         if override.is_sweep_override():

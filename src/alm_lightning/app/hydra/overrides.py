@@ -15,6 +15,9 @@ _BEFORE_QUOTE = re.compile(r"(\\*)(?='|$)")
 def quoted(text: str) -> str:
     r"""A text as a value that Hydra's grammar reads as the same text.
 
+    Args:
+        text: Any text.
+
     Returns:
         The text between quotes, with backslashes before a quote, and at the end, doubled.
 
