@@ -24,14 +24,8 @@ import hydra
 import lightning as L
 import torch
 
-from alm_lightning.app.log import quiet_warnings
-from alm_lightning.app.train.build import (
-    build_module,
-    build_objective,
-    build_scorers,
-    build_trainer,
-)
-from alm_lightning.app.train.data import build_corpora, build_data
+from alm_lightning.app.train.build import build_trainer, plan_of
+from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.models.structure import layers_of
 
 WARM_UP = 2
@@ -100,13 +94,14 @@ def measure(overrides: list[str]) -> dict[str, float]:
         sys.exit(f"budget.steps={cfg.budget.steps}: expected more than {WARM_UP}, which warm up.")
     cfg.callbacks, cfg.logger = {}, {}
     L.seed_everything(cfg.seed, verbose=False)
-    corpora = build_corpora(cfg)
-    student, teacher = build_scorers(cfg)
+    plan = plan_of(cfg)
+    documents = plan.data.read()
+    student, teacher = plan.pair.build(plan.accelerator)
     for parameter in {*student.model.parameters(), *teacher.model.parameters()}:
         # out of files, if it is in one
         parameter.data = parameter.data.clone()
-    data = build_data(cfg, corpora, student, teacher)
-    module = build_module(cfg, student, teacher, build_objective(cfg))
+    data = plan.data.pair(documents, student, teacher)
+    module = plan.module(student, teacher)
     trainer = build_trainer(cfg)
     clock = Clock()
     trainer.callbacks.append(clock)

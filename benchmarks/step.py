@@ -18,17 +18,11 @@ from pathlib import Path
 import hydra
 import torch
 
-from alm_lightning.app.log import quiet_warnings
-from alm_lightning.app.train.build import (
-    build_module,
-    build_objective,
-    build_scorers,
-    build_trainer,
-    precision_of,
-)
+from alm_lightning.app.train.build import build_trainer, plan_of
 from alm_lightning.app.train.checks import check_settings
-from alm_lightning.app.train.data import build_corpora, build_data
 from alm_lightning.data.batch import DistillBatch
+from alm_lightning.distillation.checks import chosen_precision
+from alm_lightning.distillation.quiet import quiet_warnings
 
 WARM_UP = 2
 """Rounds that are not counted: they pay for memory that later ones find allocated."""
@@ -101,10 +95,11 @@ def main() -> None:
     # Lightning would take another precision in place of one that it lacks, and the printed be wrong
     check_settings(cfg)
     cfg.callbacks, cfg.logger = {}, {}
-    corpora = build_corpora(cfg)
-    student, teacher = build_scorers(cfg)
-    data = build_data(cfg, corpora, student, teacher)
-    module = build_module(cfg, student, teacher, build_objective(cfg))
+    plan = plan_of(cfg)
+    documents = plan.data.read()
+    student, teacher = plan.pair.build(plan.accelerator)
+    data = plan.data.pair(documents, student, teacher)
+    module = plan.module(student, teacher)
 
     parts = {name: Timer() for name in ("teacher forward", "student forward, backward", "step")}
     original = module.training_step
@@ -123,7 +118,7 @@ def main() -> None:
     module.training_step = measured
     trainer = build_trainer(cfg)
     trainer.fit(module, datamodule=data)
-    print(f"{'precision':28} {precision_of(cfg)}")
+    print(f"{'precision':28} {chosen_precision(cfg.trainer.precision, cfg.trainer.accelerator)}")
     for name, timer in parts.items():
         print(f"{name:28} {timer.median:.3f} s")
     bare = parts["teacher forward"].median + parts["student forward, backward"].median

@@ -1,9 +1,8 @@
-"""Loggers that need more than a constructor, and what warnings a user is spared."""
+"""Loggers that need more than a constructor."""
 
 import logging
 import netrc
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 
 from lightning.pytorch.loggers import Logger, WandbLogger
@@ -47,17 +46,6 @@ def wandb_logger(
     )
 
 
-def log_hyperparameters(loggers: Sequence[Logger], config: Mapping) -> None:
-    """Records the resolved configuration with every logger.
-
-    Args:
-        loggers: The run's loggers.
-        config: The configuration, as plain containers.
-    """
-    for logger in loggers:
-        logger.log_hyperparams(dict(config))
-
-
 def log_samples(loggers: Sequence[Logger], samples: Sequence[Mapping[str, str]]) -> None:
     """Sends the sample continuations to W&B as a table, and ends its runs.
 
@@ -83,22 +71,3 @@ def _has_wandb_key() -> bool:
         return netrc.netrc().authenticators("api.wandb.ai") is not None
     except (FileNotFoundError, netrc.NetrcParseError):
         return False
-
-
-def quiet_warnings() -> None:
-    """Spares the user advice of Lightning that does not apply here."""
-    for message in (
-        ".*LeafSpec.*",  # Lightning 2.6 calls an API that torch 2.13 deprecates
-        ".*does not have many workers.*",  # pairing takes a hundredth of a step
-        ".*Experiment logs directory .* exists and is not empty.*",  # Hydra made it a second ago
-        ".*Checkpoint directory .* exists and is not empty.*",
-        # the state after a step is what a resumed run continues from
-        ".*ModelCheckpoint with manual optimization and every_n_train_steps.*",
-        # the loader of a resumed run starts at the step that the checkpoint ended with
-        ".*resuming from a checkpoint that ended before.*",
-        ".*Total length of `list` across ranks is zero.*",  # no evaluation within a run
-        ".*You have overridden `transfer_batch_to_device`.*",  # batches are the module's own
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    # which accelerators are absent, and advertisements
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)

@@ -5,7 +5,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from tests.runs import REPOSITORY
 
-from alm_lightning.app.train import build
+from alm_lightning.app.train.build import build_trainer
+from alm_lightning.distillation import checks
 from alm_lightning.likelihood import hardware
 from alm_lightning.likelihood.blocks import LogitBlocks
 from alm_lightning.models import loading
@@ -89,9 +90,9 @@ def test_the_trainer_computes_in_it(monkeypatch, quick, precision):
     with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
         cfg = compose("train", ["paths.output_dir=unused", "trainer=cpu"])
     asked = []
-    monkeypatch.setattr(build, "multiplies_bfloat16", lambda device: asked.append(device) or quick)
+    monkeypatch.setattr(checks, "multiplies_bfloat16", lambda device: asked.append(device) or quick)
     cfg.callbacks, cfg.logger = {}, {}
-    assert build.build_trainer(cfg).precision == precision
+    assert build_trainer(cfg).precision == precision
     assert set(asked) == {"cpu"}
     cfg.trainer.precision = "64-true"
-    assert build.build_trainer(cfg).precision == "64-true"
+    assert build_trainer(cfg).precision == "64-true"

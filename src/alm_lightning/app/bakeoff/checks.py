@@ -23,7 +23,7 @@ CRITERIA = (
     "seconds.per_step",
     "peak_memory_bytes",
 )
-"""Figures of summary.json (`report.make_summary`) that a rate may be chosen by."""
+"""Figures of summary.json (`distillation.figures.summary_of`) that a rate may be chosen by."""
 
 
 def is_positive(value: object) -> bool:

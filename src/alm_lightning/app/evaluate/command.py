@@ -17,8 +17,8 @@ from alm_lightning.app.evaluate.fit import refuse_same_text
 from alm_lightning.app.evaluate.plan import Alone, Planned, Together, planned
 from alm_lightning.app.evaluate.progress import told_progress
 from alm_lightning.app.evaluate.table import group_tables, main_table, told_ensembles, write_tables
-from alm_lightning.app.log import quiet_warnings
 from alm_lightning.app.versions import versions
+from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.evaluation.harness import Harness, HasBasis
 from alm_lightning.evaluation.report.page import write_report
 from alm_lightning.evaluation.store import Store

@@ -9,9 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alm_lightning.app.evaluate.models import source_identity
-from alm_lightning.app.train.build import load_scorer, precision_of
-from alm_lightning.app.train.data import build_corpora, build_data
+from alm_lightning.app.train.build import data_plan, stored_model
 from alm_lightning.corpus.sources.source import AnyDocument
+from alm_lightning.distillation.checks import chosen_precision
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Record, Result
 from alm_lightning.evaluation.paired import side_of, totals_of
@@ -53,14 +53,12 @@ class RunFigures:
             FileNotFoundError: The model is none of a run, or its configuration is gone.
         """
         cfg = _config_of(name, run)
-        corpora = build_corpora(cfg)
-        texts = {"train": corpora.train, "heldout": corpora.heldout, "other": corpora.other}
+        documents = data_plan(cfg).read()
+        texts = {"train": documents.train, **documents.evaluation}
         return {
             "configuration": digest(OmegaConf.to_yaml(cfg)),
             "text": {
-                side: _digest_of(documents)
-                for side, documents in texts.items()
-                if isinstance(documents, Sequence)
+                side: _digest_of(text) for side, text in texts.items() if isinstance(text, Sequence)
             },
             "teacher": source_identity(instantiate(cfg.teacher.source)),
         }
@@ -78,14 +76,14 @@ class RunFigures:
             Totals of each set.
         """
         cfg = _config_of(evaluated.name, evaluated.run)
-        corpora = build_corpora(cfg)
-        teacher = load_scorer(cfg.teacher, "teacher", evaluated.model.device.type).to(
-            evaluated.model.device
-        )
+        plan = data_plan(cfg)
+        device = evaluated.model.device
+        teacher = stored_model(cfg.teacher).load("teacher", device.type).to(device)
         student = Scorer(evaluated.model, evaluated.view, "student")
-        data = build_data(cfg, corpora, student, teacher)
+        data = plan.pair(plan.read(), student, teacher)
         teaching = replace(evaluated, name=cfg.teacher.name, model=teacher.model, view=teacher.view)
-        mixed = precision_of(cfg) == "bf16-mixed"
+        precision = chosen_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+        mixed = precision == "bf16-mixed"
         for key in keys:
             totals: dict[str, float] = {}
             windows = data.evaluation[key]

@@ -1,155 +1,146 @@
-"""From a configuration to models, objective and trainer."""
+"""From a configuration to the plan of a run: objects, and nothing large read."""
 
 import logging
+from collections.abc import Callable
 
 import lightning as L
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 from transformers import PreTrainedModel
 
-from alm_lightning.alignment.cover import uncovered
-from alm_lightning.likelihood.hardware import multiplies_bfloat16
-from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer, torch_dtype
-from alm_lightning.models.pair import Scorer
-from alm_lightning.objectives.objective import Objective
-from alm_lightning.tokenization.fast import view_of
-from alm_lightning.tokenization.specials.roles import stop_ids
-from alm_lightning.training.module import DistillModule
+from alm_lightning.corpus.bad_documents import Refuse, Skip
+from alm_lightning.distillation.checks import chosen_precision
+from alm_lightning.distillation.data import Corpus, DataPlan
+from alm_lightning.distillation.models import PairPlan, StoredModel
+from alm_lightning.distillation.run import Plan
+from alm_lightning.tokenization.specials.roles import REPLACE
 
 log = logging.getLogger(__name__)
 
 LOADED = ("source", "dtype", "attention")
 """Settings of a student and a teacher that are one model, loaded once, where these are equal."""
+ON_BAD_DOCUMENT = {"error": Refuse, "skip": Skip}
+"""Values of the setting `on_bad_document`."""
 
 
-def build_scorers(cfg: DictConfig) -> tuple[Scorer, Scorer]:
-    """Loads the teacher, and makes the student from the model that it starts as.
-
-    Args:
-        cfg: The whole configuration.
-
-    Returns:
-        Student and teacher.
-
-    Raises:
-        ValueError: If the student is to share the body of a teacher that is another model.
-    """
-    different = [key for key in LOADED if cfg.student[key] != cfg.teacher[key]]
-    adapter = instantiate(cfg.adapter)
-    if adapter.share_body and different:
-        raise ValueError(
-            f"adapter.share_body=true, but the student starts as another model than the teacher: "
-            f"their {' and '.join(different)} differ. Take adapter.share_body=false, or "
-            "teacher=same."
-        )
-    device = cfg.trainer.accelerator
-    teacher = load_scorer(cfg.teacher, "teacher", device)
-    base = load_scorer(cfg.student, "student", device) if different else teacher
-    view = instantiate(cfg.tokenizer)(base.view)
-    model: PreTrainedModel = instantiate(cfg.embeddings)(
-        base.model, old=base.view, new=view, share_body=adapter.share_body
-    )
-    adapter.adapt(model)
-    stops = stop_ids(base.view, view, cfg.student.stop_tokens)
-    model.generation_config.eos_token_id = [view.id_of("eos"), *stops]
-    log.info(
-        "student: %s with tokenizer %s, %s trained of %s parameters, %s",
-        cfg.student.name,
-        view.name,
-        f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,}",
-        f"{sum(p.numel() for p in model.parameters()):,}",
-        "its body shared with the teacher" if adapter.share_body else "nothing shared",
-    )
-    lost = uncovered(view, teacher.view)
-    if lost:
-        log.warning(
-            "tokenizers %s and %s have no chunk for parts of texts like these, which are not "
-            "learned from. python -m alm_lightning.inspect shows where and why:\n  %s",
-            view.name,
-            teacher.view.name,
-            "\n  ".join(lost),
-        )
-    return Scorer(model, view, "student"), teacher
-
-
-def load_scorer(node: DictConfig, side: str, device: str) -> Scorer:
-    """Loads one model and its tokenizer.
-
-    Args:
-        node: `source`, `name` and `dtype` of a model.
-        side: ``student`` or ``teacher``.
-        device: Where it will compute, which chooses the type of ``dtype: auto``; it is loaded onto
-            the processor.
-
-    Returns:
-        The scorer.
-    """
-    source = instantiate(node.source)
-    log.info("%s: %s", side, source.describe())
-    view = view_of(load_hf_tokenizer(source), name=node.name)
-    model = load_causal_lm(
-        source, dtype=torch_dtype(node.dtype, device), attn_implementation=node.attention
-    )
-    check_pair(model, view.num_tokens, node.name)
-    return Scorer(model, view, side)
-
-
-def build_objective(cfg: DictConfig) -> dict[str, Objective]:
-    """The terms of the loss, in the order of the configuration.
+def plan_of(cfg: DictConfig) -> Plan:
+    """What a run is made of.
 
     Args:
         cfg: The whole configuration.
 
     Returns:
-        Terms by name; a term set to null is left out.
-
-    Raises:
-        ValueError: No term is left.
+        The plan; terms of the objective that are null are left out.
     """
-    terms = {name: instantiate(term) for name, term in cfg.objective.items() if term is not None}
-    if not terms:
-        raise ValueError("the objective has no terms: take objective=alm_next_token_hidden, say.")
-    return terms
-
-
-def build_module(
-    cfg: DictConfig, student: Scorer, teacher: Scorer, objective: dict[str, Objective]
-) -> DistillModule:
-    """Puts student, teacher and objective together.
-
-    Args:
-        cfg: The whole configuration.
-        student: The student.
-        teacher: The teacher.
-        objective: The terms of the loss.
-
-    Returns:
-        The LightningModule.
-    """
-    return DistillModule(
-        student=student,
-        teacher=teacher,
-        objective=objective,
+    return Plan(
+        pair=pair_plan(cfg),
+        data=data_plan(cfg),
+        objective={k: instantiate(term) for k, term in cfg.objective.items() if term is not None},
         balance=instantiate(cfg.balance),
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
         gradient_clip=cfg.gradient_clip,
+        trainer=lambda: build_trainer(cfg),
+        accelerator=cfg.trainer.accelerator,
         config=OmegaConf.to_container(cfg, resolve=True),
+        checkpoint=cfg.ckpt_path,
     )
 
 
-def precision_of(cfg: DictConfig) -> str:
-    """What a run computes in, on this hardware.
+def pair_plan(cfg: DictConfig) -> PairPlan:
+    """How student and teacher are made.
 
     Args:
         cfg: The whole configuration.
 
     Returns:
-        A precision of Lightning's: ``auto`` is what is multiplied quickly.
+        The plan.
     """
-    if cfg.trainer.precision != "auto":
-        return str(cfg.trainer.precision)
-    return "bf16-mixed" if multiplies_bfloat16(cfg.trainer.accelerator) else "32-true"
+    return PairPlan(
+        student=stored_model(cfg.student),
+        teacher=stored_model(cfg.teacher),
+        differences=[key for key in LOADED if cfg.student[key] != cfg.teacher[key]],
+        tokenizer=instantiate(cfg.tokenizer),
+        embeddings=_embeddings(cfg.embeddings),
+        adapter=instantiate(cfg.adapter),
+        stop_tokens=list(cfg.student.stop_tokens),
+    )
+
+
+def stored_model(node: DictConfig) -> StoredModel:
+    """A model of the configuration.
+
+    Args:
+        node: That of the student or the teacher.
+
+    Returns:
+        The model, not loaded yet.
+    """
+    return StoredModel(
+        name=str(node.name),
+        licence=node.licence,
+        source=instantiate(node.source),
+        dtype=node.dtype,
+        attention=node.attention,
+    )
+
+
+def _embeddings(node: DictConfig) -> Callable[..., PreTrainedModel]:
+    try:
+        # a donor that is asked for and not named would be Hydra's own error
+        OmegaConf.to_container(node, resolve=True)
+    except InterpolationKeyError as error:
+        raise ValueError(
+            f"embeddings=omp needs a donor, a model that has the new tokenizer, and that of the "
+            f"settings can't be found ({str(error).partition(chr(10))[0]}). Say where one is, as "
+            "embeddings.initialisation.donor='${tokenizer.source.sources.hub.weights}' for "
+            "tokenizer=qwen2 and gpt2, or embeddings.initialisation.donor='{_target_: "
+            "alm_lightning.models.weights.sources.Folder, path: my-donor}'."
+        ) from error
+    return instantiate(node)
+
+
+def data_plan(cfg: DictConfig) -> DataPlan:
+    """How text becomes the batches of a run.
+
+    Args:
+        cfg: The whole configuration.
+
+    Returns:
+        The plan.
+    """
+    tokenizer, budget = cfg.tokenizer, cfg.budget
+    return DataPlan(
+        corpus=_corpus(cfg.corpus),
+        other=_corpus(cfg.corpus_other),
+        reading=instantiate(cfg.windows.documents),
+        dataset=instantiate(cfg.windows.dataset),
+        on_bad=ON_BAD_DOCUMENT[cfg.on_bad_document](),
+        alignment=instantiate(cfg.alignment),
+        chat=instantiate(cfg.chat),
+        # a student that keeps its tokenizer has no such setting
+        has_own_specials="special_tokens" in tokenizer and tokenizer.special_tokens == REPLACE,
+        packing=instantiate(cfg.packing),
+        student_length=budget.student_length,
+        teacher_length=budget.teacher_length,
+        batch_size=budget.batch_size,
+        micro_batch_size=budget.micro_batch_size,
+        steps=budget.steps,
+        evaluation_windows=budget.evaluation_windows,
+        seed=cfg.seed,
+        validate_during_fit=budget.validate_every is not None,
+        num_workers=cfg.num_workers,
+    )
+
+
+def _corpus(node: DictConfig) -> Corpus:
+    return Corpus(
+        name=str(node.name),
+        source=instantiate(node.source),
+        heldout_share=node.heldout_share,
+        split_seed=node.split_seed,
+    )
 
 
 def build_trainer(cfg: DictConfig) -> L.Trainer:
@@ -163,7 +154,7 @@ def build_trainer(cfg: DictConfig) -> L.Trainer:
     """
     loggers = [instantiate(node) for node in cfg.logger.values() if node is not None]
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
-    precision = precision_of(cfg)
+    precision = chosen_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     if precision != cfg.trainer.precision:
         log.info("precision: %s, which is what this hardware multiplies quickly", precision)
     return instantiate(cfg.trainer, precision=precision, logger=loggers, callbacks=callbacks)

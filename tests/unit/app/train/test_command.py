@@ -6,7 +6,7 @@ from alm_lightning.app.train import command as train_file
 def test_no_speed_and_no_samples_cost_neither_model_nor_figures(
     run_here, tmp_path, monkeypatch, caplog, capsys
 ):
-    def fail(*arguments):
+    def fail(*arguments, **settings):
         # the model is safe by now
         assert (tmp_path / "model/config.json").is_file()
         raise RuntimeError("no text today")

@@ -1,0 +1,66 @@
+"""Errors of a run in the words of its command line.
+
+The library's errors name its arguments, as in ``steps is -1``; here they get the keys of `conf/`.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PLACES = {
+    "budget": (
+        "steps",
+        "batch_size",
+        "micro_batch_size",
+        "student_length",
+        "teacher_length",
+        "learning_rate",
+        "evaluation_windows",
+        "validate_every",
+        "checkpoint_every",
+    ),
+    "trainer": ("precision", "strategy", "accelerator", "devices", "num_nodes"),
+    "adapter": ("share_body", "train_embeddings"),
+    "corpus": ("heldout_share", "split_seed"),
+    "chat": ("student_template", "teacher_template"),
+    "schedule": ("warmup_share",),
+    "student": ("dtype", "stop_tokens"),
+    "windows.documents": ("heldout_documents",),
+}
+KEYS = {name: f"{place}.{name}" for place, names in PLACES.items() for name in names}
+"""The keys of arguments that are called otherwise on the command line."""
+_NAMES = sorted(KEYS, key=len, reverse=True)
+# a name without an underscore may be a word like any other, unless a value follows it
+_ARGUMENT = re.compile(
+    rf"(?<![\w.])({'|'.join(n for n in _NAMES if '_' in n)})(?!\w)"
+    rf"|(?<![\w.])({'|'.join(n for n in _NAMES if '_' not in n)})(?==| is )"
+)
+
+
+def with_keys(message: str) -> str:
+    """An error of the library for those who use the command line.
+
+    Args:
+        message: It may name arguments of `alm_lightning.distill`.
+
+    Returns:
+        The same with keys of `conf/`.
+
+    Example:
+        >>> with_keys("steps is -1: expected a whole number of at least 0.")
+        'budget.steps is -1: expected a whole number of at least 0.'
+        >>> with_keys("after 3 steps, budget.batch_size is 4; raise student_length")
+        'after 3 steps, budget.batch_size is 4; raise budget.student_length'
+    """
+    return _ARGUMENT.sub(lambda found: KEYS[found[0]], message)
+
+
+@contextmanager
+def keys_in_errors() -> Iterator[None]:
+    """Errors that are raised within name keys in place of arguments."""
+    try:
+        yield
+    except Exception as error:
+        if len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (with_keys(error.args[0]),)
+        raise

@@ -1,0 +1,112 @@
+"""Settings of a run that are checked by value, before anything is read."""
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+
+from alm_lightning.likelihood.hardware import multiplies_bfloat16
+
+PRECISIONS = ("auto", "bf16-mixed", "32-true", "32")
+"""Of Lightning's names. Its others cast whole models and batches."""
+STRATEGIES = (
+    "auto",
+    "ddp",
+    "ddp_find_unused_parameters_true",
+    "ddp_find_unused_parameters_false",
+    "single_device",
+    "DDPStrategy",
+    "SingleDeviceStrategy",
+)
+"""Names and classes. Others split models, or start processes in the middle of a run."""
+AT_LEAST = {
+    "seed": 0,
+    "num_workers": 0,
+    "sample_prompts": 0,
+    "sample_bytes": 1,
+    "steps": 0,
+    "batch_size": 1,
+    "micro_batch_size": 1,
+    "student_length": 1,
+    "teacher_length": 1,
+    "evaluation_windows": 1,
+    "validate_every": 1,
+    "checkpoint_every": 0,
+}
+"""Whole numbers, and the least that each may be."""
+ABOVE_ZERO = {"learning_rate": 3e-4, "gradient_clip": 1.0}
+"""Numbers above 0, and one for example."""
+MAY_BE_NONE = ("validate_every", "checkpoint_every", "gradient_clip")
+
+
+def check_numbers(values: Mapping[str, object]) -> None:
+    """Refuses settings that are not numbers, or too small.
+
+    Args:
+        values: Settings by name; those that are in no table here are not checked.
+
+    Raises:
+        ValueError: A setting is not what is expected of it.
+    """
+    for name, value in values.items():
+        if value is None and name in MAY_BE_NONE:
+            continue
+        if name in AT_LEAST:
+            least = AT_LEAST[name]
+            # Python takes True for 1
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(
+                    f"{name} is {value!r}: expected a whole number of at least {least}."
+                )
+        if name in ABOVE_ZERO:
+            is_number = isinstance(value, Real) and not isinstance(value, bool)
+            if not is_number or not 0 < value < math.inf:
+                example = ABOVE_ZERO[name]
+                raise ValueError(
+                    f"{name} is {value!r}: expected a number above 0, such as {example}."
+                )
+
+
+def check_trainer(precision: object, strategy: object) -> None:
+    """Refuses what Lightning's trainer can do, and a distillation can't.
+
+    Args:
+        precision: Lightning's name of it, or ``auto``.
+        strategy: Lightning's name, or that of a class.
+
+    Raises:
+        ValueError: Whole models would be cast or split, or gradients scaled.
+    """
+    # 16 is Lightning's other name of it
+    if str(precision) in ("16-mixed", "16"):
+        raise ValueError(
+            f"precision is {precision}, whose gradients are scaled up, so that gradient_clip would "
+            "cut them at a wrong norm. Take bf16-mixed or 32-true."
+        )
+    if str(precision) not in PRECISIONS:
+        raise ValueError(
+            f"precision is {precision}: expected one of {', '.join(PRECISIONS)}. What is trained "
+            "is held in float32, since bfloat16 would round small updates away; for less memory "
+            "take adapter=lora, or dtype=bfloat16 for the frozen weights."
+        )
+    if strategy not in STRATEGIES:
+        raise ValueError(
+            f"strategy is {strategy}: expected one of {', '.join(STRATEGIES)}. Terms are weighed "
+            "by gradients of whole matrices, and student and teacher may hold the same weights, so "
+            "every process has whole models; for less memory take adapter=lora and a smaller "
+            "micro_batch_size."
+        )
+
+
+def chosen_precision(precision: object, accelerator: str) -> str:
+    """What a run computes in, on this hardware.
+
+    Args:
+        precision: Lightning's name of it, or ``auto``: what is multiplied quickly.
+        accelerator: Where, as Lightning names it.
+
+    Returns:
+        Lightning's name.
+    """
+    if precision != "auto":
+        return str(precision)
+    return "bf16-mixed" if multiplies_bfloat16(accelerator) else "32-true"

@@ -1,0 +1,201 @@
+"""The two models of a run: where they come from, and the student made of one of them."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from alm_lightning.alignment.cover import uncovered
+from alm_lightning.models.adapters import FullFineTuning, LowRank
+from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer, torch_dtype
+from alm_lightning.models.new_tokenizer import NewTokenizer
+from alm_lightning.models.own_vocabulary import OwnVocabulary
+from alm_lightning.models.pair import Scorer
+from alm_lightning.models.text_part import text_part
+from alm_lightning.models.vocabulary import BytesFromOldTokens
+from alm_lightning.models.weights.sources import WeightSource
+from alm_lightning.tokenization.fast import view_of
+from alm_lightning.tokenization.specials.roles import stop_ids
+from alm_lightning.tokenization.view import TokenizerView
+
+log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class ModelInput(Protocol):
+    """A model with its tokenizer, before it is loaded: `StoredModel`, `GivenModel`."""
+
+    @property
+    def name(self) -> str:
+        """What errors, logs and model cards call it."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """Its licence, in a few words for the model card."""
+        ...
+
+    def load(self, side: str, device: str) -> Scorer:
+        """The model, as ``student`` or ``teacher``; `device` is where it will compute."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredModel:
+    """A model in a folder, a package or on the hub.
+
+    Attributes:
+        name: What errors, logs and model cards call it.
+        licence: Its licence, in a few words.
+        source: Where weights and tokenizer are.
+        dtype: Of the weights as loaded; ``auto`` is bfloat16 where the device multiplies it.
+        attention: As transformers names it; None for its own choice.
+    """
+
+    name: str
+    licence: str
+    source: WeightSource
+    dtype: str = "auto"
+    attention: str | None = "sdpa"
+
+    def load(self, side: str, device: str) -> Scorer:
+        """Loads weights and tokenizer, onto the CPU.
+
+        Args:
+            side: ``student`` or ``teacher``.
+            device: Where the model will compute, which chooses the type of ``auto``.
+
+        Returns:
+            The scorer.
+        """
+        log.info("%s: %s", side, self.source.describe())
+        view = view_of(load_hf_tokenizer(self.source), name=self.name)
+        model = load_causal_lm(
+            self.source,
+            dtype=torch_dtype(self.dtype, device),
+            attn_implementation=self.attention,
+        )
+        check_pair(model, view.num_tokens, self.name)
+        return Scorer(model, view, side)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenModel:
+    """A model that is in memory already, with its tokenizer.
+
+    Attributes:
+        name: What errors, logs and model cards call it.
+        licence: Its licence, in a few words.
+        model: A causal language model of transformers.
+        tokenizer: Its tokenizer.
+    """
+
+    name: str
+    licence: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+
+    def load(self, side: str, device: str) -> Scorer:
+        """The model as it is, where it is.
+
+        Args:
+            side: ``student`` or ``teacher``.
+            device: Not read.
+
+        Returns:
+            The scorer.
+        """
+        view = view_of(self.tokenizer, name=self.name)
+        check_pair(self.model, view.num_tokens, self.name)
+        return Scorer(text_part(self.model), view, side)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairPlan:
+    """How student and teacher are made.
+
+    Attributes:
+        student: The model that the student starts as.
+        teacher: The model that teaches.
+        differences: Settings in which the two differ; none if they are one model, loaded once.
+        tokenizer: From the old tokenizer to the student's.
+        embeddings: Makes the student from the model that it starts as.
+        adapter: Which of its weights are trained.
+        stop_tokens: Special tokens where generation stops besides EOS.
+    """
+
+    student: ModelInput
+    teacher: ModelInput
+    differences: Sequence[str]
+    tokenizer: Callable[[TokenizerView], TokenizerView]
+    embeddings: Callable[..., PreTrainedModel]
+    adapter: FullFineTuning | LowRank
+    stop_tokens: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses what does not go together, before anything is loaded.
+
+        Raises:
+            ValueError: The student is to share the body of another model; embeddings of bytes are
+                for another tokenizer; new embeddings would not be trained.
+        """
+        if self.adapter.share_body and self.differences:
+            raise ValueError(
+                f"share_body=true, but the student starts as another model than the teacher: their "
+                f"{' and '.join(self.differences)} differ. Take share_body=false, or the same "
+                "model as the teacher (teacher=same)."
+            )
+        is_bytes = isinstance(self.embeddings, BytesFromOldTokens)
+        if is_bytes and isinstance(self.tokenizer, NewTokenizer):
+            raise ValueError(
+                f"embeddings=bytes makes embeddings of bytes, and the student's tokenizer is to be "
+                f"{self.tokenizer.name}. Take embeddings=fvt (or omp, mean, keep), or "
+                "tokenizer=bytes; experiment=gemma_to_smollm2_tokenizer shows settings that go "
+                "together."
+            )
+        is_own = isinstance(self.embeddings, OwnVocabulary)
+        if isinstance(self.adapter, LowRank) and not self.adapter.train_embeddings and not is_own:
+            raise ValueError(
+                "train_embeddings=false freezes embeddings, and those of a student with a new "
+                f"tokenizer ({type(self.embeddings).__name__}) are not trained yet. Take "
+                "train_embeddings=true, or let the student keep its tokenizer, with tokenizer=own "
+                "embeddings=own."
+            )
+
+    def build(self, device: str) -> tuple[Scorer, Scorer]:
+        """Loads the teacher, and makes the student.
+
+        Args:
+            device: The accelerator of the run.
+
+        Returns:
+            Student and teacher.
+        """
+        teacher = self.teacher.load("teacher", device)
+        base = self.student.load("student", device) if self.differences else teacher
+        view = self.tokenizer(base.view)
+        share_body = self.adapter.share_body
+        model = self.embeddings(base.model, old=base.view, new=view, share_body=share_body)
+        self.adapter.adapt(model)
+        stops = stop_ids(base.view, view, list(self.stop_tokens))
+        model.generation_config.eos_token_id = [view.id_of("eos"), *stops]
+        log.info(
+            "student: %s with tokenizer %s, %s trained of %s parameters, %s",
+            self.student.name,
+            view.name,
+            f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,}",
+            f"{sum(p.numel() for p in model.parameters()):,}",
+            "its body shared with the teacher" if share_body else "nothing shared",
+        )
+        lost = uncovered(view, teacher.view)
+        if lost:
+            log.warning(
+                "tokenizers %s and %s have no chunk for parts of texts like these, which are not "
+                "learned from. python -m alm_lightning.inspect shows where and why:\n  %s",
+                view.name,
+                teacher.view.name,
+                "\n  ".join(lost),
+            )
+        return Scorer(model, view, "student"), teacher

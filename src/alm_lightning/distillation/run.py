@@ -1,0 +1,166 @@
+"""The whole of a run: read, load, measure, train, measure again."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+
+from alm_lightning.distillation.data import DataPlan, Documents
+from alm_lightning.distillation.figures import Figures, check_teacher, figures_by_set
+from alm_lightning.distillation.models import PairPlan
+from alm_lightning.models.pair import Scorer
+from alm_lightning.objectives.combine import Balance
+from alm_lightning.objectives.objective import Objective
+from alm_lightning.training.callbacks import SaveWhenStopped
+from alm_lightning.training.module import DistillModule, OptimizerFactory
+
+log = logging.getLogger(__name__)
+EXIT_CODES = {"SIGTERM": 143, "SIGINT": 130}
+"""What a shell expects of a program that a signal ended: 128 and the signal's number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that a run is made of, before anything large is read.
+
+    Attributes:
+        pair: How student and teacher are made.
+        data: How text becomes batches.
+        objective: The terms of the loss, by name.
+        balance: How the terms are weighed.
+        optimizer: Makes the optimizer from groups of parameters.
+        schedule: Factor on the learning rate, from the number of steps done.
+        gradient_clip: Largest norm of the gradient; None clips nothing.
+        trainer: Makes the trainer, after the models are loaded.
+        accelerator: Where the models will compute, as Lightning names it.
+        config: The settings, as plain containers: for checkpoints and loggers.
+        checkpoint: A checkpoint to continue from.
+    """
+
+    pair: PairPlan
+    data: DataPlan
+    objective: Mapping[str, Objective]
+    balance: Balance
+    optimizer: OptimizerFactory
+    schedule: Callable[[int], float]
+    gradient_clip: float | None
+    trainer: Callable[[], L.Trainer]
+    accelerator: str
+    config: Mapping[str, object]
+    checkpoint: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses an objective without terms."""
+        if not self.objective:
+            raise ValueError(
+                "the objective has no terms: take objective=alm_next_token_hidden, say."
+            )
+
+    def module(self, student: Scorer, teacher: Scorer) -> DistillModule:
+        """Student, teacher and objective, put together.
+
+        Args:
+            student: The student.
+            teacher: The teacher.
+
+        Returns:
+            The LightningModule.
+        """
+        return DistillModule(
+            student=student,
+            teacher=teacher,
+            objective=self.objective,
+            balance=self.balance,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            gradient_clip=self.gradient_clip,
+            config=self.config,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A finished run.
+
+    Attributes:
+        student: The trained student.
+        teacher: The teacher.
+        documents: What was trained and evaluated on.
+        trainer: The trainer, after the run.
+        bad_documents: Documents that were left out, by kind.
+        before: Figures before training, by evaluation set.
+        after: The same after training.
+        seconds: Of the whole run.
+    """
+
+    student: Scorer
+    teacher: Scorer
+    documents: Documents
+    trainer: L.Trainer
+    bad_documents: Mapping[str, int]
+    before: Figures
+    after: Figures
+    seconds: float
+
+
+def run(plan: Plan) -> Outcome:
+    """Distils a teacher into a student.
+
+    Args:
+        plan: What the run is made of.
+
+    Returns:
+        Models and figures.
+
+    Raises:
+        SystemExit: If a signal asked the run to stop; a checkpoint was saved before.
+    """
+    started = time.perf_counter()
+    L.seed_everything(plan.data.seed, workers=True, verbose=False)
+    documents = plan.data.read()
+    student, teacher = plan.pair.build(plan.accelerator)
+    data = plan.data.pair(documents, student, teacher)
+    module = plan.module(student, teacher)
+    trainer = plan.trainer()
+    data.check_processes(trainer.world_size)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(dict(module.config))
+
+    before = _evaluate(trainer, module, data)
+    check_teacher(before, plan.pair.teacher.name, teacher.view.num_tokens)
+    trainer.fit(module, datamodule=data, ckpt_path=plan.checkpoint)
+    _exit_if_stopped(trainer)
+    after = _evaluate(trainer, module, data)
+    return Outcome(
+        student=student,
+        teacher=teacher,
+        documents=documents,
+        trainer=trainer,
+        bad_documents=data.bad_documents,
+        before=before,
+        after=after,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _evaluate(trainer: L.Trainer, module: L.LightningModule, data) -> Figures:
+    trainer.validate(module, datamodule=data, verbose=False)
+    # callback_metrics holds exact values by name; what validate returns is split by loader
+    return figures_by_set(trainer.callback_metrics, data.evaluation_names)
+
+
+def _exit_if_stopped(trainer: L.Trainer) -> None:
+    for callback in trainer.callbacks:
+        if isinstance(callback, SaveWhenStopped) and callback.stopped_by is not None:
+            log.warning(
+                "stopped by %s after step %d of %d. Continue with ckpt_path=%s",
+                callback.stopped_by,
+                trainer.global_step,
+                trainer.max_steps,
+                callback.path,
+            )
+            sys.exit(EXIT_CODES.get(callback.stopped_by, 1))

@@ -1,0 +1,52 @@
+"""Errors of the library, as those who use the command line read them."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from tests.runs import REPOSITORY
+
+from alm_lightning.app.keys import KEYS, keys_in_errors, with_keys
+from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST
+
+
+@pytest.mark.parametrize(
+    ("argument", "key"),
+    [
+        ("steps is -1: expected", "budget.steps is -1: expected"),
+        ("Take share_body=false", "Take adapter.share_body=false"),
+        ("raise student_length, or", "raise budget.student_length, or"),
+        ("trainer.precision is 16", "trainer.precision is 16"),
+        ("its last steps are", "its last steps are"),
+        ("seed is -1", "seed is -1"),
+        ("batch_sizes", "batch_sizes"),
+    ],
+)
+def test_arguments_become_keys(argument, key):
+    assert with_keys(argument) == key
+
+
+def test_an_error_keeps_its_kind_and_its_traceback():
+    with (
+        pytest.raises(FileNotFoundError, match=r"^budget\.steps is 0$") as caught,
+        keys_in_errors(),
+    ):
+        raise FileNotFoundError("steps is 0")
+    assert caught.traceback[-1].path.name == "test_keys.py"
+    with pytest.raises(OSError, match="steps is full") as caught, keys_in_errors():
+        raise OSError(28, "steps is full")
+    assert caught.value.errno == 28
+
+
+def test_the_keys_are_those_of_the_configuration():
+    def composed(*overrides):
+        with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
+            return compose("train", list(overrides))
+
+    cfg = composed()
+    names = {*KEYS, *AT_LEAST, *ABOVE_ZERO} - {"train_embeddings", "share_body"}
+    for name in names - {"heldout_documents"}:
+        OmegaConf.select(cfg, KEYS.get(name, name), throw_on_missing=True)
+        parent, _, key = KEYS.get(name, name).rpartition(".")
+        assert key in (OmegaConf.select(cfg, parent) if parent else cfg)
+    assert {"train_embeddings", "share_body"} <= set(composed("adapter=lora").adapter)
+    assert "heldout_documents" in composed("windows=stream").windows.documents

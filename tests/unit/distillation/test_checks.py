@@ -1,0 +1,39 @@
+"""Settings that are checked by value."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from tests.config.conftest import CONF
+
+from alm_lightning.app.train.checks import check_settings
+from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST, check_numbers
+
+
+@pytest.mark.parametrize("budget", sorted(file.stem for file in (CONF / "budget").glob("*.yaml")))
+def test_numbers_of_the_files_are_good(budget, tmp_path):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        check_settings(compose("train", [f"budget={budget}", f"paths.output_dir={tmp_path}"]))
+
+
+def test_what_may_be_none_or_zero():
+    check_numbers({"gradient_clip": None, "validate_every": None, "checkpoint_every": None})
+    check_numbers({"seed": 0, "num_workers": 0, "steps": 0})
+
+
+@pytest.mark.parametrize("name", AT_LEAST)
+@pytest.mark.parametrize("value", ["abc", 1.5, True, -1])
+def test_what_is_to_be_whole(name, value):
+    with pytest.raises(ValueError, match=rf"^{name} is .*: expected a whole number of at least"):
+        check_numbers({name: value})
+
+
+@pytest.mark.parametrize("name", ["seed", "steps", "batch_size"])
+def test_what_may_not_be_none(name):
+    with pytest.raises(ValueError, match=f"{name} is None"):
+        check_numbers({name: None})
+
+
+@pytest.mark.parametrize("name", ABOVE_ZERO)
+@pytest.mark.parametrize("value", ["abc", 0, -1, float("inf"), float("nan"), True])
+def test_what_is_to_be_above_zero(name, value):
+    with pytest.raises(ValueError, match=rf"^{name} is .*: expected a number above 0, such as"):
+        check_numbers({name: value})

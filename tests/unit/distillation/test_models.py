@@ -1,0 +1,88 @@
+"""How a student and a teacher are made, and what does not go together."""
+
+import json
+import logging
+import shutil
+
+import pytest
+from hydra import compose, initialize_config_dir
+from tests.runs import REPOSITORY
+
+from alm_lightning.app.train.build import pair_plan
+
+EOS = "<0xC3>"
+
+
+@pytest.fixture
+def without_accents(model_folder, tmp_path):
+    """The tiny model, with half of each accented letter of Latin for its EOS."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    file = folder / "tokenizer_config.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(content | {"eos_token": EOS}), encoding="utf-8")
+    return folder
+
+
+def scorers_of(folder, *overrides):
+    given = [f"student.source.path={folder}", "student=folder", "trainer=cpu", *overrides]
+    with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
+        return pair_plan(compose("train", given)).build("cpu")
+
+
+def test_texts_that_the_pair_cannot_cover_are_logged(without_accents, caplog):
+    with caplog.at_level(logging.WARNING):
+        scorers_of(without_accents)
+    (message,) = [
+        r.getMessage() for r in caplog.records if r.name == "alm_lightning.distillation.models"
+    ]
+    assert "have no chunk for parts of texts like these" in message
+    assert "accents: 8 of 20 bytes of 'café Größe naïve'" in message
+
+
+def test_nothing_is_logged_of_a_pair_that_covers_all(model_folder, caplog):
+    with caplog.at_level(logging.WARNING):
+        scorers_of(model_folder)
+    assert not [
+        record for record in caplog.records if record.name == "alm_lightning.distillation.models"
+    ]
+
+
+@pytest.fixture
+def settings(tiny):
+    def settings(*overrides):
+        with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
+            return compose("train", [*tiny, *overrides])
+
+    return settings
+
+
+@pytest.mark.parametrize("tokenizer", ["qwen2", "smollm2"])
+def test_embeddings_of_bytes_for_another_tokenizer(settings, tokenizer):
+    with pytest.raises(
+        ValueError, match=r"is to be .*(Qwen|SmolLM2).*Take embeddings=fvt \(or omp"
+    ):
+        pair_plan(settings(f"tokenizer={tokenizer}"))
+    pair_plan(settings(f"tokenizer={tokenizer}", "embeddings=fvt"))
+
+
+@pytest.mark.parametrize(
+    "new", [("tokenizer=bytes", "embeddings=bytes"), ("tokenizer=qwen2", "embeddings=fvt")]
+)
+def test_new_embeddings_that_would_stay_frozen(settings, new):
+    frozen = ["adapter=lora", "adapter.train_embeddings=false"]
+    with pytest.raises(
+        ValueError, match=r"train_embeddings=false freezes.*Take train_embeddings=true, or"
+    ):
+        pair_plan(settings(*new, *frozen))
+    pair_plan(settings(*new, "adapter=lora"))
+    pair_plan(settings("tokenizer=own", "embeddings=own", *frozen))
+
+
+def test_a_donor_that_is_nowhere_named(settings):
+    for tokenizer in ("gpt2", "bytes"):
+        with pytest.raises(ValueError, match=r"omp needs a donor.* can't be found \(.*Say where"):
+            pair_plan(settings(f"tokenizer={tokenizer}", "embeddings=omp"))
+    hub = "embeddings.initialisation.donor=${tokenizer.source.sources.hub.weights}"
+    pair_plan(settings("tokenizer=gpt2", "embeddings=omp", hub))
+    pair_plan(settings("tokenizer=smollm2", "embeddings=omp"))
