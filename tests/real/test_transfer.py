@@ -34,9 +34,9 @@ def moved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     export = app.export_student
 
-    def noting(cfg, student, summary):
+    def noting(student, folder, **settings):
         seen["student"] = student
-        return export(cfg, student, summary)
+        return export(student, folder, **settings)
 
     overrides = [
         "experiment=smollm2_to_gpt2_tokenizer",
