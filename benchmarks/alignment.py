@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from alm_lightning import align_text, load_tokenizer
 from alm_lightning.alignment.boundaries import chunk_ids, closing_tokens, common_boundaries
@@ -73,17 +74,11 @@ def rows_of(text: str, views: list[TokenizerView], length: int, count: int) -> l
     return [text[start * step : (start + 1) * step] for start in range(count)]
 
 
-NOT_ALIGNMENT = ("ids", "positions")
-"""Ends of the names of a batch's tensors that models ask for, with or without chunks."""
-
-
 def alignment_bytes(batch: DistillBatch) -> int:
     """Memory of what the alignment adds to a batch: chunk ids, masks, accounts."""
-    return sum(
-        tensor.nbytes
-        for name, tensor in batch
-        if name.endswith("chunk_ids") or not name.endswith(NOT_ALIGNMENT)
-    )
+    of_tokens = [t for side in (batch.student, batch.teacher) for t in (side.mask, side.chunk_ids)]
+    of_rows = [value for value in vars(batch).values() if isinstance(value, torch.Tensor)]
+    return sum(tensor.nbytes for tensor in of_tokens + of_rows)
 
 
 def num_tokens(aligned: AlignedText) -> int:

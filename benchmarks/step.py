@@ -60,10 +60,10 @@ class Timer:
 
 
 def bare_student(model, batch: DistillBatch) -> None:
-    labels = batch.student_ids.masked_fill(~batch.student_mask, -100)
+    labels = batch.student.ids.masked_fill(~batch.student.mask, -100)
     loss = model(
-        input_ids=batch.student_ids,
-        attention_mask=batch.student_mask.long(),
+        input_ids=batch.student.ids,
+        attention_mask=batch.student.mask.long(),
         labels=labels,
         use_cache=False,
     ).loss
@@ -74,8 +74,8 @@ def bare_student(model, batch: DistillBatch) -> None:
 @torch.no_grad()
 def bare_teacher(model, batch: DistillBatch) -> None:
     model(
-        input_ids=batch.teacher_ids,
-        attention_mask=batch.teacher_mask.long(),
+        input_ids=batch.teacher.ids,
+        attention_mask=batch.teacher.mask.long(),
         use_cache=False,
     )
 

@@ -155,7 +155,7 @@ def scorers(metaspace_view):
         teacher, old=metaspace_view, new=new
     )
     teacher.requires_grad_(False)
-    return Scorer(student, new, "student"), Scorer(teacher, metaspace_view, "teacher")
+    return Scorer(student, new), Scorer(teacher, metaspace_view)
 
 
 @pytest.fixture

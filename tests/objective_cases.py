@@ -14,7 +14,7 @@ from torch import Tensor
 
 from alm_lightning.alignment.boundaries import Finest
 from alm_lightning.corpus.document import Document
-from alm_lightning.data.batch import DistillBatch
+from alm_lightning.data.batch import DistillBatch, SideTokens
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.pairing import Pairing
 from alm_lightning.likelihood.distributions import Tokens
@@ -62,10 +62,8 @@ def objective_case(student_view, teacher_view, *, num_rows: int = 6, widths=(32,
                 parameter.add_(0.3 * noise)
     models[1].requires_grad_(False)
     scorers = [
-        Scorer(model, view, side)
-        for model, view, side in zip(
-            models, (student_view, teacher_view), ("student", "teacher"), strict=True
-        )
+        Scorer(model, view)
+        for model, view in zip(models, (student_view, teacher_view), strict=True)
     ]
     pairing = Pairing(
         student=student_view,
@@ -78,14 +76,13 @@ def objective_case(student_view, teacher_view, *, num_rows: int = 6, widths=(32,
     rows = [window for document in documents for window in pairing.windows(document)][:num_rows]
     collator = Collator(student=student_view, teacher=teacher_view, micro_batch_size=num_rows)
     batch = collator.batch(rows)
-    sides = [scorer(batch, keep_hidden=True, keep_distributions=True) for scorer in scorers]
+    sides = [
+        scorer(batch, tokens, keep_hidden=True, keep_distributions=True)
+        for scorer, tokens in zip(scorers, (batch.student, batch.teacher), strict=True)
+    ]
     tokens = [
-        Tokens(
-            getattr(batch, f"{side}_ids").long(),
-            getattr(batch, f"{side}_chunk_ids").long(),
-            getattr(batch, f"{side}_has_target"),
-        )
-        for side in ("student", "teacher")
+        Tokens(side.ids.long(), side.chunk_ids.long(), side.has_target)
+        for side in (batch.student, batch.teacher)
     ]
     signal = Signal(
         student=sides[0],
@@ -97,7 +94,7 @@ def objective_case(student_view, teacher_view, *, num_rows: int = 6, widths=(32,
         teacher_tokens=tokens[1],
     )
     facts = [SideFacts(s.view, width, width) for s, width in zip(scorers, widths, strict=True)]
-    logprobs = [_logprobs(scorer, batch) for scorer in scorers]
+    logprobs = [_logprobs(scorers[0], batch.student), _logprobs(scorers[1], batch.teacher)]
     return Case(*scorers, batch, PairFacts(*facts), signal, *logprobs)
 
 
@@ -129,8 +126,9 @@ def assert_same(
     return wanted
 
 
-def _logprobs(scorer: Scorer, batch: DistillBatch) -> Float[Tensor, "batch pos vocab"]:
-    ids, mask = (getattr(batch, f"{scorer.side}_{name}") for name in ("ids", "mask"))
-    logits = scorer.model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
+def _logprobs(scorer: Scorer, tokens: SideTokens) -> Float[Tensor, "batch pos vocab"]:
+    logits = scorer.model(
+        input_ids=tokens.ids, attention_mask=tokens.mask.long(), use_cache=False
+    ).logits
     found = logits[..., : scorer.view.num_tokens].log_softmax(dim=-1)
     return found.roll(1, dims=1)

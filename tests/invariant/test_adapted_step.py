@@ -31,7 +31,7 @@ def pair(old, new, share_body=True):
         if ".lora_B." in name:
             torch.nn.init.normal_(parameter, std=0.1)
     model.requires_grad_(False)
-    return Scorer(student, new, "student"), Scorer(model, old, "teacher")
+    return Scorer(student, new), Scorer(model, old)
 
 
 def windows(student, teacher):

@@ -1,5 +1,7 @@
 """Steps of objectives over whole distributions do not depend on how they were cut either."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.conftest import SENTENCES, tiny_gemma3
@@ -56,8 +58,7 @@ def scorers(byte_level_view, metaspace_view):
             for parameter in model.parameters():
                 parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
     models[1].requires_grad_(False)
-    sides = ("student", "teacher")
-    return [Scorer(*parts) for parts in zip(models, views, sides, strict=True)]
+    return [Scorer(*parts) for parts in zip(models, views, strict=True)]
 
 
 @pytest.fixture
@@ -143,12 +144,13 @@ def test_a_step_without_a_unit_has_a_gradient_of_0(scorers, rows, term):
     """A batch in which nothing is one token on both sides, or in no chunk, or not trained on."""
     student, teacher = scorers
     batch = Collator(student=student.view, teacher=teacher.view, micro_batch_size=2).batch(rows[:2])
-    nothing = {
-        "chunk_mask": torch.zeros_like(batch.chunk_mask),
-        "student_targets": torch.zeros_like(batch.student_targets),
-        "student_chunk_ids": torch.full_like(batch.student_chunk_ids, NO_CHUNK),
-    }
-    empty = type(batch)(**{**vars(batch), **nothing})
+    chunk_ids = torch.full_like(batch.student.chunk_ids, NO_CHUNK)
+    empty = replace(
+        batch,
+        chunk_mask=torch.zeros_like(batch.chunk_mask),
+        student_targets=torch.zeros_like(batch.student_targets),
+        student=replace(batch.student, chunk_ids=chunk_ids),
+    )
     step = DistillStep(
         student=student,
         teacher=teacher,

@@ -176,9 +176,9 @@ def test_next_token_gradients_are_those_of_plain_cross_entropy(scorers, rows):
     student, teacher = scorers
     batch = Collator(student=student.view, teacher=teacher.view, micro_batch_size=9).batch(rows)
     logits = student.model(
-        input_ids=batch.student_ids, attention_mask=batch.student_mask.long(), use_cache=False
+        input_ids=batch.student.ids, attention_mask=batch.student.mask.long(), use_cache=False
     ).logits
-    labels = batch.student_ids.masked_fill(~batch.student_mask, -100)[:, 1:]
+    labels = batch.student.ids.masked_fill(~batch.student.mask, -100)[:, 1:]
     cross_entropy = torch.nn.functional.cross_entropy(
         logits[:, :-1].reshape(-1, logits.shape[-1]), labels.reshape(-1)
     )

@@ -85,11 +85,11 @@ def reference(case, *, temperature, threshold, debias, distribution_temperature,
     pairs = shared_pairs(case.student.view, case.teacher.view)
     student_ids, teacher_ids = (torch.tensor(ids) for ids in zip(*pairs, strict=True))
     batch, total, counts = case.batch, 0.0, {"distribution": 0, "single": 0, "merged": 0}
-    for row in range(len(batch.student_ids)):
+    for row in range(len(batch.student.ids)):
         run = []
         for chunk in range(int(batch.chunk_mask[row].sum())):
-            s = tokens_of(batch.student_chunk_ids[row], chunk)
-            t = tokens_of(batch.teacher_chunk_ids[row], chunk)
+            s = tokens_of(batch.student.chunk_ids[row], chunk)
+            t = tokens_of(batch.teacher.chunk_ids[row], chunk)
             is_structure = bool(batch.chunk_is_structure[row, chunk])
             one = torch.tensor(1.0, dtype=torch.float64)
             boundary_s = one if is_structure else after(case, "student", row, s[-1])
@@ -99,11 +99,11 @@ def reference(case, *, temperature, threshold, debias, distribution_temperature,
                 continue
             likelihoods = []
             for side, place in (("student", 0), ("teacher", 1)):
-                ids = getattr(batch, f"{side}_ids")[row]
+                ids = getattr(batch, side).ids[row]
                 logprobs = getattr(case, f"{side}_logprobs")[row]
                 positions = [p for part in run for p in part[place]]
                 likelihoods.append(sum(logprobs[p, ids[p]] for p in positions))
-            ids = (int(batch.student_ids[row, s[0]]), int(batch.teacher_ids[row, t[0]]))
+            ids = (int(batch.student.ids[row, s[0]]), int(batch.teacher.ids[row, t[0]]))
             if len(run) == len(s) == len(t) == 1 and ids in pairs:
                 counts["distribution"] += 1
                 p, q = (
@@ -197,8 +197,8 @@ def test_between_alm_and_the_whole_distributions(byte_level_view):
     strictly = 0
     for row, chunk in case.signal.chunk_mask.nonzero().tolist():
         signal = only(case.signal, row, chunk)
-        place = tokens_of(case.batch.student_chunk_ids[row], chunk)[-1]
-        token = int(case.batch.student_ids[row, place])
+        place = tokens_of(case.batch.student.chunk_ids[row], chunk)[-1]
+        token = int(case.batch.student.ids[row, place])
         whole = (p[row, place] * (p[row, place] / q[row, place]).log()).sum()
         if not case.batch.chunk_is_structure[row, chunk]:
             sides = [after(case, side, row, place) for side in ("teacher", "student")]
@@ -213,7 +213,9 @@ def test_between_alm_and_the_whole_distributions(byte_level_view):
 def test_it_is_0_where_the_student_is_its_teacher(byte_level_view):
     case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
     case.teacher.model.load_state_dict(case.student.model.state_dict())
-    same = replace(case.signal, teacher=case.teacher(case.batch, keep_distributions=True))
+    same = replace(
+        case.signal, teacher=case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
+    )
     objective = objective_of(case.pair)
     assert objective(case.signal).item() > 1.0
     assert objective(same).item() == pytest.approx(0.0, abs=1e-9)

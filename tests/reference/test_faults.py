@@ -96,13 +96,13 @@ def test_both_sides_are_cut_at_the_same_byte(views):
     aligned = align_text(text, student=views["bytes"], teacher=views["metaspace"])
     content, place = text.encode(), 0
     for window in windows(aligned, student_length=20, teacher_length=9, name="text"):
-        student = bytes(window.student_ids.tolist())
-        teacher = views["metaspace"].table.spelled(window.teacher_ids).tobytes()
+        student = bytes(window.student.ids.tolist())
+        teacher = views["metaspace"].table.spelled(window.teacher.ids).tobytes()
         assert student == teacher == content[place : place + len(student)]
-        assert len(window.student_ids) <= 20
-        assert len(window.teacher_ids) <= 9
+        assert len(window.student.ids) <= 20
+        assert len(window.teacher.ids) <= 9
         # no unmatched tail is a chunk, or lies in one
-        assert NO_CHUNK not in (window.student_chunk_ids[-1], window.teacher_chunk_ids[-1])
+        assert NO_CHUNK not in (window.student.chunk_ids[-1], window.teacher.chunk_ids[-1])
         place += len(student)
     assert place == len(content)
 
@@ -123,14 +123,14 @@ def test_an_eos_that_is_the_pad_token_is_learnt(byte_level_tokenizer):
     batch = Collator(student=student, teacher=teacher, micro_batch_size=2).batch(rows)
     eos = student.id_of("eos")
     for row in range(2):
-        (places,) = np.nonzero((batch.student_ids[row] == eos).numpy())
+        (places,) = np.nonzero((batch.student.ids[row] == eos).numpy())
         end = places[0]
-        assert batch.student_mask[row, end]
+        assert batch.student.mask[row, end]
         assert batch.student_targets[row, end]
-        assert batch.student_chunk_ids[row, end] == batch.chunk_mask[row].sum() - 1
+        assert batch.student.chunk_ids[row, end] == batch.chunk_mask[row].sum() - 1
         # and padding is no target, though it is the same token
         assert not batch.student_targets[row, end + 1 :].any()
-        assert not batch.student_mask[row, end + 1 :].any()
+        assert not batch.student.mask[row, end + 1 :].any()
 
 
 def test_sentencepiece_is_not_refused(metaspace_view, byte_level_view):

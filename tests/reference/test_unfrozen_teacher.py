@@ -24,7 +24,9 @@ def test_nothing_reaches_the_teacher(name, byte_level_view, metaspace_view):
     case = objective_case(byte_level_view, metaspace_view)
     case.teacher.model.requires_grad_(True)
     with torch.no_grad():
-        side = case.teacher(case.batch, keep_hidden=True, keep_distributions=True)
+        side = case.teacher(
+            case.batch, case.batch.teacher, keep_hidden=True, keep_distributions=True
+        )
     objective = instantiate(TERMS[name])
     objective.setup(case.pair)
     found = objective(replace(case.signal, teacher=side))

@@ -7,7 +7,14 @@ import torch
 
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.packing import OnePerRow, Packing
-from alm_lightning.data.rows import Side, chunk_flags, row_sizes, side_tensors, stack, target_flags
+from alm_lightning.data.rows import (
+    SpecialIds,
+    chunk_flags,
+    row_sizes,
+    side_tokens,
+    stack,
+    target_flags,
+)
 from alm_lightning.data.windows import Window
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -39,8 +46,8 @@ class Collator:
         """
         if micro_batch_size < 1:
             raise ValueError(f"micro_batch_size is {micro_batch_size}: expected at least 1 row.")
-        self.student = Side.of(student, "student")
-        self.teacher = Side.of(teacher, "teacher")
+        self.student = SpecialIds.of(student)
+        self.teacher = SpecialIds.of(teacher)
         self.micro_batch_size = micro_batch_size
         self.packing = OnePerRow() if packing is None else packing
 
@@ -78,8 +85,8 @@ class Collator:
     def _batch(self, rows: Sequence[Sequence[Window]]) -> DistillBatch:
         chunks = [chunk_flags(row) for row in rows]
         return DistillBatch(
-            **side_tensors(self.student, rows),
-            **side_tensors(self.teacher, rows),
+            student=side_tokens(rows, lambda window: window.student, self.student),
+            teacher=side_tokens(rows, lambda window: window.teacher, self.teacher),
             student_targets=stack([target_flags(row) for row in rows]),
             chunk_mask=stack([np.ones(len(structure), bool) for structure, _ in chunks]),
             chunk_is_structure=stack([structure for structure, _ in chunks]),

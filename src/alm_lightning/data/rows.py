@@ -1,6 +1,6 @@
 """Rows of a batch: windows one after another, with the structure around them, as arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,47 +8,38 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from alm_lightning.data.windows import Window
+from alm_lightning.data.batch import SideTokens
+from alm_lightning.data.windows import Window, WindowTokens
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.tokenization.view import TokenizerView
 
 
 @dataclass(frozen=True)
-class Side:
-    """One tokenizer's structure around content: a token before it, an EOS after it.
+class SpecialIds:
+    """A tokenizer's structure around content: a token before it, an EOS after it.
 
     Attributes:
-        name: ``student`` or ``teacher``: which half of a window it reads.
         start_id: The token before the content, which the first content token is predicted from.
         eos_id: The token that ends a document.
         pad_id: The token that fills a row up; nothing sees it.
     """
 
-    name: str
     start_id: int
     eos_id: int
     pad_id: int
 
     @classmethod
-    def of(cls, view: TokenizerView, name: str) -> "Side":
-        """The structure that a tokenizer asks for.
-
-        Args:
-            view: The tokenizer. One without a pad token pads with its EOS, which is safe: padding
-                is told by masks here, never by ids.
-            name: ``student`` or ``teacher``.
-
-        Returns:
-            Its side.
-        """
+    def of(cls, view: TokenizerView) -> "SpecialIds":
+        """The structure that a tokenizer asks for."""
         eos_id = view.id_of("eos")
-        return cls(name, view.start_id, eos_id, view.roles.get("pad", eos_id))
+        # padding with the EOS is safe: what is padding is known from masks here, never from ids
+        return cls(view.start_id, eos_id, view.roles.get("pad", eos_id))
 
 
 def row_sizes(window: Window) -> tuple[int, int]:
     """Student and teacher tokens of a window, special tokens included."""
     extra = window.opens + window.ends_document
-    return len(window.student_ids) + extra, len(window.teacher_ids) + extra
+    return len(window.student.ids) + extra, len(window.teacher.ids) + extra
 
 
 def chunk_flags(
@@ -68,25 +59,16 @@ def chunk_flags(
 
 def _eos_follows(window: Window) -> bool:
     """Whether both sides end with a chunk, so that an EOS comes right after it."""
-    return NO_CHUNK not in (window.student_chunk_ids[-1], window.teacher_chunk_ids[-1])
+    return NO_CHUNK not in (window.student.chunk_ids[-1], window.teacher.chunk_ids[-1])
 
 
-def side_tensors(side: Side, rows: Sequence[Sequence[Window]]) -> dict[str, Tensor]:
-    """Ids, positions, masks and chunk ids of one side.
-
-    Written straight into place: a slice a window, nothing a token.
-
-    Args:
-        side: Which side, and its structure.
-        rows: The windows of each row.
-
-    Returns:
-        Tensors of `DistillBatch`, by their names.
-    """
-    name = side.name
-    width = max(sum(row_sizes(window)[name == "teacher"] for window in row) for row in rows)
+def side_tokens(
+    rows: Sequence[Sequence[Window]], side: Callable[[Window], WindowTokens], special: SpecialIds
+) -> SideTokens:
+    """The tokens of one side, which `side` picks from a window and `special` completes."""
+    width = max(sum(len(side(w).ids) + w.opens + w.ends_document for w in row) for row in rows)
     shape = (len(rows), width)
-    ids = np.full(shape, side.pad_id, dtype=np.int64)
+    ids = np.full(shape, special.pad_id, dtype=np.int64)
     positions = np.empty(shape, dtype=np.int32)
     mask = np.zeros(shape, dtype=bool)
     chunk_ids = np.full(shape, NO_CHUNK, dtype=np.int32)
@@ -94,14 +76,14 @@ def side_tensors(side: Side, rows: Sequence[Sequence[Window]]) -> dict[str, Tens
     for index, row in enumerate(rows):
         start = first_chunk = 0
         for window in row:
-            window_ids = getattr(window, f"{name}_ids")
+            tokens = side(window)
             first = start + window.opens
-            stop = first + len(window_ids)
+            stop = first + len(tokens.ids)
             end = stop + window.ends_document
             if window.opens:
-                ids[index, start] = side.start_id
-            ids[index, first:stop] = window_ids
-            window_chunk_ids = getattr(window, f"{name}_chunk_ids")
+                ids[index, start] = special.start_id
+            ids[index, first:stop] = tokens.ids
+            window_chunk_ids = tokens.chunk_ids
             if first_chunk:
                 window_chunk_ids = np.where(
                     window_chunk_ids == NO_CHUNK, NO_CHUNK, window_chunk_ids + first_chunk
@@ -109,7 +91,7 @@ def side_tensors(side: Side, rows: Sequence[Sequence[Window]]) -> dict[str, Tens
             chunk_ids[index, first:stop] = window_chunk_ids
             first_chunk += window.num_chunks
             if window.ends_document:
-                ids[index, stop] = side.eos_id
+                ids[index, stop] = special.eos_id
                 chunk_ids[index, stop] = first_chunk
                 first_chunk += 1
             positions[index, start:end] = counts[: end - start]
@@ -117,13 +99,7 @@ def side_tensors(side: Side, rows: Sequence[Sequence[Window]]) -> dict[str, Tens
         mask[index, :start] = True
         # padding is a document of its own: it sees nothing, and nothing sees it
         positions[index, start:] = counts[: width - start]
-    arrays = {
-        "ids": ids,
-        "positions": positions,
-        "mask": mask,
-        "chunk_ids": chunk_ids,
-    }
-    return {f"{name}_{key}": torch.from_numpy(array) for key, array in arrays.items()}
+    return SideTokens(*map(torch.from_numpy, (ids, positions, mask, chunk_ids)))
 
 
 def target_flags(row: Sequence[Window]) -> Bool[np.ndarray, " student_pos"]:

@@ -6,32 +6,32 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b, file_digest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
+from jaxtyping import Shaped
 
-from alm_lightning.data.windows import Window
+from alm_lightning.data.windows import Window, WindowTokens
 
 ARRAYS = {
     "student_ids": np.int32,
     "teacher_ids": np.int32,
     "student_chunk_ids": np.int32,
     "teacher_chunk_ids": np.int32,
-    "student_content": np.bool_,
-    "teacher_content": np.bool_,
     "student_targets": np.bool_,
     "chunk_is_structure": np.bool_,
     "chunk_ends_run": np.bool_,
     "outside_bytes": np.int64,
 }
-"""Fields of a window that are lists, one value after another in one column."""
+"""Columns of arrays, one value of a window after another; earlier files have some more."""
 NUMBERS = {
     "num_bytes": np.int64,
     "rewritten_bytes": np.int64,
     "opens": np.bool_,
     "ends_document": np.bool_,
 }
-"""Fields of a window that are one value each."""
+"""Columns of one value a window."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,11 @@ def write_shard(
     Returns:
         The note.
     """
-    arrays = {name: _column(windows, name, dtype) for name, dtype in ARRAYS.items()}
+    rows = [_row(window) for window in windows]
+    arrays = {name: _column([row[name] for row in rows], dtype) for name, dtype in ARRAYS.items()}
     arrays |= {
         # Arrow packs booleans into bits, which can't be looked at in place
-        name: pyarrow.array(
-            np.array([getattr(w, name) for w in windows], dtype).view(_plain(dtype))
-        )
+        name: pyarrow.array(np.array([row[name] for row in rows], dtype).view(_plain(dtype)))
         for name, dtype in NUMBERS.items()
     }
     batch = pyarrow.record_batch(arrays)
@@ -161,7 +160,12 @@ class Shard(Sequence[Window]):
             name: values[offsets[index] : offsets[index + 1]]
             for name, (offsets, values) in self._arrays.items()
         }
-        return Window(**arrays, **{name: column[index] for name, column in self._numbers.items()})
+        return Window(
+            student=WindowTokens(arrays.pop("student_ids"), arrays.pop("student_chunk_ids")),
+            teacher=WindowTokens(arrays.pop("teacher_ids"), arrays.pop("teacher_chunk_ids")),
+            **arrays,
+            **{name: column[index] for name, column in self._numbers.items()},
+        )
 
     def __reduce__(self) -> tuple:
         """Another process maps the file for itself."""
@@ -207,8 +211,18 @@ def damaged(path: Path, what: str) -> ValueError:
     )
 
 
-def _column(windows: Sequence[Window], name: str, dtype: type) -> pyarrow.LargeListArray:
-    values = [getattr(window, name) for window in windows]
+def _row(window: Window) -> dict[str, Any]:
+    """The values of a window, by column."""
+    student, teacher = window.student, window.teacher
+    return vars(window) | {
+        "student_ids": student.ids,
+        "student_chunk_ids": student.chunk_ids,
+        "teacher_ids": teacher.ids,
+        "teacher_chunk_ids": teacher.chunk_ids,
+    }
+
+
+def _column(values: Sequence[Shaped[np.ndarray, " _"]], dtype: type) -> pyarrow.LargeListArray:
     # 32 bits would wrap round in silence in a shard of 2 GiB of bytes
     offsets = np.cumsum([0, *map(len, values)], dtype=np.int64)
     joined = np.concatenate(values) if values else np.empty(0, dtype)

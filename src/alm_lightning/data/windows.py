@@ -22,19 +22,27 @@ a document that leaves nothing to train on."""
 
 
 @dataclass(frozen=True)
+class WindowTokens:
+    """The tokens of one side of a window.
+
+    Attributes:
+        ids: Token ids; structure among them where the document is a chat.
+        chunk_ids: For each token its trained chunk, counted from 0 in the window, or `NO_CHUNK`.
+    """
+
+    ids: Int[np.ndarray, " pos"]
+    chunk_ids: Int[np.ndarray, " pos"]
+
+
+@dataclass(frozen=True)
 class Window:
     """A run of whole chunks of one document, on both sides.
 
     Only trained chunks have ids here. What else lies between them is there to be read.
 
     Attributes:
-        student_ids: The student's tokens; structure among them where the document is a chat.
-        teacher_ids: The teacher's tokens.
-        student_chunk_ids: For each student token its trained chunk, counted from 0 in the window,
-            or `NO_CHUNK`.
-        teacher_chunk_ids: The same for the teacher.
-        student_content: True for a student token of a trained chunk that is content.
-        teacher_content: The same for the teacher.
+        student: The student's tokens.
+        teacher: The teacher's tokens.
         student_targets: True for a student token that the next-token loss predicts.
         chunk_is_structure: True for a chunk that is structure on both sides.
         chunk_ends_run: True for a chunk that no trained chunk follows at once: what comes next is
@@ -46,12 +54,8 @@ class Window:
         ends_document: Whether a document ends here, so that an EOS follows.
     """
 
-    student_ids: Int[np.ndarray, " student_pos"]
-    teacher_ids: Int[np.ndarray, " teacher_pos"]
-    student_chunk_ids: Int[np.ndarray, " student_pos"]
-    teacher_chunk_ids: Int[np.ndarray, " teacher_pos"]
-    student_content: Bool[np.ndarray, " student_pos"]
-    teacher_content: Bool[np.ndarray, " teacher_pos"]
+    student: WindowTokens
+    teacher: WindowTokens
     student_targets: Bool[np.ndarray, " student_pos"]
     chunk_is_structure: Bool[np.ndarray, " chunk"]
     chunk_ends_run: Bool[np.ndarray, " chunk"]
@@ -114,22 +118,18 @@ def _window(
 ) -> Window:
     chunks = slice(span.start, span.stop)
     kept = span.start + np.flatnonzero(trained[chunks])
-    is_structure = aligned.is_structure[kept]
-    has_structure = bool(is_structure.any())
-    sides = {}
-    for side in ("student", "teacher"):
-        tokens = span.student if side == "student" else span.teacher
-        ids = _local_ids(getattr(aligned, f"{side}_chunk_ids")[tokens], span, kept)
-        sides[f"{side}_ids"] = getattr(aligned, f"{side}_ids")[tokens]
-        sides[f"{side}_chunk_ids"] = ids
-        # of a plain text all chunks are content; NO_CHUNK is -1, the last place
-        sides[f"{side}_content"] = (
-            np.append(~is_structure, False)[ids] if has_structure else ids != NO_CHUNK
-        )
+    student, teacher = span.student, span.teacher
     return Window(
-        **sides,
-        student_targets=aligned.student_trained[span.student],
-        chunk_is_structure=is_structure,
+        student=WindowTokens(
+            aligned.student_ids[student],
+            _local_ids(aligned.student_chunk_ids[student], span, kept),
+        ),
+        teacher=WindowTokens(
+            aligned.teacher_ids[teacher],
+            _local_ids(aligned.teacher_chunk_ids[teacher], span, kept),
+        ),
+        student_targets=aligned.student_trained[student],
+        chunk_is_structure=aligned.is_structure[kept],
         chunk_ends_run=_ends_run(aligned, kept),
         num_bytes=int((aligned.chunk_ends[kept] - aligned.chunk_starts[kept]).sum()),
         outside_bytes=outside_bytes,

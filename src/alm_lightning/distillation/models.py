@@ -78,7 +78,7 @@ class StoredModel:
             attn_implementation=self.attention,
         )
         check_pair(model, view.num_tokens, self.name)
-        return Scorer(model, view, side)
+        return Scorer(model, view)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class GivenModel:
         """
         view = view_of(self.tokenizer, name=self.name)
         check_pair(self.model, view.num_tokens, self.name)
-        return Scorer(text_part(self.model), view, side)
+        return Scorer(text_part(self.model), view)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,4 +198,4 @@ class PairPlan:
                 teacher.view.name,
                 "\n  ".join(lost),
             )
-        return Scorer(model, view, "student"), teacher
+        return Scorer(model, view), teacher

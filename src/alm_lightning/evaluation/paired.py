@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from alm_lightning.data.batch import DistillBatch
+from alm_lightning.data.batch import DistillBatch, SideTokens
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.scoring import token_logprobs
 from alm_lightning.likelihood.chunks import sum_into_chunks
@@ -13,13 +13,13 @@ from alm_lightning.likelihood.signal import SideSignal
 from alm_lightning.metrics.totals import FIELDS, batch_totals
 
 
-def side_of(evaluated: EvaluatedModel, batch: DistillBatch, side: str) -> SideSignal:
+def side_of(evaluated: EvaluatedModel, batch: DistillBatch, tokens: SideTokens) -> SideSignal:
     """What a model says of its half of a batch; boundaries are not asked for.
 
     Args:
         evaluated: The model or ensemble.
         batch: The batch, one window a row.
-        side: ``student`` or ``teacher``.
+        tokens: Its tokens that are this model's.
 
     Returns:
         Log-likelihoods of tokens and chunks, nats.
@@ -28,8 +28,8 @@ def side_of(evaluated: EvaluatedModel, batch: DistillBatch, side: str) -> SideSi
         ValueError: A log-likelihood is no number.
     """
     device = evaluated.model.device
-    ids = getattr(batch, f"{side}_ids").to(device).long()
-    mask = getattr(batch, f"{side}_mask").to(device)
+    ids = tokens.ids.to(device).long()
+    mask = tokens.mask.to(device)
     scored = mask.clone()
     scored[:, 0] = False
     logprobs = token_logprobs(evaluated, ids, mask, scored).cpu()
@@ -39,7 +39,7 @@ def side_of(evaluated: EvaluatedModel, batch: DistillBatch, side: str) -> SideSi
             "weights are broken, or overflow in their type. Take dtype=float32, or another "
             "checkpoint."
         )
-    chunk_ids = getattr(batch, f"{side}_chunk_ids").long()
+    chunk_ids = tokens.chunk_ids.long()
     chunks = sum_into_chunks(logprobs, chunk_ids, num_chunks=batch.chunk_mask.shape[1])
     return SideSignal(
         token_logprobs=logprobs, chunk_logprobs=chunks, boundary_logprobs=torch.zeros_like(chunks)
@@ -78,8 +78,8 @@ def chunk_lengths(
         One number a chunk, row after row.
     """
     lengths = sum_into_chunks(
-        byte_lengths[batch.student_ids.long()],
-        batch.student_chunk_ids.long(),
+        byte_lengths[batch.student.ids.long()],
+        batch.student.chunk_ids.long(),
         num_chunks=batch.chunk_mask.shape[1],
     )
     return lengths[batch.chunk_mask & ~batch.chunk_is_structure].numpy()

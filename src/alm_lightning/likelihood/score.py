@@ -1,9 +1,10 @@
 """From a batch and the hidden states of one model to that model's side of the signal."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from alm_lightning.data.batch import SideTokens
 from alm_lightning.likelihood.chunks import last_positions, sum_into_chunks
 from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.linear import linear_log_likelihood
@@ -12,9 +13,7 @@ from alm_lightning.likelihood.signal import SideSignal
 
 def token_logprobs(
     hidden: Float[Tensor, "batch pos hidden"],
-    ids: Int[Tensor, "batch pos"],
-    mask: Bool[Tensor, "batch pos"],
-    positions: Int[Tensor, "batch pos"],
+    tokens: SideTokens,
     head: OutputHead,
 ) -> tuple[Float[Tensor, "batch pos"], Float[Tensor, "batch pos"]]:
     """Log-probabilities of a sequence's own tokens, and of a boundary after each of them.
@@ -23,9 +22,7 @@ def token_logprobs(
 
     Args:
         hidden: Last hidden states.
-        ids: Token ids, padded on the right.
-        mask: True for a token, False for padding.
-        positions: Place of each token in its document, from 0.
+        tokens: The sequence.
         head: The model's output layer.
 
     Returns:
@@ -33,7 +30,7 @@ def token_logprobs(
         the first position of each and for padding; log-mass on boundary tokens after each position.
         Nats.
     """
-    has_target = mask & (positions > 0)
+    ids, mask, has_target = tokens.ids, tokens.mask, tokens.has_target
     # after the last token of a document any token does, such as itself: that one is no target
     has_next = has_target.roll(-1, dims=1)
     # padded positions are left out before the product with the output matrix, which costs most
@@ -55,10 +52,7 @@ def token_logprobs(
 
 def side_signal(
     hidden: Float[Tensor, "batch pos hidden"],
-    ids: Int[Tensor, "batch pos"],
-    mask: Bool[Tensor, "batch pos"],
-    positions: Int[Tensor, "batch pos"],
-    chunk_ids: Int[Tensor, "batch pos"],
+    tokens: SideTokens,
     chunk_is_structure: Bool[Tensor, "batch chunk"],
     head: OutputHead,
     *,
@@ -68,10 +62,7 @@ def side_signal(
 
     Args:
         hidden: Last hidden states.
-        ids: Token ids, padded on the right.
-        mask: True for a token, False for padding.
-        positions: Place of each token in its document, from 0.
-        chunk_ids: The chunk of each token, or `NO_CHUNK`.
+        tokens: This model's tokens.
         chunk_is_structure: True for a chunk that is a special token.
         head: The model's output layer.
         keep_hidden: Whether an objective needs the hidden states at the ends of chunks.
@@ -80,9 +71,9 @@ def side_signal(
         The side.
     """
     num_chunks = chunk_is_structure.shape[1]
-    logprobs, boundary = token_logprobs(hidden, ids, mask, positions, head)
+    logprobs, boundary = token_logprobs(hidden, tokens, head)
     # a batch carries 32 bits, and sums by id want 64
-    chunk_ids = chunk_ids.long()
+    chunk_ids = tokens.chunk_ids.long()
     ends = last_positions(chunk_ids, num_chunks=num_chunks)
     at_ends = hidden.gather(1, ends.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
     return SideSignal(

@@ -37,6 +37,8 @@ def batch_totals(
         One float64 total for each of `FIELDS`.
     """
     content = batch.chunk_mask & ~batch.chunk_is_structure
+    student_content = batch.content_of(batch.student)
+    teacher_content = batch.content_of(batch.teacher)
     difference = (teacher.chunk_logprobs - student.chunk_logprobs).abs()[content]
 
     def nats(side: SideSignal, is_content: Tensor) -> Tensor:
@@ -44,12 +46,12 @@ def batch_totals(
 
     values = {
         "bytes": batch.num_bytes.sum(),
-        "student_nats": nats(student, batch.student_content),
-        "teacher_nats": nats(teacher, batch.teacher_content),
+        "student_nats": nats(student, student_content),
+        "teacher_nats": nats(teacher, teacher_content),
         "chunks": content.sum(),
         "chunk_difference_nats": difference.double().sum(),
-        "student_tokens": batch.student_content.sum(),
-        "teacher_tokens": batch.teacher_content.sum(),
+        "student_tokens": student_content.sum(),
+        "teacher_tokens": teacher_content.sum(),
         "rewritten_bytes": batch.rewritten_bytes.sum(),
     }
     outside = batch.outside_bytes.sum(dim=0).unbind()

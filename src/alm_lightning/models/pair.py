@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import PreTrainedModel
 
-from alm_lightning.data.batch import DistillBatch
+from alm_lightning.data.batch import DistillBatch, SideTokens
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.score import side_signal
 from alm_lightning.likelihood.signal import SideSignal
@@ -22,51 +22,44 @@ class Scorer:
     Attributes:
         model: A causal language model.
         view: Its tokenizer.
-        side: ``student`` or ``teacher``: which half of a batch it reads.
     """
 
     model: PreTrainedModel
     view: TokenizerView
-    side: str
 
     def __post_init__(self):
         """Refuses a model and a tokenizer that do not belong together, before the first step."""
         output_head(self.model, self.view)
 
     def __call__(
-        self, batch: DistillBatch, *, keep_hidden: bool = False, keep_distributions: bool = False
+        self,
+        batch: DistillBatch,
+        tokens: SideTokens,
+        *,
+        keep_hidden: bool = False,
+        keep_distributions: bool = False,
     ) -> SideSignal:
         """This model's side of the signal.
 
         Args:
             batch: The batch.
+            tokens: Its tokens that are this model's: ``batch.student`` or ``batch.teacher``.
             keep_hidden: Whether hidden states at the ends of chunks are wanted.
             keep_distributions: Whether whole next-token distributions are wanted.
 
         Returns:
             The side, with a gradient where the model has one.
         """
-        ids = getattr(batch, f"{self.side}_ids")
-        mask = getattr(batch, f"{self.side}_mask")
-        positions = getattr(batch, f"{self.side}_positions")
         if batch.is_packed:
             check_packable(self.model)
-        hidden = last_hidden(self.model, ids, mask, positions if batch.is_packed else None)
+        positions = tokens.positions if batch.is_packed else None
+        hidden = last_hidden(self.model, tokens.ids, tokens.mask, positions)
         head = output_head(self.model, self.view)
-        side = side_signal(
-            hidden,
-            ids,
-            mask,
-            positions,
-            getattr(batch, f"{self.side}_chunk_ids"),
-            batch.chunk_is_structure,
-            head,
-            keep_hidden=keep_hidden,
-        )
+        side = side_signal(hidden, tokens, batch.chunk_is_structure, head, keep_hidden=keep_hidden)
         if not keep_distributions:
             return side
         with torch.no_grad():
-            embedded = self.model.get_input_embeddings()(ids)
+            embedded = self.model.get_input_embeddings()(tokens.ids)
         return replace(side, distributions=Distributions(hidden, embedded, head))
 
     def to(self, device: torch.device) -> "Scorer":

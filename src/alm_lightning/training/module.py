@@ -161,7 +161,7 @@ class DistillModule(L.LightningModule):
         """Adds a batch to the totals of its evaluation set."""
         for place, batch in enumerate(batches):
             teacher = self._teacher_sides(batch, (dataloader_idx, batch_idx, place))
-            totals = batch_totals(batch, self._student_scorer(batch), teacher)
+            totals = batch_totals(batch, self._student_scorer(batch, batch.student), teacher)
             before = self._totals.get(dataloader_idx, torch.zeros_like(totals))
             self._totals[dataloader_idx] = before + totals
 

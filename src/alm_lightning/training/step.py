@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from alm_lightning.data.batch import DistillBatch
+from alm_lightning.data.batch import DistillBatch, SideTokens
 from alm_lightning.likelihood.distributions import Tokens
 from alm_lightning.likelihood.signal import SideSignal, Signal
 from alm_lightning.models.pair import Scorer
@@ -151,8 +151,8 @@ class DistillStep:
                 chunk_ends_run=batch.chunk_ends_run,
                 target_mask=batch.student_targets,
                 teacher_mean_square=mean_square,
-                student_tokens=_tokens(batch, "student") if self.needs_distributions else None,
-                teacher_tokens=_tokens(batch, "teacher") if self.needs_distributions else None,
+                student_tokens=_tokens(batch.student) if self.needs_distributions else None,
+                teacher_tokens=_tokens(batch.teacher) if self.needs_distributions else None,
             )
             for batch, side in zip(batches, sides, strict=True)
         ]
@@ -163,6 +163,7 @@ class DistillStep:
             return None
         return self.teacher(
             batch,
+            batch.teacher,
             keep_hidden=self.needs_hidden,
             keep_distributions=self.needs_distributions,
         )
@@ -183,6 +184,7 @@ class DistillStep:
         """Every term's total over one micro-batch, with its graph."""
         side = self.student(
             batch,
+            batch.student,
             keep_hidden=self.needs_hidden,
             keep_distributions=self.needs_distributions,
         )
@@ -215,7 +217,5 @@ class DistillStep:
         )
 
 
-def _tokens(batch: DistillBatch, side: str) -> Tokens:
-    names = (f"{side}_ids", f"{side}_chunk_ids", f"{side}_has_target")
-    ids, chunk_ids, has_target = (getattr(batch, name) for name in names)
-    return Tokens(ids.long(), chunk_ids.long(), has_target)
+def _tokens(side: SideTokens) -> Tokens:
+    return Tokens(side.ids.long(), side.chunk_ids.long(), side.has_target)

@@ -43,5 +43,5 @@ class TeacherSides:
             The side, without hidden states.
         """
         if place not in self._kept:
-            self._kept[place] = self.teacher(batch)
+            self._kept[place] = self.teacher(batch, batch.teacher)
         return self._kept[place]

@@ -52,11 +52,11 @@ def reference(case, mask_whitespace):
     reached = {id_ for id_ in map_ if id_ is not None}
     total, count, moved = 0.0, 0, 0
     batch, surfaces = case.batch, (case.student.view.token_bytes, case.teacher.view.token_bytes)
-    for row in range(len(batch.student_ids)):
+    for row in range(len(batch.student.ids)):
         for chunk in range(int(batch.chunk_mask[row].sum())):
-            at_s = tokens_of(batch.student_ids[row], batch.student_chunk_ids[row], chunk)
-            at_t = tokens_of(batch.teacher_ids[row], batch.teacher_chunk_ids[row], chunk)
-            own = int(batch.student_ids[row, at_s[0]])
+            at_s = tokens_of(batch.student.ids[row], batch.student.chunk_ids[row], chunk)
+            at_t = tokens_of(batch.teacher.ids[row], batch.teacher.chunk_ids[row], chunk)
+            own = int(batch.student.ids[row, at_s[0]])
             if mask_whitespace and (surfaces[0][own] or b"x").strip() == b"":
                 continue
             count += 1
@@ -74,13 +74,13 @@ def reference(case, mask_whitespace):
                 if spanned and spelled >= len(surfaces[0][own] or b""):
                     break
                 spanned.append(place)
-                spelled += len(surfaces[1][batch.teacher_ids[row, place]] or b"")
+                spelled += len(surfaces[1][batch.teacher.ids[row, place]] or b"")
             if len(spanned) > 1 or (len(at_s), len(at_t)) == (1, 1):
                 mass = torch.tensor(1.0, dtype=p.dtype)
                 for place in spanned:
-                    id_ = batch.teacher_ids[row, place]
+                    id_ = batch.teacher.ids[row, place]
                     mass *= case.teacher_logprobs[row, place, id_].exp()
-                first = map_[batch.teacher_ids[row, at_t[0]]]
+                first = map_[batch.teacher.ids[row, at_t[0]]]
                 moved += first != own
                 if first is None:
                     other -= mass
@@ -126,7 +126,7 @@ def test_whitespace_is_left_out(byte_level_view, metaspace_view):
 def test_it_is_0_where_the_student_is_its_teacher(byte_level_view):
     case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
     case.teacher.model.load_state_dict(case.student.model.state_dict())
-    same = case.teacher(case.batch, keep_distributions=True)
+    same = case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
     objective = BytePrefix(mask_whitespace=True)
     objective.setup(case.pair)
     assert objective(case.signal).item() > 1.0

@@ -30,11 +30,12 @@ def objective_of(pair, temperature=2.0):
 # --- the slow reference
 
 
-def states_of(scorer, batch):
+def states_of(scorer, tokens):
     """Embeddings and last hidden states of every token."""
-    ids, mask = (getattr(batch, f"{scorer.side}_{name}") for name in ("ids", "mask"))
-    found = scorer.model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
-    return scorer.model.get_input_embeddings()(ids), found.hidden_states[-1]
+    found = scorer.model(
+        input_ids=tokens.ids, attention_mask=tokens.mask.long(), output_hidden_states=True
+    )
+    return scorer.model.get_input_embeddings()(tokens.ids), found.hidden_states[-1]
 
 
 def over_deviation(vector):
@@ -53,14 +54,14 @@ def kl(logits_p, logits_q, temperature):
 def reference(case, objective):
     """The total, how many student tokens there are, and for how many the projection is right."""
     batch, attention, temperature = case.batch, objective.attention, objective.temperature
-    student_e, student_h = states_of(case.student, batch)
-    teacher_e, teacher_h = states_of(case.teacher, batch)
+    student_e, student_h = states_of(case.student, batch.student)
+    teacher_e, teacher_h = states_of(case.teacher, batch.teacher)
     student_out = case.student.model.get_output_embeddings().weight
     teacher_out = case.teacher.model.get_output_embeddings().weight
     total, count, num_right = 0.0, 0, 0
-    for row in range(len(batch.student_ids)):
+    for row in range(len(batch.student.ids)):
         student = [i for i, is_one in enumerate(batch.student_targets[row].tolist()) if is_one]
-        teacher = [i for i, c in enumerate(batch.teacher_chunk_ids[row].tolist()) if c != -1]
+        teacher = [i for i, c in enumerate(batch.teacher.chunk_ids[row].tolist()) if c != -1]
         count += len(student)
         scores = torch.zeros(len(student), len(teacher), dtype=torch.float64)
         for a, i in enumerate(student):
@@ -82,7 +83,7 @@ def reference(case, objective):
         for a, i in enumerate(student):
             shares = scores[a].softmax(0)
             logits = student_out.detach() @ sum(s * v for s, v in zip(shares, values, strict=True))
-            target = int(batch.student_ids[row, i])
+            target = int(batch.student.ids[row, i])
             total = total - logits.log_softmax(0)[target]
             if int(logits.argmax()) == target:
                 num_right += 1
@@ -128,8 +129,8 @@ def test_projectors_that_say_nothing_by_hand(case):
         torch.nn.init.zeros_(layer.bias)
     expected = float(case.batch.student_targets.sum()) * math.log(case.student.view.num_tokens)
     # of equally likely tokens the first is the most likely; its right answers would add a KL
-    assert not (case.batch.student_ids[case.batch.student_targets] == 0).any()
-    p = (case.teacher_logprobs / 2).softmax(-1)[case.batch.teacher_chunk_ids != -1]
+    assert not (case.batch.student.ids[case.batch.student_targets] == 0).any()
+    p = (case.teacher_logprobs / 2).softmax(-1)[case.batch.teacher.chunk_ids != -1]
     entropies = -(p * p.log()).sum(-1)
     expected += float((math.log(case.teacher.view.num_tokens) - entropies).sum())
     assert objective(case.signal).item() == pytest.approx(expected, rel=1e-9)
@@ -170,7 +171,7 @@ def test_nothing_reaches_the_teacher(case):
     case.teacher.model.requires_grad_(True)
     objective = objective_of(case.pair)
     with torch.no_grad():
-        side = case.teacher(case.batch, keep_distributions=True)
+        side = case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
     objective(replace(case.signal, teacher=side)).backward()
     assert all(parameter.grad is None for parameter in case.teacher.model.parameters())
 

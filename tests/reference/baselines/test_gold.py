@@ -32,8 +32,8 @@ def shared_pairs(student, teacher):
 
 def merged(case, side, row, chunk):
     """The distribution at the first token, times the probabilities of the others."""
-    ids = getattr(case.batch, f"{side}_ids")[row]
-    places = (getattr(case.batch, f"{side}_chunk_ids")[row] == chunk).nonzero().flatten().tolist()
+    ids = getattr(case.batch, side).ids[row]
+    places = (getattr(case.batch, side).chunk_ids[row] == chunk).nonzero().flatten().tolist()
     logprobs = getattr(case, f"{side}_logprobs")[row]
     probs = logprobs[places[0]].exp()
     for place in places[1:]:
@@ -53,7 +53,7 @@ def reference(case, beta, weights):
     if weights == (None, None):
         weights = (len(pairs) / teacher.num_tokens, 1 - len(pairs) / teacher.num_tokens)
     total, count, several = 0.0, 0, 0
-    for row in range(len(case.batch.student_ids)):
+    for row in range(len(case.batch.student.ids)):
         for chunk in range(int(case.batch.chunk_mask[row].sum())):
             q, num_student = merged(case, "student", row, chunk)
             p, num_teacher = merged(case, "teacher", row, chunk)
@@ -113,7 +113,7 @@ def test_a_chunk_without_a_prediction_is_left_out(case):
 def test_it_is_0_without_a_gradient_where_the_student_is_its_teacher(byte_level_view, beta):
     case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
     case.teacher.model.load_state_dict(case.student.model.state_dict())
-    same = case.teacher(case.batch, keep_distributions=True)
+    same = case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
     objective = GOLD(beta=beta, shared_weight=1.0, rest_weight=0.0)
     objective.setup(case.pair)
     assert objective(case.signal).abs().item() > 1.0

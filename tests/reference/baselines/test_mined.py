@@ -46,13 +46,13 @@ def reference(case, top_k):
     """Sum over the student's tokens, and how many of them have a distribution to learn."""
     total, soft = 0.0, 0
     batch = case.batch
-    for row in range(len(batch.student_ids)):
+    for row in range(len(batch.student.ids)):
         student, teacher = (
-            getattr(batch, f"{side}_chunk_ids")[row].tolist() for side in ("student", "teacher")
+            getattr(batch, side).chunk_ids[row].tolist() for side in ("student", "teacher")
         )
         counts = Counter(student), Counter(teacher)
         for position, chunk in enumerate(student):
-            own = int(batch.student_ids[row, position])
+            own = int(batch.student.ids[row, position])
             logprobs = case.student_logprobs[row, position]
             if chunk == -1 or counts[0][chunk] != 1 or counts[1][chunk] != 1:
                 if batch.student_targets[row, position]:
@@ -62,7 +62,7 @@ def reference(case, top_k):
             q = Counter()
             top = case.teacher_logprobs[row, place].exp().topk(top_k)
             for probability, id_ in zip(*(each.tolist() for each in top), strict=True):
-                is_own = id_ == int(batch.teacher_ids[row, place])
+                is_own = id_ == int(batch.teacher.ids[row, place])
                 target = own if is_own else nearest(case, id_)
                 if target is not None:
                     q[target] += probability
@@ -92,7 +92,7 @@ def test_value_and_gradient(case, top_k, slice_elements, monkeypatch):
 def test_it_is_0_where_the_student_is_its_teacher_and_all_tokens_count(byte_level_view):
     case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
     case.teacher.model.load_state_dict(case.student.model.state_dict())
-    same = case.teacher(case.batch, keep_distributions=True)
+    same = case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
     # special tokens that stand for nothing in a text are mapped by how they are written
     objective = MinED(top_k=byte_level_view.num_tokens)
     objective.setup(case.pair)
@@ -107,7 +107,7 @@ def test_nothing_but_lost_tokens(case):
     objective.nearest._found[:] = -1
     objective.nearest._surfaces = [None] * case.teacher.view.num_tokens
     ids, probs = objective.targets(case.signal, one_to_one(case.signal))
-    own = case.batch.student_ids.flatten()[one_to_one(case.signal).student_places].long()
+    own = case.batch.student.ids.flatten()[one_to_one(case.signal).student_places].long()
     torch.testing.assert_close(probs.sum(dim=1), torch.ones(len(probs), dtype=probs.dtype))
     assert ((ids == own[:, None]) | (probs == 0)).all()
 

@@ -40,15 +40,15 @@ def reference(case, temperature):
     student_ids, teacher_ids = (torch.tensor(ids) for ids in zip(*pairs, strict=True))
     total, count = 0.0, 0
     batch = case.batch
-    for row in range(len(batch.student_ids)):
-        student = Counter(batch.student_chunk_ids[row].tolist())
-        teacher = Counter(batch.teacher_chunk_ids[row].tolist())
+    for row in range(len(batch.student.ids)):
+        student = Counter(batch.student.chunk_ids[row].tolist())
+        teacher = Counter(batch.teacher.chunk_ids[row].tolist())
         for chunk in range(int(batch.chunk_mask[row].sum())):
             if student[chunk] != 1 or teacher[chunk] != 1:
                 continue
-            s = batch.student_chunk_ids[row].tolist().index(chunk)
-            t = batch.teacher_chunk_ids[row].tolist().index(chunk)
-            if (int(batch.student_ids[row, s]), int(batch.teacher_ids[row, t])) not in pairs:
+            s = batch.student.chunk_ids[row].tolist().index(chunk)
+            t = batch.teacher.chunk_ids[row].tolist().index(chunk)
+            if (int(batch.student.ids[row, s]), int(batch.teacher.ids[row, t])) not in pairs:
                 continue
             count += 1
             q = (case.student_logprobs[row, s, student_ids] / temperature).softmax(0)
@@ -74,7 +74,7 @@ def test_value_and_gradient(case, temperature, slice_elements, monkeypatch):
 def test_it_is_0_where_the_student_is_its_teacher(byte_level_view):
     case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
     case.teacher.model.load_state_dict(case.student.model.state_dict())
-    same = case.teacher(case.batch, keep_distributions=True)
+    same = case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
     signal = type(case.signal)(**{**vars(case.signal), "teacher": same})
     objective = StrictOneToOne(temperature=1.0)
     objective.setup(case.pair)

@@ -16,8 +16,8 @@ def case(byte_level_view, metaspace_view):
 
 def predicted(case, side, row):
     """Positions of the tokens that are trained on, one after another."""
-    in_chunk = getattr(case.batch, f"{side}_chunk_ids")[row] >= 0
-    has_target = getattr(case.batch, f"{side}_has_target")[row]
+    in_chunk = getattr(case.batch, side).chunk_ids[row] >= 0
+    has_target = getattr(case.batch, side).has_target[row]
     return [p for p in range(len(in_chunk)) if in_chunk[p] and has_target[p]]
 
 
@@ -25,7 +25,7 @@ def reference(case):
     """Sum over the positions of both sides, and how many there are."""
     total, count = 0.0, 0
     size = max(case.student.view.num_tokens, case.teacher.view.num_tokens)
-    for row in range(len(case.batch.student_ids)):
+    for row in range(len(case.batch.student.ids)):
         pairs = zip(predicted(case, "student", row), predicted(case, "teacher", row), strict=False)
         for s, t in pairs:
             count += 1
@@ -48,7 +48,7 @@ def test_value_and_gradient(case, slice_elements, monkeypatch):
     # the two sides have different numbers of tokens, and both are the longer one somewhere
     differences = [
         len(predicted(case, "student", row)) - len(predicted(case, "teacher", row))
-        for row in range(len(case.batch.student_ids))
+        for row in range(len(case.batch.student.ids))
     ]
     assert min(differences) < 0 < max(differences)
     assert objective.weight(case.signal) == count
@@ -60,7 +60,7 @@ def test_value_and_gradient(case, slice_elements, monkeypatch):
 def test_it_is_0_without_a_gradient_where_the_student_is_its_teacher(byte_level_view):
     case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
     case.teacher.model.load_state_dict(case.student.model.state_dict())
-    same = case.teacher(case.batch, keep_distributions=True)
+    same = case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
     objective = ULD()
     assert objective(case.signal).item() > 1.0
     found = objective(replace(case.signal, teacher=same))

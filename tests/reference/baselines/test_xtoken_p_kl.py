@@ -71,11 +71,11 @@ def reference(case, temperature):
     reached = w.sum(dim=0) > 0
     total, count, several = 0.0, 0, 0
     batch = case.batch
-    for row in range(len(batch.student_ids)):
+    for row in range(len(batch.student.ids)):
         for chunk in range(int(batch.chunk_mask[row].sum())):
-            at_s = (batch.student_chunk_ids[row] == chunk).nonzero().flatten()
-            at_t = (batch.teacher_chunk_ids[row] == chunk).nonzero().flatten()
-            if any(w[i].sum() == 0 for i in batch.student_ids[row, at_s].long()):
+            at_s = (batch.student.chunk_ids[row] == chunk).nonzero().flatten()
+            at_t = (batch.teacher.chunk_ids[row] == chunk).nonzero().flatten()
+            if any(w[i].sum() == 0 for i in batch.student.ids[row, at_s].long()):
                 continue
             count += 1
             several += len(at_s) > 1 or len(at_t) > 1
@@ -172,7 +172,7 @@ def test_the_matrix_by_hand():
 def test_it_is_0_where_the_student_is_its_teacher(byte_level_view):
     case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
     case.teacher.model.load_state_dict(case.student.model.state_dict())
-    same = case.teacher(case.batch, keep_distributions=True)
+    same = case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
     objective = ProjectedKL(temperature=1, decay=DECAY)
     objective.setup(case.pair)
     assert objective(case.signal).item() > 1.0

@@ -52,4 +52,4 @@ def texts_by_step(windows, *, num_workers=0, **changes):
 
 
 def _texts(rows):
-    return [row and bytes(row.student_ids.tolist()).decode(errors="replace") for row in rows]
+    return [row and bytes(row.student.ids.tolist()).decode(errors="replace") for row in rows]

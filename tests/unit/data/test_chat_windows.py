@@ -38,7 +38,7 @@ def test_a_chat_in_one_window(pair):
     (window,) = windows(aligned, student_length=999, teacher_length=999, name="c")
     # its own start and its own end
     assert (window.opens, window.ends_document) == (False, False)
-    assert window.student_ids.tolist() == aligned.student_ids.tolist()
+    assert window.student.ids.tolist() == aligned.student_ids.tolist()
     assert window.num_bytes == len(ANSWERS)
     outside = dict(zip(DATA_REASONS, window.outside_bytes.tolist(), strict=True))
     expected = dict.fromkeys(DATA_REASONS, 0) | {"untrained": len(CONTENT) - len(ANSWERS)}
@@ -46,15 +46,16 @@ def test_a_chat_in_one_window(pair):
     # what the next-token loss predicts: answers, each with its end of turn
     stop = STOPS[pair[0]]
     student = view_for(pair[0])
-    assert spelled(student, window.student_ids[window.student_targets]) == (
+    assert spelled(student, window.student.ids[window.student_targets]) == (
         ANSWERS.replace(".Six.", f".{stop}Six.{stop}").encode()
         if pair[0] != "mistral"
         else f" {ANSWERS}".replace(".Six.", f".{stop} Six.{stop}").encode()
     )
     # no chunk but theirs has ids
     for side, view in zip(("student", "teacher"), map(view_for, pair), strict=True):
-        ids, chunks = getattr(window, f"{side}_ids"), getattr(window, f"{side}_chunk_ids")
-        content = getattr(window, f"{side}_content")
+        ids, chunks = getattr(window, side).ids, getattr(window, side).chunk_ids
+        # NO_CHUNK is -1, the last place
+        content = np.append(~window.chunk_is_structure, False)[chunks]
         assert spelled(view, ids[content]).replace(b" Six", b"Six").strip() == ANSWERS.encode()
         assert sorted(set(chunks.tolist()) - {NO_CHUNK}) == list(range(window.num_chunks))
     assert window.chunk_is_structure.sum() == 2
@@ -73,11 +74,11 @@ def test_every_byte_of_a_chat_in_windows_is_accounted_for(pair, length, trained)
     found = list(windows(aligned, student_length=length, teacher_length=length, name="c"))
     assert len(found) > (length < 60)
     assert sum(w.num_bytes + int(w.outside_bytes.sum()) for w in found) == len(CONTENT)
-    assert all(max(len(w.student_ids), len(w.teacher_ids)) <= length for w in found)
+    assert all(max(len(w.student.ids), len(w.teacher.ids)) <= length for w in found)
     # only a window that begins where the chat does has its start
     for window in found:
-        own = aligned.student_ids[: len(window.student_ids)].tolist()
-        assert window.opens or window.student_ids.tolist() == own
+        own = aligned.student_ids[: len(window.student.ids)].tolist()
+        assert window.opens or window.student.ids.tolist() == own
         assert not window.ends_document
     assert all(window.opens for window in found[1:])
     assert sum(window.num_chunks for window in found) <= aligned.trained.sum()
@@ -99,14 +100,14 @@ def test_a_collated_chat_is_as_it_was_written():
     ]
     batch = collator.batch(chats)
     for row, window in enumerate(chats):
-        length = len(window.student_ids)
-        assert int(batch.student_mask[row].sum()) == length
-        assert batch.student_ids[row, :length].tolist() == window.student_ids.tolist()
-        assert batch.student_chunk_ids[row, :length].tolist() == window.student_chunk_ids.tolist()
+        length = len(window.student.ids)
+        assert int(batch.student.mask[row].sum()) == length
+        assert batch.student.ids[row, :length].tolist() == window.student.ids.tolist()
+        assert batch.student.chunk_ids[row, :length].tolist() == window.student.chunk_ids.tolist()
         assert batch.student_targets[row, :length].tolist() == window.student_targets.tolist()
         # the end of turn is padding as well here, and a target all the same
         assert student.id_of("pad") == student.special_ids["<|im_end|>"]
-        is_stop = batch.student_ids[row] == student.id_of("pad")
+        is_stop = batch.student.ids[row] == student.id_of("pad")
         assert int((is_stop & batch.student_targets[row]).sum()) == (2, 1)[row]
         assert not batch.student_targets[row, length:].any()
     assert batch.chunk_mask.sum(dim=1).tolist() == [window.num_chunks for window in chats]

@@ -23,14 +23,16 @@ def test_structure(scorers, collator, rows):
     student, teacher = scorers
     batch = collator.batch(rows)
     for side, view in (("student", student.view), ("teacher", teacher.view)):
-        ids, mask = getattr(batch, f"{side}_ids"), getattr(batch, f"{side}_mask")
-        chunk_ids, content = getattr(batch, f"{side}_chunk_ids"), getattr(batch, f"{side}_content")
+        tokens = getattr(batch, side)
+        ids, mask, chunk_ids = tokens.ids, tokens.mask, tokens.chunk_ids
+        content = batch.content_of(tokens)
         assert (ids[:, 0] == view.id_of("bos")).all()
         assert (chunk_ids[:, 0] == NO_CHUNK).all()
         assert not content[:, 0].any()
         for index, row in enumerate(rows):
             length = int(mask[index].sum())
-            own = getattr(row, f"{side}_content")
+            # plain texts: all chunks are content
+            own = getattr(row, side).chunk_ids != NO_CHUNK
             assert (content[index, 1 : 1 + len(own)].numpy() == own).all()
             assert content[index].sum() == own.sum()
             last = int(ids[index, length - 1])
@@ -52,10 +54,10 @@ def test_micro_batches_hold_all_rows(scorers, rows):
     found = [
         (int(s), int(t), int(n))
         for b in batches
-        for s, t, n in zip(b.student_mask.sum(1), b.teacher_mask.sum(1), b.num_bytes, strict=True)
+        for s, t, n in zip(b.student.mask.sum(1), b.teacher.mask.sum(1), b.num_bytes, strict=True)
     ]
     expected = [
-        (len(r.student_ids) + e, len(r.teacher_ids) + e, r.num_bytes)
+        (len(r.student.ids) + e, len(r.teacher.ids) + e, r.num_bytes)
         for r in rows
         for e in (1 + r.ends_document,)
     ]
@@ -71,37 +73,41 @@ def test_a_window_with_its_own_start(scorers, collator, rows):
     """The first window of a chat: nothing is put around it; its first token is given."""
     chat = replace(rows[0], opens=False, ends_document=False)
     batch = collator.batch([chat, rows[0]])
-    for scorer in scorers:
-        ids = getattr(batch, f"{scorer.side}_ids")
-        own = torch.from_numpy(getattr(chat, f"{scorer.side}_ids"))
+    sides = ((batch.student, chat.student), (batch.teacher, chat.teacher))
+    for scorer, (tokens, of_chat) in zip(scorers, sides, strict=True):
+        ids, own = tokens.ids, torch.from_numpy(of_chat.ids)
         assert torch.equal(ids[0, : len(own)], own.long())
         assert torch.equal(ids[1, 1 : 1 + len(own)], own.long())
-        assert getattr(batch, f"{scorer.side}_mask")[0].sum() == len(own)
-        logprobs = scorer(batch).token_logprobs[0, : len(own)]
+        assert tokens.mask[0].sum() == len(own)
+        logprobs = scorer(batch, tokens).token_logprobs[0, : len(own)]
         assert logprobs[0] == 0.0
         assert (logprobs[1:] < 0).all()
     targets = batch.student_targets
     assert targets[0].tolist()[:2] == [False, True]
-    assert targets[0].sum() == len(chat.student_ids) - 1
-    assert targets[1].sum() == len(chat.student_ids) + rows[0].ends_document
+    assert targets[0].sum() == len(chat.student.ids) - 1
+    assert targets[1].sum() == len(chat.student.ids) + rows[0].ends_document
 
 
 def test_what_is_not_trained_is_read_and_not_predicted(collator, rows):
-    targets = np.arange(len(rows[0].student_ids)) % 3 == 0
+    targets = np.arange(len(rows[0].student.ids)) % 3 == 0
     ends_run = np.arange(rows[0].num_chunks) == rows[0].num_chunks - 1
     row = replace(rows[0], student_targets=targets, ends_document=True, chunk_ends_run=ends_run)
     batch = collator.batch([row])
     assert batch.student_targets[0].tolist() == [False, *targets.tolist(), True]
     # an EOS comes right after the last chunk: the two may be merged
     assert batch.chunk_ends_run[0].tolist() == [False] * row.num_chunks + [True]
-    cut = replace(row, student_chunk_ids=np.append(row.student_chunk_ids[:-1], np.int32(NO_CHUNK)))
+    chunk_ids = np.append(row.student.chunk_ids[:-1], np.int32(NO_CHUNK))
+    cut = replace(row, student=replace(row.student, chunk_ids=chunk_ids))
     batch = collator.batch([cut])
     assert batch.chunk_ends_run[0].tolist()[-2:] == [True, True]
 
 
 def test_to_moves_every_tensor(collator, rows):
     moved = collator.batch(rows).to(torch.device("meta"))
-    assert all(tensor.is_meta for _, tensor in moved)
+    values = [vars(part).values() for part in (moved, moved.student, moved.teacher)]
+    tensors = [value for part in values for value in part if isinstance(value, torch.Tensor)]
+    assert len(tensors) == 15
+    assert all(tensor.is_meta for tensor in tensors)
 
 
 def without(tokenizer, *roles):
@@ -129,21 +135,21 @@ def test_a_tokenizer_without_bos_or_pad(byte_level_tokenizer, roles):
         w for text in ("The dog.", "A longer fox") for w in pairing.windows(Document(text, "d"))
     ]
     batch = Collator(student=student, teacher=teacher, micro_batch_size=4).batch(rows)
-    assert (batch.teacher_ids[:, 0] == teacher.id_of("eos")).all()
-    assert (batch.teacher_chunk_ids[:, 0] == NO_CHUNK).all()
-    assert (batch.teacher_chunk_ids[:, 1] == 0).all()
+    assert (batch.teacher.ids[:, 0] == teacher.id_of("eos")).all()
+    assert (batch.teacher.chunk_ids[:, 0] == NO_CHUNK).all()
+    assert (batch.teacher.chunk_ids[:, 1] == 0).all()
     for side, view in (("student", student), ("teacher", teacher)):
         # an EOS that is the pad token as well is trained on all the same
-        lengths = getattr(batch, f"{side}_mask").sum(dim=1)
-        last = getattr(batch, f"{side}_ids")[torch.arange(2), lengths - 1]
+        lengths = getattr(batch, side).mask.sum(dim=1)
+        last = getattr(batch, side).ids[torch.arange(2), lengths - 1]
         assert (last == view.id_of("eos")).all()
-        chunk_of_last = getattr(batch, f"{side}_chunk_ids")[torch.arange(2), lengths - 1]
+        chunk_of_last = getattr(batch, side).chunk_ids[torch.arange(2), lengths - 1]
         assert (chunk_of_last == batch.chunk_mask.sum(dim=1) - 1).all()
     model = tiny_gemma3(teacher.num_tokens)
     built = BytesFromOldTokens(expansion=True, train_expansion=False, dtype=torch.float32)(
         model, old=teacher, new=student
     )
-    signal = Scorer(built, student, "student")(batch)
+    signal = Scorer(built, student)(batch, batch.student)
     assert (signal.chunk_logprobs[batch.chunk_mask] < 0).all()
     if student.id_of("pad") == student.id_of("bos"):
         signal.token_logprobs.sum().backward()

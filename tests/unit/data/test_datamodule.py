@@ -48,7 +48,7 @@ def make(views):
 
 def ids(loader):
     """Token ids of each step's micro-batches."""
-    return [[batch.student_ids for batch in step] for step in loader]
+    return [[batch.student.ids for batch in step] for step in loader]
 
 
 def assert_equal(found, expected):
@@ -93,7 +93,7 @@ def test_no_more_documents_are_paired_than_windows_are_evaluated(make, monkeypat
     data = make(evaluation={"heldout": documents(400), "other": documents(2)})
     assert [len(windows) for windows in data.evaluation.values()] == [4, 2]
     assert [len(windows.dataset) for windows in data.evaluation.values()] == [4, 2]
-    texts = [bytes(window.student_ids.tolist()) for window in data.evaluation["heldout"]]
+    texts = [bytes(window.student.ids.tolist()) for window in data.evaluation["heldout"]]
     assert texts == [f"text number {number}.".encode() for number in (0, 100, 200, 300)]
 
 

@@ -57,7 +57,7 @@ def test_first_window_is_the_first_of_all(views):
     first = FirstWindow(GOOD, pairing=pairing)
     every = AllWindows(GOOD, pairing=pairing)
     assert len(every) > len(first) == 10
-    assert (first[0].student_ids == every[0].student_ids).all()
+    assert (first[0].student.ids == every[0].student.ids).all()
 
 
 @pytest.mark.parametrize("make", [AllWindows, FirstWindow])

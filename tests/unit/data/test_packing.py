@@ -42,7 +42,7 @@ def test_a_packed_row_is_its_windows_one_after_another(scorers, rows):
         **views, micro_batch_size=2, packing=FirstFit(student_length=100, teacher_length=90)
     )
     sizes = [
-        (int(b.student_mask.sum()), int(b.teacher_mask.sum()))
+        (int(b.student.mask.sum()), int(b.teacher.mask.sum()))
         for b in (apart.batch([row]) for row in rows)
     ]
     expected = packed.packing.rows(sizes)
@@ -59,21 +59,26 @@ def test_a_packed_row_is_its_windows_one_after_another(scorers, rows):
             expected.remove(row)
             pieces = [apart.batch([rows[i]]) for i in row]
             for side in ("student", "teacher"):
-                mask = getattr(batch, f"{side}_mask")[index]
+                mask = getattr(batch, side).mask[index]
                 length = int(mask.sum())
                 assert mask[:length].all()
-                names = ["positions", "content"] + ["targets"] * (side == "student")
-                for name in names:
-                    joined = torch.cat([getattr(p, f"{side}_{name}")[0] for p in pieces])
-                    assert torch.equal(getattr(batch, f"{side}_{name}")[index, :length], joined)
-                padding = getattr(batch, f"{side}_positions")[index, length:]
+                of = {
+                    "positions": lambda b, side=side: getattr(b, side).positions,
+                    "content": lambda b, side=side: b.content_of(getattr(b, side)),
+                }
+                if side == "student":
+                    of["targets"] = lambda b: b.student_targets
+                for values in of.values():
+                    joined = torch.cat([values(p)[0] for p in pieces])
+                    assert torch.equal(values(batch)[index, :length], joined)
+                padding = getattr(batch, side).positions[index, length:]
                 assert padding.tolist() == list(range(len(padding)))
                 chunk_ids, first = [], 0
                 for piece in pieces:
-                    ids = getattr(piece, f"{side}_chunk_ids")[0]
+                    ids = getattr(piece, side).chunk_ids[0]
                     chunk_ids.append(torch.where(ids == NO_CHUNK, NO_CHUNK, ids + first))
                     first += int(piece.chunk_mask.sum())
-                found_ids = getattr(batch, f"{side}_chunk_ids")[index]
+                found_ids = getattr(batch, side).chunk_ids[index]
                 assert torch.equal(found_ids[:length], torch.cat(chunk_ids))
                 assert (found_ids[length:] == NO_CHUNK).all()
             num_chunks = int(batch.chunk_mask[index].sum())
@@ -85,9 +90,9 @@ def test_a_packed_row_is_its_windows_one_after_another(scorers, rows):
 
 
 def _same_ids(batch, index, windows, apart):
-    joined = torch.cat([apart.batch([window]).student_ids[0] for window in windows])
-    length = int(batch.student_mask[index].sum())
-    return torch.equal(batch.student_ids[index, :length], joined)
+    joined = torch.cat([apart.batch([window]).student.ids[0] for window in windows])
+    length = int(batch.student.mask[index].sum())
+    return torch.equal(batch.student.ids[index, :length], joined)
 
 
 @pytest.mark.parametrize("packing", [None, FirstFit(student_length=100, teacher_length=100)])
@@ -99,19 +104,17 @@ def test_an_alignment_takes_less_than_7_bytes_a_token(scorers, rows, packing):
         student=teacher.view, teacher=teacher.view, micro_batch_size=99, packing=packing
     )
     (batch,) = collator(same)
-    names = ("mask", "chunk_ids", "targets")
-    counted = [t for n, t in batch if n.startswith("chunk_") or n.endswith(names)]
-    assert len(counted) == 8
-    num_tokens = batch.student_ids.numel() + batch.teacher_ids.numel()
+    counted = [t for side in (batch.student, batch.teacher) for t in (side.mask, side.chunk_ids)]
+    counted += [batch.student_targets]
+    counted += [batch.chunk_mask, batch.chunk_is_structure, batch.chunk_ends_run]
+    num_tokens = batch.student.ids.numel() + batch.teacher.ids.numel()
     assert sum(tensor.nbytes for tensor in counted) < 7 * num_tokens
-    assert batch.student_chunk_ids.dtype == batch.teacher_chunk_ids.dtype == torch.int32
+    assert batch.student.chunk_ids.dtype == batch.teacher.chunk_ids.dtype == torch.int32
 
 
 def row_on_both_sides(row):
     return replace(
         row,
-        student_ids=row.teacher_ids,
-        student_chunk_ids=row.teacher_chunk_ids,
-        student_content=row.teacher_content,
-        student_targets=np.ones(len(row.teacher_ids), dtype=bool),
+        student=row.teacher,
+        student_targets=np.ones(len(row.teacher.ids), dtype=bool),
     )

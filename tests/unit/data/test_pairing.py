@@ -37,8 +37,8 @@ def test_a_chat_is_paired_by_the_settings(views, trained):
         teacher=views["metaspace"],
         **SETTINGS | {"trained": trained},
     )
-    assert (window.student_ids == aligned.student_ids).all()
-    assert (window.teacher_ids == aligned.teacher_ids).all()
+    assert (window.student.ids == aligned.student_ids).all()
+    assert (window.teacher.ids == aligned.teacher_ids).all()
     # the chat closes itself, and brings its own start
     assert not window.ends_document
     spans = (aligned.chunk_ends - aligned.chunk_starts)[aligned.trained]
@@ -65,10 +65,10 @@ def test_a_chat_with_nothing_that_is_trained_on(views):
 def test_texts_and_chats_may_be_mixed(views):
     mixed = pairing(views)
     text = mixed.first_window(Document("It is 4.", name="text"))
-    spelled = [views["byte_level"].token_bytes[token] for token in text.student_ids.tolist()]
+    spelled = [views["byte_level"].token_bytes[token] for token in text.student.ids.tolist()]
     assert b"".join(spelled) == b"It is 4."
     assert (text.opens, text.ends_document) == (True, True)
-    assert len(mixed.first_window(CHAT).student_ids) > len(text.student_ids)
+    assert len(mixed.first_window(CHAT).student.ids) > len(text.student.ids)
 
 
 def test_no_more_than_asked_for(views):

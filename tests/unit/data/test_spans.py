@@ -137,21 +137,19 @@ def test_windows_of_arbitrary_documents(
     kept = [members for members in kept if members]
     assert [w.num_chunks for w in found] == [len(members) for members in kept]
     for window, members in zip(found, kept, strict=True):
-        assert len(window.student_ids) <= student_length
-        assert len(window.teacher_ids) <= teacher_length
+        assert len(window.student.ids) <= student_length
+        assert len(window.teacher.ids) <= teacher_length
         assert window.chunk_is_structure.tolist() == [
             aligned.chunk_starts[c] == aligned.chunk_ends[c] for c in members
         ]
         for side in ("student", "teacher"):
             # ids count up from the start of the document
-            places = getattr(window, f"{side}_ids")
+            places = getattr(window, side).ids
             assert (np.diff(places) == 1).all()
             chunk_ids = getattr(aligned, f"{side}_chunk_ids")[places]
             local = [members.index(c) if c in members else NO_CHUNK for c in chunk_ids]
-            assert getattr(window, f"{side}_chunk_ids").tolist() == local
-            content = [c >= 0 and not window.chunk_is_structure[c] for c in local]
-            assert getattr(window, f"{side}_content").tolist() == content
-        assert (window.student_targets == aligned.student_trained[window.student_ids]).all()
+            assert getattr(window, side).chunk_ids.tolist() == local
+        assert (window.student_targets == aligned.student_trained[window.student.ids]).all()
         next_ones = [*members[1:], None]
         for c, following, ends_run in zip(members, next_ones, window.chunk_ends_run, strict=True):
             touches = following is not None and (
@@ -173,8 +171,8 @@ def test_windows_of_arbitrary_documents(
         assert all(not window.ends_document for window in found[:-1])
         last = found[-1]
         at_end = (
-            last.student_ids[-1] == len(aligned.student_ids) - 1
-            and last.teacher_ids[-1] == len(aligned.teacher_ids) - 1
+            last.student.ids[-1] == len(aligned.student_ids) - 1
+            and last.teacher.ids[-1] == len(aligned.teacher_ids) - 1
         )
         assert last.ends_document == (at_end and not is_chat)
 
@@ -182,14 +180,14 @@ def test_windows_of_arbitrary_documents(
 def test_tokens_after_the_last_chunk_stay_where_they_fit():
     parts = [chunk(3, 2, 5), gap(2, 1, 4)]
     (window,) = windows(aligned_text(parts), student_length=5, teacher_length=3, name="doc")
-    assert len(window.student_ids) == 5
+    assert len(window.student.ids) == 5
     assert window.ends_document
     for lengths in ((4, 3), (5, 2)):
         (window,) = windows(
             aligned_text(parts), student_length=lengths[0], teacher_length=lengths[1], name="doc"
         )
         # cut on both sides, or on none
-        assert (len(window.student_ids), len(window.teacher_ids)) == (3, 2)
+        assert (len(window.student.ids), len(window.teacher.ids)) == (3, 2)
         assert not window.ends_document
 
 
@@ -201,7 +199,7 @@ def test_a_chat_cut_in_its_first_turn():
     for length in range(1, 20):
         found = list(windows(aligned, student_length=length, teacher_length=length, name="chat"))
         assert sum(w.num_bytes for w in found) == 8
-        assert all(w.opens == (w.student_ids[0] > 0) for w in found)
+        assert all(w.opens == (w.student.ids[0] > 0) for w in found)
         assert not any(w.ends_document for w in found)
         assert sum(w.outside_bytes.sum() for w in found) == 18
     only = aligned_text(turn, is_chat=True)
@@ -213,10 +211,10 @@ def test_the_first_token_of_a_chat_is_not_trained():
     (window,) = windows(
         aligned_text(parts, is_chat=True), student_length=9, teacher_length=9, name="chat"
     )
-    assert window.student_chunk_ids.tolist() == [NO_CHUNK, NO_CHUNK, 0, 1]
+    assert window.student.chunk_ids.tolist() == [NO_CHUNK, NO_CHUNK, 0, 1]
     assert not window.opens
     (window,) = windows(aligned_text(parts), student_length=9, teacher_length=9, name="text")
-    assert window.student_chunk_ids.tolist() == [0, 0, 1, 2]
+    assert window.student.chunk_ids.tolist() == [0, 0, 1, 2]
     assert window.opens
 
 

@@ -24,23 +24,23 @@ def test_windows_tile_the_document(views):
     aligned = align_text(TEXT, student=views["bytes"], teacher=views["metaspace"])
     assert sum(window.num_bytes for window in found) == len(TEXT.encode())
     assert sum(window.num_chunks for window in found) == len(aligned.chunks)
-    spelled = b"".join(bytes(window.student_ids.tolist()) for window in found)
+    spelled = b"".join(bytes(window.student.ids.tolist()) for window in found)
     assert spelled == TEXT.encode()
     for window in found:
         # room is left for a BOS and an EOS
-        assert len(window.student_ids) <= 28
-        assert len(window.teacher_ids) <= 23
-        assert window.student_chunk_ids[0] == 0
-        assert window.student_chunk_ids[-1] == window.teacher_chunk_ids[-1] == window.num_chunks - 1
-        teacher = b"".join(views["metaspace"].token_bytes[i] for i in window.teacher_ids)
-        assert teacher == bytes(window.student_ids.tolist())
+        assert len(window.student.ids) <= 28
+        assert len(window.teacher.ids) <= 23
+        assert window.student.chunk_ids[0] == 0
+        assert window.student.chunk_ids[-1] == window.teacher.chunk_ids[-1] == window.num_chunks - 1
+        teacher = b"".join(views["metaspace"].token_bytes[i] for i in window.teacher.ids)
+        assert teacher == bytes(window.student.ids.tolist())
     assert [window.ends_document for window in found] == [False] * (len(found) - 1) + [True]
 
 
 def test_a_length_below_every_chunk(views):
     found = pairing(views, student_length=3).windows(Document(TEXT, name="doc"))
     # a byte fits, a longer token does not
-    assert {bytes(window.student_ids.tolist()) for window in found} <= {
+    assert {bytes(window.student.ids.tolist()) for window in found} <= {
         bytes([byte]) for byte in TEXT.encode()
     }
     with pytest.raises(ValueError, match="leave no room for text"):
@@ -53,8 +53,8 @@ def test_first_window_is_the_first_of_all(views):
     every = AllWindows(documents, pairing=pairing(views))
     assert len(first) == 2
     assert sum(int(window.outside_bytes.sum()) for window in every.items) == 0
-    assert (first[0].student_ids == every[0].student_ids).all()
-    assert bytes(first[1].student_ids.tolist()) == b"short"
+    assert (first[0].student.ids == every[0].student.ids).all()
+    assert bytes(first[1].student.ids.tolist()) == b"short"
 
 
 def sampler(**changes):

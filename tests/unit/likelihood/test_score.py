@@ -12,11 +12,9 @@ from alm_lightning.shapes import NO_CHUNK
 def test_signal_against_whole_logits(scorers, collator, rows):
     """Chunk likelihoods, boundary mass and hidden states, from log-softmax and Python loops."""
     batch = collator.batch(rows)
-    for scorer in scorers:
-        ids = getattr(batch, f"{scorer.side}_ids")
-        mask = getattr(batch, f"{scorer.side}_mask")
-        chunk_ids = getattr(batch, f"{scorer.side}_chunk_ids")
-        side = scorer(batch, keep_hidden=True)
+    for scorer, tokens in zip(scorers, (batch.student, batch.teacher), strict=True):
+        ids, mask, chunk_ids = tokens.ids, tokens.mask, tokens.chunk_ids
+        side = scorer(batch, tokens, keep_hidden=True)
         hidden = last_hidden(scorer.model, ids, mask)
         head = output_head(scorer.model, scorer.view)
         logprobs = (hidden @ head.weight.T).log_softmax(dim=-1)
@@ -45,10 +43,11 @@ def test_signal_against_whole_logits(scorers, collator, rows):
 
 def test_padding_and_batching_change_nothing(scorers, collator, rows):
     together = collator.batch(rows)
-    for scorer in scorers:
-        whole = scorer(together)
+    for scorer, side in zip(scorers, ("student", "teacher"), strict=True):
+        whole = scorer(together, getattr(together, side))
         for index, row in enumerate(rows):
-            alone = scorer(collator.batch([row]))
+            batch = collator.batch([row])
+            alone = scorer(batch, getattr(batch, side))
             chunks = alone.chunk_logprobs.shape[1]
             torch.testing.assert_close(
                 whole.chunk_logprobs[index, :chunks], alone.chunk_logprobs[0], rtol=1e-4, atol=1e-5
@@ -62,11 +61,10 @@ def test_a_likelihood_needs_a_token_before_it_in_its_own_document(scorers, rows)
         student=student.view, teacher=teacher.view, micro_batch_size=99, packing=packing
     )
     (batch,) = collator(rows)
-    for scorer in scorers:
-        side = scorer(batch)
-        mask = getattr(batch, f"{scorer.side}_mask")
-        positions = getattr(batch, f"{scorer.side}_positions")
-        first = mask & (positions == 0)
+    for scorer, tokens in zip(scorers, (batch.student, batch.teacher), strict=True):
+        side = scorer(batch, tokens)
+        mask = tokens.mask
+        first = mask & (tokens.positions == 0)
         assert first.sum() == len(rows) > len(mask)
         assert ((side.token_logprobs < 0) == (mask & ~first)).all()
 
@@ -74,7 +72,7 @@ def test_a_likelihood_needs_a_token_before_it_in_its_own_document(scorers, rows)
 def test_rows_that_no_token_has_take_nothing_from_the_others(scorers, collator, rows):
     """With 40 of its rows unused a model says what it says without those rows."""
     _, teacher = scorers
-    used = {int(i) for row in rows for i in row.teacher_ids} | set(teacher.view.roles.values())
+    used = {int(i) for row in rows for i in row.teacher.ids} | set(teacher.view.roles.values())
     lost = [
         i
         for i, surface in enumerate(teacher.view.token_bytes)
@@ -83,9 +81,9 @@ def test_rows_that_no_token_has_take_nothing_from_the_others(scorers, collator, 
     assert lost[-1] < teacher.view.num_tokens - 1
     batch = collator.batch(rows)
     surfaces = [None if i in lost else s for i, s in enumerate(teacher.view.token_bytes)]
-    side = Scorer(teacher.model, replace(teacher.view, token_bytes=surfaces), "teacher")(batch)
-    whole = teacher(batch)
-    hidden = last_hidden(teacher.model, batch.teacher_ids, batch.teacher_mask)
+    side = Scorer(teacher.model, replace(teacher.view, token_bytes=surfaces))(batch, batch.teacher)
+    whole = teacher(batch, batch.teacher)
+    hidden = last_hidden(teacher.model, batch.teacher.ids, batch.teacher.mask)
     logits = hidden @ output_head(teacher.model, teacher.view).weight.T
     # what is left of the mass, after each position
     left = -logits.log_softmax(-1).index_fill(-1, torch.tensor(lost), -torch.inf).logsumexp(-1)
@@ -93,6 +91,5 @@ def test_rows_that_no_token_has_take_nothing_from_the_others(scorers, collator, 
     torch.testing.assert_close(
         side.token_logprobs, whole.token_logprobs + before, rtol=1e-4, atol=1e-5
     )
-    assert (
-        side.token_logprobs[batch.teacher_content] > whole.token_logprobs[batch.teacher_content]
-    ).all()
+    content = batch.content_of(batch.teacher)
+    assert (side.token_logprobs[content] > whole.token_logprobs[content]).all()

@@ -14,7 +14,7 @@ from alm_lightning.metrics.totals import FIELDS, batch_totals, figures
 def test_figures_against_whole_logits(scorers, collator, rows):
     student, teacher = scorers
     totals = sum(
-        batch_totals(batch, student(batch), teacher(batch))
+        batch_totals(batch, student(batch, batch.student), teacher(batch, batch.teacher))
         for batch in (collator.batch(rows[:2]), collator.batch(rows[2:]))
     )
     found = figures(totals)
@@ -23,7 +23,7 @@ def test_figures_against_whole_logits(scorers, collator, rows):
     for scorer, name in ((student, "student"), (teacher, "teacher")):
         nats = 0.0
         for row in rows:
-            content = getattr(row, f"{name}_ids")
+            content = getattr(row, name).ids
             ids = torch.tensor([[scorer.view.id_of("bos"), *content.tolist()]])
             logprobs = scorer.model(input_ids=ids).logits.log_softmax(dim=-1)[0, :-1]
             nats -= float(logprobs.gather(1, ids[0, 1:, None]).double().sum())
@@ -39,17 +39,15 @@ def test_an_equal_student_differs_by_nothing(scorers, rows):
     batch = Collator(student=teacher.view, teacher=teacher.view, micro_batch_size=9).batch(
         [row_on_both_sides(row) for row in rows]
     )
-    side = teacher(batch)
+    side = teacher(batch, batch.teacher)
     assert figures(batch_totals(batch, side, side))["chunk_difference"] == 0.0
 
 
 def row_on_both_sides(row):
     return replace(
         row,
-        student_ids=row.teacher_ids,
-        student_chunk_ids=row.teacher_chunk_ids,
-        student_content=row.teacher_content,
-        student_targets=np.ones(len(row.teacher_ids), dtype=bool),
+        student=row.teacher,
+        student_targets=np.ones(len(row.teacher.ids), dtype=bool),
     )
 
 
@@ -63,7 +61,7 @@ def test_shares_of_bytes(scorers, collator, rows):
     batch = Collator(student=teacher.view, teacher=teacher.view, micro_batch_size=9).batch(
         [row_on_both_sides(row) for row in changed]
     )
-    side = teacher(batch)
+    side = teacher(batch, batch.teacher)
     found = figures(batch_totals(batch, side, side))
     trained = rows[0].num_bytes + rows[1].num_bytes
     assert found["bytes"] == trained

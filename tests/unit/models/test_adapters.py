@@ -119,16 +119,19 @@ def test_the_teacher_says_what_it_said(teacher_model, byte_level_view, metaspace
     """Bit by bit, whatever the student learns: no adapter, no new embedding."""
     original = copy.deepcopy(teacher_model)
     student = student_of(teacher_model, byte_level_view, metaspace_view)
-    scorer = Scorer(teacher_model, byte_level_view, "teacher")
-    pupil = Scorer(student, metaspace_view, "student")
-    expected = Scorer(original, byte_level_view, "teacher")(batch, keep_hidden=True)
-    before = pupil(batch, keep_hidden=True)
-    train(student, batch.student_ids)
-    for side in (scorer(batch, keep_hidden=True), scorer(batch, keep_hidden=True)):
+    scorer = Scorer(teacher_model, byte_level_view)
+    pupil = Scorer(student, metaspace_view)
+    expected = Scorer(original, byte_level_view)(batch, batch.teacher, keep_hidden=True)
+    before = pupil(batch, batch.student, keep_hidden=True)
+    train(student, batch.student.ids)
+    for side in (
+        scorer(batch, batch.teacher, keep_hidden=True),
+        scorer(batch, batch.teacher, keep_hidden=True),
+    ):
         for name in ("token_logprobs", "chunk_logprobs", "boundary_logprobs", "hidden"):
             assert torch.equal(getattr(side, name), getattr(expected, name))
     # and what changed the student is not only its embeddings
-    after = pupil(batch, keep_hidden=True)
+    after = pupil(batch, batch.student, keep_hidden=True)
     assert not torch.allclose(after.hidden, before.hidden, atol=1e-3)
     assert not teacher_model.training
     assert student.training
@@ -176,9 +179,9 @@ def test_frozen_weights_in_bfloat16(byte_level_view, metaspace_view, batch):
     student = student_of(model, byte_level_view, metaspace_view)
     trained = [p for p in student.parameters() if p.requires_grad]
     assert {p.dtype for p in trained} == {torch.float32}
-    scorer = Scorer(student, metaspace_view, "student")
+    scorer = Scorer(student, metaspace_view)
     with torch.autocast("cpu", torch.bfloat16):
-        side = scorer(batch)
+        side = scorer(batch, batch.student)
     (-side.token_logprobs.sum()).backward()
     assert torch.isfinite(side.token_logprobs).all()
     assert last_matrix(student).grad.any()

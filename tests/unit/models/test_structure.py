@@ -101,7 +101,7 @@ def test_rows_that_no_token_has_get_no_mass(metaspace_view):
     head = output_head(model, view)
     assert head.padding_ids.tolist() == lost
     assert output_head(model, metaspace_view).padding_ids is None
-    Scorer(model, view, "teacher")
+    Scorer(model, view)
     assert np.array_equal(view.boundary_ids, head.boundary_ids.numpy())
 
 

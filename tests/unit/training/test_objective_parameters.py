@@ -35,7 +35,7 @@ def make(scorers):
         student.model.load_state_dict(weights)
         torch.manual_seed(5)
         return DistillModule(
-            student=Scorer(student.model, student.view, "student"),
+            student=Scorer(student.model, student.view),
             teacher=teacher,
             objective={
                 "dskd": DSKD(temperature=2, learning_rate=0.02),

@@ -11,9 +11,9 @@ def asked(scorers):
     _, teacher = scorers
 
     class Counting(type(teacher)):
-        def __call__(self, batch, *, keep_hidden=False):
+        def __call__(self, batch, tokens):
             times.append(batch)
-            return super().__call__(batch, keep_hidden=keep_hidden)
+            return super().__call__(batch, tokens)
 
     times = []
     values = {field.name: getattr(teacher, field.name) for field in dataclasses.fields(teacher)}
@@ -29,7 +29,7 @@ def test_the_teacher_is_asked_once_for_each_batch(asked, collator, rows):
         sides.keep_for(data)
         for place, batch in enumerate(batches):
             found = sides(batch, (0, place))
-            expected = teacher.__class__.__mro__[1].__call__(teacher, batch)
+            expected = teacher.__class__.__mro__[1].__call__(teacher, batch, batch.teacher)
             assert found.token_logprobs.equal(expected.token_logprobs)
             assert found.chunk_logprobs.equal(expected.chunk_logprobs)
     assert len(times) == 2
@@ -43,5 +43,5 @@ def test_what_was_said_of_other_data_is_forgotten(asked, collator, rows):
     sides(first, 0)
     # not the same object, though it is equal
     sides.keep_for([data])
-    assert sides(second, 0).token_logprobs.shape == second.teacher_ids.shape
+    assert sides(second, 0).token_logprobs.shape == second.teacher.ids.shape
     assert times == [first, second]

@@ -79,7 +79,7 @@ class RunFigures:
         plan = data_plan(cfg)
         device = evaluated.model.device
         teacher = stored_model(cfg.teacher).load("teacher", device.type).to(device)
-        student = Scorer(evaluated.model, evaluated.view, "student")
+        student = Scorer(evaluated.model, evaluated.view)
         data = plan.pair(plan.read(), student, teacher)
         teaching = replace(evaluated, name=cfg.teacher.name, model=teacher.model, view=teacher.view)
         precision = chosen_precision(cfg.trainer.precision, cfg.trainer.accelerator)
@@ -94,8 +94,8 @@ class RunFigures:
                 # as Lightning does, which autocasts nothing in the other precisions of ours
                 with torch.autocast(evaluated.model.device.type, torch.bfloat16, enabled=mixed):
                     sides = (
-                        side_of(evaluated, batch, "student"),
-                        side_of(teaching, batch, "teacher"),
+                        side_of(evaluated, batch, batch.student),
+                        side_of(teaching, batch, batch.teacher),
                     )
                 for name, value in totals_of(batch, *sides).items():
                     totals[name] = totals.get(name, 0.0) + value

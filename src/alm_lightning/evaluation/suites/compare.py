@@ -137,7 +137,7 @@ class Compare:
         for start in range(0, len(windows), self.batch_size):
             own = windows[start : start + self.batch_size]
             batch = collator.batch(own)
-            sides = side_of(evaluated, batch, "student"), side_of(teacher, batch, "teacher")
+            sides = side_of(evaluated, batch, batch.student), side_of(teacher, batch, batch.teacher)
             totals.update(totals_of(batch, *sides))
             lengths.update(str(int(n)) for n in chunk_lengths(batch, byte_lengths))
             for row, window in enumerate(own):
@@ -246,7 +246,7 @@ def _chunk_texts(window: Window, view: TokenizerView) -> list[str]:
     """What each chunk of a window spells, structure by the text of its tokens."""
     names = {index: text for text, index in view.special_ids.items()}
     spelled: list[bytes] = [b""] * window.num_chunks
-    for index, chunk in zip(window.student_ids.tolist(), window.student_chunk_ids, strict=True):
+    for index, chunk in zip(window.student.ids.tolist(), window.student.chunk_ids, strict=True):
         if chunk >= 0:
             surface = view.token_bytes[index]
             spelled[chunk] += names.get(index, "").encode() if surface is None else surface
