@@ -1,7 +1,7 @@
-# The words of everyday work. `make` alone tells them all.
+# The commands of everyday work. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help check lint format test test-slow coverage
+.PHONY: help check lint format test test-slow coverage docs docs-serve
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,3 +26,9 @@ test-slow:  ## Whole runs in processes of their own, real weights, several proce
 
 coverage:  ## Lines of src/ that no test runs, all tests but those on a GPU
 	pytest -m "not gpu" --cov --cov-report=term
+
+docs:  ## The site, into site/; fails on a link to nothing. No network. Needs the extra docs
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
+docs-serve:  ## The site at http://127.0.0.1:8000, built anew when a page changes
+	NO_MKDOCS_2_WARNING=1 mkdocs serve

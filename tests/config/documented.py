@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 PYTHON = ("python", "python3")
 OTHERS = ("git", "pip", "pytest")
 """Programs besides Python that documents call, and that no test here looks into."""
-SHELL, NO_SHELL = "bash", ("python", "text")
+SHELL, NO_SHELL = "bash", ("python", "text", "yaml")
 """Languages of fenced blocks."""
 
 PLACEHOLDERS = {"member to move": "smollm2_135m", "the other's tokenizer": "gemma3"}
