@@ -71,14 +71,14 @@ class Option:
         name: Its name in the group.
         about: The comment at its top.
         package: Where its keys go: empty for the top of the configuration.
-        extends: Its defaults list, as written.
+        extends: Its defaults list: what it builds on or selects, each with its comment.
         keys: Its keys, in order.
     """
 
     name: str
     about: str
     package: str
-    extends: tuple[str, ...]
+    extends: tuple[tuple[str, str], ...]
     keys: tuple[Key, ...]
 
     @property
@@ -119,7 +119,11 @@ def read(path: Path, group: str, name: str) -> Option:
     extends, keys = (), []
     for key, value in content:
         if key.value == "defaults":
-            extends = tuple(_default(item) for item in value.value)
+            beside = not value.flow_style
+            extends = tuple(
+                (_default(item), _beside(lines, item.start_mark.line) if beside else "")
+                for item in value.value
+            )
             if not top:
                 top = _before(lines, key.start_mark.line)
         else:
@@ -133,9 +137,12 @@ def read(path: Path, group: str, name: str) -> Option:
 
 
 def _default(item: yaml.Node) -> str:
+    """An entry of a defaults list as the command line would say it."""
     if isinstance(item, yaml.MappingNode):
-        return ", ".join(f"{key.value}: {value.value}" for key, value in item.value)
-    return item.value
+        ((key, value),) = item.value
+        group = key.value.removeprefix("override ").removeprefix("optional ")
+        return f"{group.removeprefix('/').partition('@')[0]}={value.value}"
+    return re.sub(r"^/(\w+)/(\w+)@.*", r"\1=\2", item.value)
 
 
 def _keys(
@@ -209,7 +216,7 @@ def link(target: str) -> str:
 def cell(text: str) -> str:
     """Text within a table."""
     # what looks like a command or a key is code
-    text = re.sub(r"(?<![\w`/=.\[])([a-z_@.]+=(?:\[[^\]]*\]|[^\s;,)]+))", r"`\1`", text)
+    text = re.sub(r"(?<![\w`/=.\[])([a-z_@.]+=(?:\[[^\]]*\]|[^\s;,)]*[^\s;,):]))", r"`\1`", text)
     text = re.sub(r" {3,}", ": ", text)
     return text.replace("|", "\\|").replace("<", "&lt;")
 
@@ -230,9 +237,12 @@ def option_section(group: str, option: Option) -> str:
     """The section of one option."""
     shown = option.name if group == "objective" and "/" in option.name else f"{group}={option.name}"
     parts = [f"### `{shown}` {{ #{group}-{option.name.replace('/', '-')} }}", about(option.about)]
-    if option.extends:
-        names = ", ".join(f"`{name}`" for name in option.extends if name != "_self_")
-        parts.append(f"Builds on {names}.")
+    extends = [(name, comment) for name, comment in option.extends if name != "_self_"]
+    if any(comment for _, comment in extends):
+        items = [f"- `{name}` {cell(comment)}".strip() for name, comment in extends]
+        parts.append("\n".join(["Builds on:", "", *items]))
+    elif extends:
+        parts.append(f"Builds on {', '.join(f'`{name}`' for name, _ in extends)}.")
     if option.keys:
         parts.append(key_table(option.keys))
     return "\n\n".join(part for part in parts if part)
@@ -286,7 +296,7 @@ def index_page() -> str:
 def _builds(group: str) -> str:
     if found := ", ".join(f"`{name}`" for name in packages_of(group)):
         return found
-    if any(name.startswith("/model") for o in options_of(group) for name in o.extends):
+    if any(name.startswith("model=") for o in options_of(group) for name, _ in o.extends):
         return "those of `model`"
     return "none: values, or a choice of options of other groups"
 

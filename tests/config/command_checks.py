@@ -117,7 +117,7 @@ def _configurations(
 ) -> Iterator[tuple[DictConfig, Sequence[str]]]:
     """What a command line composes, each with its overrides: one, or those of a multirun."""
     said = _parsed(get_args_parser(), arguments)
-    if said is None or said.help:
+    if said is None or said.help or said.shell_completion:
         return
     first = _jobs(said.overrides)[0] if said.multirun else said.overrides
     cfg, own = _composed(name, first)
