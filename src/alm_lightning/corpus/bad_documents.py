@@ -1,4 +1,4 @@
-"""What becomes of a document that cannot be used: the run ends, or it is left out and counted."""
+"""What happens to a document that cannot be used: the run ends, or it is skipped and counted."""
 
 import logging
 import multiprocessing
@@ -14,7 +14,7 @@ KINDS = ("not text", "not UTF-8", "lone surrogate", "not JSON", "no column", "ba
 """What can be wrong with a document."""
 
 SHOWN = 5
-"""So many are told with their message; a broken file may hold millions."""
+"""Number of bad documents whose message is logged; a broken file may hold millions."""
 
 
 @runtime_checkable
@@ -26,11 +26,11 @@ class BadDocuments(Protocol):
         ...
 
     def counts(self) -> dict[str, int]:
-        """How many were left out so far, in all processes, by kind; kinds without any are not."""
+        """Documents skipped so far, in all processes, by kind; kinds without any are left out."""
         ...
 
     def uncounted(self) -> "BadDocuments":
-        """The same for a process that reads what another one counts."""
+        """The same policy for a process that reads what another one counts."""
         ...
 
 
@@ -38,31 +38,24 @@ class Refuse:
     """`on_bad_document: error`: the first bad document ends the run."""
 
     def __call__(self, error: BadDocument) -> None:
-        """Raises the error.
-
-        Args:
-            error: What is wrong, with the document's name.
-
-        Raises:
-            BadDocument: Always.
-        """
+        """Raises the error."""
         raise error
 
     def counts(self) -> dict[str, int]:
-        """None is ever left out."""
+        """Empty: no document is skipped."""
         return {}
 
     def uncounted(self) -> "Refuse":
-        """The same: it counts nothing."""
+        """The same object."""
         return self
 
 
 class Skip:
-    """`on_bad_document: skip`: bad documents are left out, counted by kind, the first few told.
+    """`on_bad_document: skip`: bad documents are skipped and counted, the first few are logged.
 
-    The counts lie in memory that a loader's workers share, so what they leave out is in them too. A
-    document counts once in a process; one that is paired anew in a later pass may be met by another
-    worker, and then counts there as well.
+    The counts are in memory that a loader's workers share, so they include what workers skip. A
+    document counts once in each process: one that is paired again in a later pass by another worker
+    counts again.
 
     Example:
         >>> skip = Skip()
@@ -72,77 +65,54 @@ class Skip:
         {'not JSON': 1}
     """
 
-    def __init__(self):
-        """Starts with nothing left out."""
+    def __init__(self) -> None:
         self._counts = multiprocessing.Array("q", len(KINDS))
         self._met: set[int] = set()
 
     def __call__(self, error: BadDocument) -> None:
-        """Counts the document, and tells of it if it is among the first.
-
-        Args:
-            error: What is wrong, with the document's name.
-        """
+        """Counts the document, and logs the error if it is among the first `SHOWN`."""
         met = hash(str(error))
         if met in self._met:
             return
         self._met.add(met)
         with self._counts.get_lock():
-            before = sum(self._counts)
+            before = sum(self._counts[:])
             self._counts[KINDS.index(error.kind)] += 1
         if before < SHOWN:
             log.warning("left out (on_bad_document: skip): %s", error)
         if before + 1 == SHOWN:
-            log.warning("further documents are left out without a word, and counted.")
+            log.warning("further documents that are left out are counted, but not shown.")
 
     def counts(self) -> dict[str, int]:
-        """How many were left out so far, in all processes, by kind.
-
-        Returns:
-            Kinds that were met, with their numbers.
-        """
-        return {kind: count for kind, count in zip(KINDS, self._counts, strict=True) if count}
+        """Documents skipped so far, in all processes, by kind; kinds without any are left out."""
+        return {kind: count for kind, count in zip(KINDS, self._counts[:], strict=True) if count}
 
     def uncounted(self) -> "SkipUncounted":
-        """Leaves out without a word: another process tells and counts."""
+        """Skips without log and count: another process does both."""
         return SkipUncounted()
 
 
 class SkipUncounted:
-    """Leaves documents out where another process, which reads the same, tells and counts."""
+    """Skips documents where another process, which reads the same ones, logs and counts them."""
 
     def __call__(self, error: BadDocument) -> None:
-        """Leaves the document out.
-
-        Args:
-            error: What another process tells.
-        """
+        """Does nothing."""
 
     def counts(self) -> dict[str, int]:
-        """None: they are counted elsewhere."""
+        """Empty: they are counted elsewhere."""
         return {}
 
     def uncounted(self) -> "SkipUncounted":
-        """The same."""
+        """The same object."""
         return self
 
 
 def attempt(
     on_bad: BadDocuments, make: Callable[..., Made], *arguments: object, **keywords: object
 ) -> Made | None:
-    """What a function makes of one document, or None if that one is bad and left out.
+    """What a function makes of one document, or None if the document is bad and skipped.
 
-    A function and not a `try` around a loop: a generator that has raised is over, and its source
-    with it.
-
-    Args:
-        on_bad: What becomes of a bad document.
-        make: Makes something of one document.
-        *arguments: For `make`.
-        **keywords: For `make`.
-
-    Returns:
-        What was made, or None.
+    A function and not a `try` around a loop: a generator cannot continue after it has raised.
     """
     try:
         return make(*arguments, **keywords)
@@ -151,17 +121,11 @@ def attempt(
         return None
 
 
-def told(counts: dict[str, int]) -> str:
-    """Counts in words, as a line for the log.
-
-    Args:
-        counts: From `BadDocuments.counts`.
-
-    Returns:
-        The words.
+def format_counts(counts: dict[str, int]) -> str:
+    """Counts by kind, as text for the log.
 
     Example:
-        >>> told({"not JSON": 2, "not UTF-8": 1})
+        >>> format_counts({"not JSON": 2, "not UTF-8": 1})
         '3 (not JSON 2, not UTF-8 1)'
     """
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.items())

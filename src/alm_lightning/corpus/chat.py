@@ -1,7 +1,7 @@
-"""A conversation: messages with a role and a content each, checked when it is made."""
+"""A chat: messages with a role and a content each, checked when it is made."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
@@ -14,17 +14,12 @@ class BadChat(BadDocument):
     """A chat that cannot be used: one of its messages, or what a template makes of it."""
 
     def __init__(self, message: str):
-        """Sets up the error.
-
-        Args:
-            message: Which chat and message it is, what is wrong with it, and what to do.
-        """
         super().__init__(message, kind="bad chat")
 
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation.
+    """One turn of a chat.
 
     Attributes:
         role: ``system``, ``user`` or ``assistant``.
@@ -36,14 +31,11 @@ class Message:
 
     @classmethod
     def of(cls, value: object, name: str) -> "Message":
-        """The message of a value that somebody else's file claims to be one.
+        """The message of a value from a file.
 
         Args:
             value: A mapping with ``role`` and ``content``.
-            name: Where it stood: document and number of the message.
-
-        Returns:
-            The message, checked.
+            name: Document and number of the message, for errors.
 
         Raises:
             BadChat: There is no role or no content, or one that is not supported.
@@ -53,8 +45,8 @@ class Message:
                 f"{name}: expected a mapping with role and content, found {type(value).__name__}: "
                 f"{shortened(value)}."
             )
-        # an empty list of calls is what data sets with one column for all roles have everywhere;
-        # a message that calls a tool often has no content
+        # data sets with one column for all roles have an empty list of calls in every message; and
+        # a message that calls a tool often has no content, so this check comes first
         if value.get("role") == "tool" or value.get("tool_calls"):
             raise BadChat(
                 f"{name}: tool calls and their results are not supported yet, found role "
@@ -79,7 +71,7 @@ class Message:
                 "expected text. Messages of several parts (images, lists of texts) are not "
                 "supported yet: join their texts, or drop such chats with on_bad_document=skip."
             )
-        Document(content, name)  # refuses what has no bytes
+        Document(content, name)  # refuses lone surrogates
         return cls(role, content)
 
 
@@ -90,7 +82,7 @@ class Chat:
     Attributes:
         messages: The turns, in order.
         name: Where it came from, for messages: ``"chats.jsonl:12"``.
-        group: What figures of an evaluation are split by; None for nothing.
+        group: What figures of an evaluation are split by; None for no group.
 
     Example:
         >>> chat = Chat.of([{"role": "user", "content": "Hi"}], name="chats.jsonl:1")
@@ -104,17 +96,14 @@ class Chat:
 
     @classmethod
     def of(cls, value: object, name: str) -> "Chat":
-        """The chat of a value that somebody else's file claims to be one.
+        """The chat of a value from a file.
 
         Args:
             value: A list of messages, or of mappings with ``role`` and ``content``.
-            name: Where it stood.
-
-        Returns:
-            The chat, checked.
+            name: Where it is from, for errors.
 
         Raises:
-            BadChat: The value is no list of messages, or one of them can't be used.
+            BadChat: The value is not a list of messages, or one of them can't be used.
         """
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise BadChat(
@@ -134,18 +123,18 @@ class Chat:
         if late and late != [0]:
             raise BadChat(
                 f"{name}: message {late[-1]} is a system message; expected one at most, and that "
-                "first. Drop the chat, or move what it says."
+                "first. Drop the chat, or move the message."
             )
         return cls(messages, name)
 
     @cached_property
     def text(self) -> str:
-        """The contents, with a blank line between messages: what a chat is told apart by."""
+        """The contents, with a blank line between messages: copies of a chat have the same."""
         return "\n\n".join(message.content for message in self.messages)
 
     @property
     def is_blank(self) -> bool:
-        """Whether there is nothing but whitespace to learn from."""
+        """Whether the contents are only whitespace."""
         return not self.text.strip()
 
 
@@ -163,14 +152,14 @@ def _merge(chat: Chat) -> Chat:
             "would join it to. Take system=own or system=drop."
         )
     joined = Message("user", f"{first.content}\n\n{others[0].content}")
-    return Chat((joined, *others[1:]), chat.name)
+    return replace(chat, messages=(joined, *others[1:]))
 
 
 def _drop(chat: Chat) -> Chat:
     others = tuple(message for message in chat.messages if message.role != "system")
     if not others:
         raise BadChat(f"{chat.name}: there is nothing but a system message, which is dropped.")
-    return Chat(others, chat.name)
+    return replace(chat, messages=others)
 
 
 def _error(chat: Chat) -> Chat:
@@ -185,5 +174,5 @@ def _error(chat: Chat) -> Chat:
 SYSTEM_POLICIES: Mapping[str, Callable[[Chat], Chat]] = MappingProxyType(
     {"own": _own, "merge": _merge, "drop": _drop, "error": _error}
 )
-"""What becomes of a system message: ``own``, a turn as each side's template has it; ``merge``, part
+"""What happens to a system message: ``own``, a turn as each side's template has it; ``merge``, part
 of the first user turn, with a blank line between, on both sides alike; ``drop``; ``error``."""

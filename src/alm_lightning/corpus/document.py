@@ -1,4 +1,4 @@
-"""A text and where it came from; what can be wrong with it is found when it is made."""
+"""A text and where it came from, checked when it is made."""
 
 import codecs
 from dataclasses import dataclass
@@ -9,15 +9,14 @@ class CorpusError(ValueError):
 
 
 class BadDocument(CorpusError):
-    """One text or chat of a corpus that cannot be used: `on_bad_document: skip` leaves it out."""
+    """One text or chat of a corpus that cannot be used: `on_bad_document: skip` leaves it out.
+
+    Args:
+        message: Which document it is, what is wrong with it, and what to do.
+        kind: What such documents are counted as: one of `bad_documents.KINDS`.
+    """
 
     def __init__(self, message: str, *, kind: str = "other"):
-        """Sets up the error.
-
-        Args:
-            message: Which document it is, what is wrong with it, and what to do.
-            kind: What such documents are counted as: one of `bad_documents.KINDS`.
-        """
         super().__init__(message)
         self.kind = kind
 
@@ -26,13 +25,13 @@ class BadDocument(CorpusError):
 class Document:
     r"""One text of a corpus, valid as UTF-8.
 
-    Every alignment lies on the bytes of a text, so a text must have bytes: a lone surrogate, half
-    of a character that JSON's ``\ud83d`` escapes or a faulty decoder leave behind, has none.
+    Alignments are made on the bytes of a text. A lone surrogate, the half of a character that
+    JSON's ``\ud83d`` escapes or a faulty decoder leave behind, has no bytes and is refused.
 
     Attributes:
         text: The text, unchanged: no normalisation, no stripping.
         name: Where it came from, for messages: ``"topics.jsonl:12"``.
-        group: What figures of an evaluation are split by, as its language; None for nothing.
+        group: What figures of an evaluation are split by, such as its language; None for no group.
 
     Example:
         >>> Document("Some text", name="notes.txt").is_blank
@@ -48,36 +47,21 @@ class Document:
     group: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what has no bytes.
-
-        Raises:
-            BadDocument: The text holds a lone surrogate.
-        """
+        """Refuses a lone surrogate."""
         try:
             self.text.encode("utf-8")
         except UnicodeEncodeError as error:
             code_point = ord(self.text[error.start])
             raise BadDocument(
                 f"{self.name}: the text has a lone surrogate (U+{code_point:04X}) at character "
-                f"{error.start}, which no UTF-8 can spell. Repair it where it comes from, or drop "
+                f"{error.start}, which UTF-8 cannot encode. Repair it where it comes from, or drop "
                 "the document.",
                 kind="lone surrogate",
             ) from error
 
     @classmethod
     def of(cls, value: object, name: str) -> "Document":
-        """The document of a value that somebody else's file claims to be text.
-
-        Args:
-            value: What stood in the file.
-            name: Where it stood.
-
-        Returns:
-            The document, checked.
-
-        Raises:
-            BadDocument: The value is not a string.
-        """
+        """The document of a value from a file; refuses a value that is not a string."""
         if not isinstance(value, str):
             raise BadDocument(
                 f"{name}: expected text (str), found {type(value).__name__}: {shortened(value)}. "
@@ -88,25 +72,22 @@ class Document:
 
     @property
     def is_blank(self) -> bool:
-        """Whether there is nothing but whitespace to learn from."""
+        """Whether the text is only whitespace."""
         return not self.text.strip()
 
 
 def decode(raw: bytes, name: str) -> str:
-    """The text that UTF-8 bytes spell, without a byte order mark.
+    """UTF-8 bytes as text, without a byte order mark; line ends stay as they are.
 
     Args:
         raw: The bytes of a file, or of a line of it.
-        name: Where they stood.
-
-    Returns:
-        The text; line ends stay as they are.
+        name: Where they are from, for messages.
 
     Raises:
         BadDocument: The bytes are not UTF-8.
     """
     try:
-        # the mark says how a file is encoded and is no part of its text
+        # the mark says how a file is encoded, and is not part of its text
         return raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise BadDocument(
@@ -117,20 +98,12 @@ def decode(raw: bytes, name: str) -> str:
 
 
 def _encoding(raw: bytes) -> str:
-    """What text that is not UTF-8 may be in: Windows writes UTF-16, with a mark before it."""
+    """A guess at the encoding of text that is not UTF-8: Windows writes UTF-16 with a mark."""
     is_utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:64]
     return "UTF-16" if is_utf16 else "LATIN1"
 
 
 def shortened(value: object, limit: int = 60) -> str:
-    """A value as a message can show it.
-
-    Args:
-        value: Anything.
-        limit: Longest length, in characters.
-
-    Returns:
-        Its `repr`, cut with an ellipsis if need be.
-    """
+    """The `repr` of a value for a message, cut to `limit` characters with an ellipsis."""
     shown = repr(value)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

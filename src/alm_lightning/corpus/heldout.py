@@ -1,17 +1,17 @@
-"""Which documents are trained on, and which are kept apart to measure with."""
+"""The split of a corpus: documents to train on, and documents held out to measure on."""
 
 import logging
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from alm_lightning.corpus.document import CorpusError, Document
-from alm_lightning.corpus.shelf import InMemory, Shelf
-from alm_lightning.corpus.sources.long_text import LEAST_CHARACTERS, cut_off_end
+from alm_lightning.corpus.document_store import DocumentStore, InMemory, select
+from alm_lightning.corpus.long_text import LEAST_CHARACTERS, cut_off_end
 from alm_lightning.corpus.sources.source import AnyDocument
 
 log = logging.getLogger(__name__)
@@ -27,10 +27,10 @@ class Split:
         train: In an order that depends on seed and texts alone, as if shuffled; a stream in its
             own order.
         heldout: Likewise; the first few are therefore a fair sample.
-        num_blank: Documents left out because they hold nothing but whitespace.
-        sizes: Both sides in words.
+        num_blank: Number of documents left out because they are only whitespace.
+        sizes: Size of both sides, as text for the log.
         seed: Seed of the split.
-        train_fractions: Place of each text that is trained on, ascending; see `fraction`.
+        train_fractions: `fraction` of each text that is trained on, ascending.
     """
 
     train: Iterable[AnyDocument]
@@ -41,7 +41,7 @@ class Split:
     train_fractions: Float[np.ndarray, " document"] = field(compare=False, repr=False)
 
     def summary(self) -> str:
-        """How much text lies on each side, as a line for the log."""
+        """How much text is on each side, as a line for the log."""
         line = f"train: {self.sizes[0]}; held out: {self.sizes[1]}"
         return f"{line}; left out {self.num_blank} blank" if self.num_blank else line
 
@@ -52,52 +52,47 @@ class Split:
         return index < len(self.train_fractions) and float(self.train_fractions[index]) == place
 
 
-class Reading:
-    """What is learnt of documents while they go by: their places, sizes, and the blank ones."""
+class DocumentIndex:
+    """The `fraction` and the length of each document, recorded while documents are read.
+
+    Args:
+        seed: Seed of the split.
+    """
 
     def __init__(self, seed: int):
-        """Starts with nothing read.
-
-        Args:
-            seed: Seed of the split.
-        """
         self.seed = seed
         self.num_read = 0
         # arrays, not lists: 8 bytes a document, whatever its size
-        self.fractions, self.lengths = array("d"), array("q")
+        self._fractions, self._lengths = array("d"), array("q")
 
-    def __call__(self, documents: Iterable[AnyDocument]) -> Iterator[AnyDocument]:
-        """The documents that are not blank.
-
-        Args:
-            documents: Any.
-
-        Yields:
-            Document: Each of them that has something to learn from.
-        """
+    def record(self, documents: Iterable[AnyDocument]) -> Iterator[AnyDocument]:
+        """Records the documents that are not blank, and yields them."""
         for document in documents:
             self.num_read += 1
             if not document.is_blank:
                 text = document.text
-                self.fractions.append(fraction(text, self.seed))
-                self.lengths.append(len(text))
+                self._fractions.append(fraction(text, self.seed))
+                self._lengths.append(len(text))
                 yield document
 
     @property
+    def fractions(self) -> Float[np.ndarray, " document"]:
+        """`fraction` of each document."""
+        return np.array(self._fractions)
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " document"]:
+        """Characters of each document."""
+        return np.array(self._lengths, dtype=np.int64)
+
+    @property
     def num_blank(self) -> int:
-        """How many were left out."""
-        return self.num_read - len(self.fractions)
+        """Number of documents that were blank."""
+        return self.num_read - len(self._fractions)
 
 
 def check_share(heldout_share: float) -> None:
-    """Refuse a share that leaves a side empty.
-
-    Args:
-        heldout_share: Expected share of the texts that are held out.
-
-    Raises:
-        ValueError: The share is not between 0 and 1.
-    """
+    """Refuses a share that would leave a side empty, with a ValueError."""
     if not 0.0 < heldout_share < 1.0:
         raise ValueError(
             f"heldout_share is {heldout_share}; expected more than 0 and less than 1, as 0.05."
@@ -109,14 +104,14 @@ def split_documents(
     *,
     heldout_share: float,
     seed: int,
-    shelf: Shelf | None = None,
+    store: DocumentStore | None = None,
 ) -> Split:
     """A split by document that depends on the seed and on each text, and on nothing else.
 
     Each text has a number in [0, 1) from its hash; those below `heldout_share` are held out. So a
     document stays on its side when the corpus grows, is read in another order or is read twice, and
-    two copies of one text cannot lie on two sides. If no text falls below (or all do), the one that
-    is nearest to the other side goes over: both sides hold at least one.
+    two copies of one text are never on two sides. If no text falls below (or all do), the one that
+    is nearest to the other side changes sides: both hold at least one.
 
     A long text that is more than half of the corpus would leave one side with next to nothing. It
     is cut: its end is held out, after a gap, the rest is trained on (see `cut_off_end`).
@@ -124,11 +119,11 @@ def split_documents(
     Args:
         documents: Read to the end, once.
         heldout_share: Expected share of the texts that are held out, between 0 and 1.
-        seed: Another seed, another split.
-        shelf: Where the documents are kept; in memory if None.
+        seed: Another seed gives another split.
+        store: Where the documents are stored; in memory if None.
 
     Returns:
-        Both sides, and how many documents were left out for being blank.
+        Both sides, as sequences.
 
     Raises:
         CorpusError: There are fewer than two different texts, and none of them is long enough to
@@ -144,72 +139,74 @@ def split_documents(
         True
     """
     check_share(heldout_share)
-    shelf = InMemory() if shelf is None else shelf
-    reading = Reading(seed)
-    kept = shelf.keep(reading(documents))
-    fractions = np.array(reading.fractions)
-    lengths = np.array(reading.lengths, dtype=np.int64)
-    longest = _most_of(fractions, lengths, kept)
+    store = InMemory() if store is None else store
+    index = DocumentIndex(seed)
+    stored = store.write(index.record(documents))
+    longest = _most_of(index, stored)
     if longest is not None:
-        return _cut(longest, kept, fractions, shelf, reading, heldout_share)
-    different = np.unique(fractions)
+        return _cut(longest, stored, index, store, heldout_share)
+    different = np.unique(index.fractions)
     if len(different) < 2:
         raise CorpusError(
-            f"The corpus has {reading.num_read} documents, {len(kept)} of them not blank, with "
+            f"The corpus has {index.num_read} documents, {len(stored)} of them not blank, with "
             f"{len(different)} different texts. Expected at least 2, to train on one and measure "
             f"on another, or one of at least {LEAST_CHARACTERS:,} characters, whose end is held "
-            "out. Add text, or cut it into more documents (corpus.source.separator of a text)."
+            "out. Add text, or cut it into more documents (argument separator of TextFile, "
+            "corpus.source.separator)."
         )
     num_below = int(np.searchsorted(different, heldout_share))
     first_train = different[min(max(num_below, 1), len(different) - 1)]
-    order = _order(fractions, kept)
-    is_train = fractions[order] >= first_train
-    sides = (order[is_train], order[~is_train])
+    return _split(stored, index, index.fractions >= first_train)
+
+
+def _split(
+    documents: Sequence[AnyDocument], index: DocumentIndex, is_train: Bool[np.ndarray, " document"]
+) -> Split:
+    order = _order(index.fractions, documents)
+    train, heldout = order[is_train[order]], order[~is_train[order]]
     return Split(
-        train=shelf.choose(kept, sides[0]),
-        heldout=shelf.choose(kept, sides[1]),
-        num_blank=reading.num_blank,
-        sizes=(_size(lengths[sides[0]]), _size(lengths[sides[1]])),
-        seed=seed,
-        train_fractions=fractions[sides[0]],
+        train=select(documents, train),
+        heldout=select(documents, heldout),
+        num_blank=index.num_blank,
+        sizes=(_size(index.lengths[train]), _size(index.lengths[heldout])),
+        seed=index.seed,
+        train_fractions=index.fractions[train],
     )
 
 
-def _most_of(
-    fractions: Float[np.ndarray, " document"],
-    lengths: Int[np.ndarray, " document"],
-    kept: Sequence[AnyDocument],
-) -> Document | None:
+def _most_of(index: DocumentIndex, stored: Sequence[AnyDocument]) -> Document | None:
     """The text that is more than half of all different ones, if it is long enough to be cut."""
-    _, places = np.unique(fractions, return_index=True)
+    lengths = index.lengths
+    _, places = np.unique(index.fractions, return_index=True)
     if not len(places):
         return None
     longest = int(places[lengths[places].argmax()])
     is_most = 2 * lengths[longest] > lengths[places].sum()
     if not is_most or lengths[longest] < LEAST_CHARACTERS:
         return None
-    document = kept[longest]
-    # the end of a chat can't do without its beginning
+    document = stored[longest]
+    # a chat is not cut: its end depends on its beginning
     return document if isinstance(document, Document) else None
 
 
 def _cut(
     longest: Document,
-    kept: Sequence[AnyDocument],
-    fractions: Float[np.ndarray, " document"],
-    shelf: Shelf,
-    reading: "Reading",
+    stored: Sequence[AnyDocument],
+    index: DocumentIndex,
+    store: DocumentStore,
     heldout_share: float,
 ) -> Split:
-    """The split of a corpus that is one long text, beside which there may be short ones."""
-    place = fraction(longest.text, reading.seed)
-    train, heldout = cut_off_end(longest, heldout_share=heldout_share)
+    """The split of a corpus that is one long text, with or without short ones beside it."""
+    fractions, place = index.fractions, fraction(longest.text, index.seed)
+    pieces = cut_off_end(longest, heldout_share=heldout_share)
+    train: list[AnyDocument] = [*pieces[0]]
+    heldout: list[AnyDocument] = [*pieces[1]]
     num_heldout = sum(len(document.text) for document in heldout)
-    for index in np.flatnonzero(fractions != place).tolist():
-        (train if fractions[index] >= heldout_share else heldout).append(kept[index])
-    known = {document.text for document in train}
-    # a text that says everything twice
-    heldout = [document for document in heldout if document.text not in known]
+    for number in np.flatnonzero(fractions != place).tolist():
+        (train if fractions[number] >= heldout_share else heldout).append(stored[number])
+    train_texts = {document.text for document in train}
+    # a text may repeat itself
+    heldout = [document for document in heldout if document.text not in train_texts]
     if not heldout:
         raise CorpusError(
             f"{longest.name} is most of the corpus, so that its end is to be held out, but what "
@@ -221,49 +218,32 @@ def _cut(
         longest.name,
         100 * num_heldout / len(longest.text),
     )
-    again = Reading(reading.seed)
-    documents = shelf.keep(again([*train, *heldout]))
-    places, lengths = np.array(again.fractions), np.array(again.lengths, dtype=np.int64)
-    order = _order(places, documents)
-    is_train = order < len(train)
-    sides = (order[is_train], order[~is_train])
-    return Split(
-        train=shelf.choose(documents, sides[0]),
-        heldout=shelf.choose(documents, sides[1]),
-        num_blank=reading.num_blank,
-        sizes=(_size(lengths[sides[0]]), _size(lengths[sides[1]])),
-        seed=reading.seed,
-        # the whole text, too, is trained on
-        train_fractions=np.sort([*places[sides[0]], place]),
-    )
+    cut_index = DocumentIndex(index.seed)
+    documents = store.write(cut_index.record([*train, *heldout]))
+    split = _split(documents, cut_index, np.arange(len(documents)) < len(train))
+    # the whole text counts as trained on, too
+    train_fractions = np.sort([*split.train_fractions, place])
+    return replace(split, num_blank=index.num_blank, train_fractions=train_fractions)
 
 
 def fraction(text: str, seed: int) -> float:
-    """The place of a text in [0, 1), from its hash.
-
-    Args:
-        text: The text.
-        seed: Another seed, other places.
-
-    Returns:
-        The place; even over all texts.
-    """
+    """A number in [0, 1) from the hash of a text and a seed, uniform over texts."""
     digest = blake2b(text.encode("utf-8"), digest_size=HASH_BYTES, key=str(seed).encode())
-    return int.from_bytes(digest.digest()) / 2 ** (8 * HASH_BYTES)
+    return float(int.from_bytes(digest.digest()) / 2 ** (8 * HASH_BYTES))
 
 
 def _order(
-    fractions: Float[np.ndarray, " document"], kept: Sequence[AnyDocument]
+    fractions: Float[np.ndarray, " document"], stored: Sequence[AnyDocument]
 ) -> Int[np.ndarray, " document"]:
-    """Indices by place; names settle the order among copies."""
+    """Indices by fraction; among copies of one text, by name."""
     order = np.argsort(fractions, kind="stable")
     ordered = fractions[order]
-    # runs of one place: copies of one text
+    # where each run of one fraction begins: copies of one text
     firsts = np.flatnonzero(np.diff(ordered, prepend=-1.0))
     for start, count in zip(firsts, np.diff(firsts, append=len(order)), strict=True):
         if count > 1:
             run = slice(int(start), int(start + count))
-            order[run] = sorted(order[run].tolist(), key=lambda index: kept[index].name)
+            order[run] = sorted(order[run].tolist(), key=lambda index: stored[index].name)
     return order
 
 

@@ -8,7 +8,7 @@ import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Subset
 
-from alm_lightning.corpus.bad_documents import told
+from alm_lightning.corpus.bad_documents import format_counts
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.collator import Collator
@@ -192,7 +192,7 @@ class DistillDataModule(L.LightningDataModule):
     def teardown(self, stage: str) -> None:
         """Says how many documents were left out."""
         if stage == TrainerFn.FITTING and self.bad_documents:
-            log.warning("documents left out as bad: %s", told(self.bad_documents))
+            log.warning("documents left out as bad: %s", format_counts(self.bad_documents))
 
 
 def _spread(num_items: int, at_most: int) -> list[int]:

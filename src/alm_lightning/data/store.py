@@ -16,7 +16,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from alm_lightning.corpus.document import BadDocument
-from alm_lightning.corpus.shelf import parts
+from alm_lightning.corpus.document_store import roles_and_contents
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.examples import InSteps, no_window
 from alm_lightning.data.pairing import Pairing
@@ -158,7 +158,7 @@ def cache_key(
     """
     texts = blake2b(digest_size=16)
     for document in documents:
-        texts.update(repr(parts(document)).encode("utf-8"))
+        texts.update(repr(roles_and_contents(document)).encode("utf-8"))
     views = {"student": pairing.student, "teacher": pairing.teacher}
     # fitted statistics and thresholds alike: whatever an alignment goes by is in its pickle
     alignment = blake2b(pickle.dumps(pairing.alignment), digest_size=16).hexdigest()

@@ -12,7 +12,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from alm_lightning.app.errors import UserError, explained, sentence_of
 from alm_lightning.corpus.document import Document
-from alm_lightning.corpus.heldout import Reading, check_share
+from alm_lightning.corpus.heldout import DocumentIndex, check_share
 from alm_lightning.corpus.sources.columns import PlainText
 from alm_lightning.corpus.sources.files import TextFile
 from alm_lightning.models.loading import torch_dtype
@@ -33,14 +33,14 @@ def test_what_this_project_refuses_is_a_sentence():
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
     # a call that fails below, of the same kinds of errors: numpy's, Python's, torch's
-    reading = Reading(seed=0)
-    reading.fractions = None
+    index = DocumentIndex(seed=0)
+    index._fractions = None
     cases = [
         raised(lambda: np.zeros(2) + np.zeros(3)),
         raised(lambda: int("x")),
         raised(lambda: torch.zeros(2) @ torch.zeros(3)),
         raised(lambda: [][0]),
-        raised(list, reading([Document("a", "a")])),
+        raised(list, index.record([Document("a", "a")])),
     ]
 
     def trip(values):

@@ -6,7 +6,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from alm_lightning.corpus.bad_documents import KINDS, SHOWN, Refuse, Skip, attempt, told
+from alm_lightning.corpus.bad_documents import KINDS, SHOWN, Refuse, Skip, attempt, format_counts
 from alm_lightning.corpus.document import BadDocument, CorpusError, Document
 from alm_lightning.corpus.sources.columns import Messages, PlainText
 from alm_lightning.corpus.sources.files import JsonLines, Parquet, TextFile
@@ -153,4 +153,4 @@ def test_the_error_travels_between_processes():
     error = pickle.loads(pickle.dumps(BadDocument("x: bad", kind="not JSON")))
     assert (str(error), error.kind) == ("x: bad", "not JSON")
     assert error.kind in KINDS
-    assert told({"not JSON": 1200}) == "1,200 (not JSON 1,200)"
+    assert format_counts({"not JSON": 1200}) == "1,200 (not JSON 1,200)"

@@ -1,5 +1,7 @@
 """What is a chat, what is none, and what becomes of its system message."""
 
+from dataclasses import replace
+
 import pytest
 
 from alm_lightning.corpus.chat import SYSTEM_POLICIES, BadChat, Chat, Message
@@ -80,6 +82,8 @@ def test_system_messages_by_policy():
     merged = SYSTEM_POLICIES["merge"](chat)
     assert pairs(merged) == [("user", "S\n\nU"), ("assistant", "A")]
     assert merged.name == chat.name
+    grouped = replace(chat, group="en")
+    assert {SYSTEM_POLICIES[name](grouped).group for name in ("own", "merge", "drop")} == {"en"}
     assert pairs(SYSTEM_POLICIES["drop"](chat)) == pairs(without)
     for policy in SYSTEM_POLICIES.values():
         assert policy(without) == without

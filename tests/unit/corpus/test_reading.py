@@ -2,9 +2,9 @@ import pytest
 
 from alm_lightning.corpus.bad_documents import Refuse, Skip
 from alm_lightning.corpus.document import CorpusError, Document
+from alm_lightning.corpus.document_store import InMemory
 from alm_lightning.corpus.heldout import split_documents
-from alm_lightning.corpus.reading import Kept, Streamed
-from alm_lightning.corpus.shelf import InMemory
+from alm_lightning.corpus.reading import Stored, Streamed
 from alm_lightning.corpus.sources.columns import PlainText
 from alm_lightning.corpus.sources.files import JsonLines
 
@@ -24,16 +24,16 @@ def split(way, source, on_bad=None, share=0.2):
     return way.split(source, on_bad=on_bad or Skip(), heldout_share=share, seed=4)
 
 
-def test_a_stream_holds_out_what_a_kept_corpus_does(source):
-    kept = split(Kept(shelf=InMemory()), source)
+def test_a_stream_holds_out_what_a_stored_corpus_does(source):
+    stored = split(Stored(store=InMemory()), source)
     streamed = split(Streamed(heldout_documents=NUMBER), source)
-    assert {d.name for d in streamed.train} == {d.name for d in kept.train}
-    assert {d.name for d in streamed.heldout} == {d.name for d in kept.heldout}
+    assert {d.name for d in streamed.train} == {d.name for d in stored.train}
+    assert {d.name for d in streamed.heldout} == {d.name for d in stored.heldout}
     # in the order of the file
     numbers = [int(document.name.partition(":")[2]) for document in streamed.train]
     assert numbers == sorted(numbers)
     assert list(streamed.train) == list(streamed.train)
-    assert streamed.num_blank == kept.num_blank == 1
+    assert streamed.num_blank == stored.num_blank == 1
     assert f"{NUMBER - 2} documents read of a stream; held out" in streamed.summary()
 
 
@@ -67,6 +67,11 @@ def test_a_stream_with_nothing_on_one_side(source, share):
         split(Streamed(heldout_documents=5), source, share=share)
 
 
+def test_the_former_name_of_the_store_is_refused_with_the_new_one():
+    with pytest.raises(ValueError, match=r"is called store now: give windows\.documents\.store"):
+        Stored(store=InMemory(), shelf={"folder": "x"})
+
+
 def test_settings_without_sense(source):
     with pytest.raises(ValueError, match="heldout_documents is 0"):
         Streamed(heldout_documents=0)
@@ -74,7 +79,7 @@ def test_settings_without_sense(source):
         split(Streamed(heldout_documents=1), source, share=0.0)
 
 
-def test_kept_is_the_split_of_all_documents(source):
+def test_stored_is_the_split_of_all_documents(source):
     skip = Skip()
     expected = split_documents(source.documents(skip), heldout_share=0.2, seed=4)
-    assert split(Kept(shelf=InMemory()), source) == expected
+    assert split(Stored(store=InMemory()), source) == expected

@@ -1,4 +1,4 @@
-"""From a value in a column of somebody's data to the text of a document."""
+"""From the value in a column of a data set to a document."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
@@ -9,17 +9,14 @@ from alm_lightning.corpus.document import BadDocument, CorpusError, Document, sh
 
 @runtime_checkable
 class ColumnReader(Protocol):
-    """Knows how the values of a column spell a text."""
+    """Makes documents of the values of a column, or of several."""
 
     def __call__(self, value: object, name: str) -> Document | Chat:
-        """The document of one value.
+        """The document of one row, checked.
 
         Args:
-            value: What the row holds in its column; of several, a mapping from their names.
-            name: Where the row stands.
-
-        Returns:
-            The document, checked.
+            value: The value of the column; of several, a mapping from their names.
+            name: Where the row is, for errors.
         """
         ...
 
@@ -56,23 +53,13 @@ class QuestionAnswer:
     """
 
     def __call__(self, value: object, name: str) -> Chat:
-        """The chat: what the first column holds is asked, the second answers.
-
-        Args:
-            value: A mapping from two columns, in their order.
-            name: Where the row stands.
-
-        Returns:
-            The chat, checked.
-
-        Raises:
-            BadDocument: There are not two columns.
-        """
+        """The chat: the user's turn is the first column, the assistant's the second."""
         if not isinstance(value, Mapping) or len(value) != 2:
             raise BadDocument(
                 f"{name}: expected a question and an answer, found {shortened(value)}. Name the "
-                "two columns: corpus.source.column=[question,answer].",
-                kind="no question and answer",
+                "two columns: column=['question', 'answer'], or "
+                "corpus.source.column=[question,answer] on the command line.",
+                kind="no column",
             )
         question, answer = value.values()
         return Chat.of(
@@ -81,40 +68,25 @@ class QuestionAnswer:
 
 
 def names_of(column: str | Sequence[str]) -> list[str]:
-    """The columns that a source is to read.
-
-    Args:
-        column: A name, or several.
-
-    Returns:
-        The names.
-    """
+    """The names of one column or of several."""
     return [column] if isinstance(column, str) else list(column)
 
 
 def value_of(row: Mapping[str, object], column: str | Sequence[str]) -> object:
-    """What a reader is given of a row.
-
-    Args:
-        row: The row, which has the columns.
-        column: A name, or several.
-
-    Returns:
-        The value of the one column; a mapping from the names of several.
-    """
+    """What a `ColumnReader` takes: the value of one column, or a mapping from several names."""
     return row[column] if isinstance(column, str) else {name: row[name] for name in column}
 
 
 def check_column(column: str | Sequence[str], columns: Iterable[str], name: str) -> None:
-    """Refuse columns that the data does not have, and say which ones it has.
+    """Refuses columns that the data does not have, and names those that it has.
 
     Args:
-        column: What is asked for: a name, or several.
+        column: One name, or several.
         columns: Those that exist.
-        name: Whose they are.
+        name: The file or data set.
 
     Raises:
-        CorpusError: One of them is not there.
+        CorpusError: One of the columns does not exist.
     """
     existing = sorted(columns)
     for asked in names_of(column):

@@ -1,4 +1,8 @@
-"""Files that may be compressed: gzip, zstd, bzip2 or xz, told by their first bytes."""
+"""Files that may be compressed: gzip, zstd, bzip2 or xz, recognised by their first bytes.
+
+fsspec's ``compression="infer"`` goes by the name alone: it would read a compressed file of another
+name as text.
+"""
 
 import bz2
 import gzip
@@ -17,11 +21,11 @@ from alm_lightning.corpus.document import CorpusError
 
 BUFFER_BYTES = 1 << 20
 MAGIC_BYTES = 6
-"""The longest start that tells a format."""
+"""Length of the longest magic number."""
 
 
 def _zstd(path: Path) -> io.BufferedIOBase:
-    # Python has had zstd of its own since 3.14 alone
+    # the standard library has zstd only since Python 3.14
     stream = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
     return io.BufferedReader(stream, BUFFER_BYTES)
 
@@ -31,9 +35,9 @@ class Compression:
     """A format of compressed files.
 
     Attributes:
-        suffix: What their names end in.
-        magic: What they begin with, which is not likely as the start of a text.
-        opener: Opens one for reading.
+        suffix: The suffix of their names.
+        magic: Their first bytes, which hardly any text starts with.
+        opener: Opens a file for reading.
     """
 
     suffix: str
@@ -43,21 +47,18 @@ class Compression:
 
 COMPRESSIONS = (
     Compression(".gz", re.compile(rb"\x1f\x8b"), gzip.open),
-    # a frame, or one to skip, which pzstd writes first
+    # a frame, or a skippable frame, which pzstd writes first
     Compression(".zst", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), _zstd),
     Compression(".bz2", re.compile(rb"BZh"), bz2.open),
     Compression(".xz", re.compile(rb"\xfd7zXZ\x00"), lzma.open),
 )
-# OSError: of zstd and bzip2
+# OSError is raised by zstd and bzip2
 DAMAGES = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """A file, opened for reading bytes; decompressed where it is compressed.
-
-    Args:
-        path: The file.
+    """A file, opened for reading bytes, and decompressed if it is compressed.
 
     Yields:
         Its content as a stream.
@@ -76,26 +77,22 @@ def opened(path: Path) -> Iterator[io.BufferedIOBase]:
     except CorpusError:
         raise
     except DAMAGES as error:
-        raise _damaged(path, error) from error
+        raise CorpusError(
+            f"{path}: the compressed data are damaged or cut off ({error}). Fetch it again."
+        ) from error
 
 
 def compression_of(path: Path) -> Compression | None:
-    """How a file is compressed.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The format that its first bytes tell; None for a plain file.
+    """The format of a compressed file, by its first bytes; None for a plain file.
 
     Raises:
-        CorpusError: Its name says that it is compressed, and it is not.
+        CorpusError: The name has the suffix of a compression, and the content is plain.
     """
     with path.open("rb") as stream:
         start = stream.read(MAGIC_BYTES)
     for compression in COMPRESSIONS:
         is_named = path.suffix.lower() == compression.suffix
-        # "BZh" may begin a text; the others are no text
+        # "BZh" may begin a text
         if compression.magic.match(start) and (is_named or compression.suffix != ".bz2"):
             return compression
         if is_named:
@@ -104,9 +101,3 @@ def compression_of(path: Path) -> Compression | None:
                 "unpack a file and keep its name: take the suffix off. Or fetch it again."
             )
     return None
-
-
-def _damaged(path: Path, why: object) -> CorpusError:
-    return CorpusError(
-        f"{path}: the compressed data are damaged or cut off ({why}). Fetch it again."
-    )

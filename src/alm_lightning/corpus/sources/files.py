@@ -1,10 +1,17 @@
-"""Documents from files: texts, JSON lines, Parquet; plain or compressed, one file or many."""
+"""Documents from files: texts, JSON lines, Parquet; plain or compressed, one file or many.
+
+`datasets` reads such files too, but not as a corpus needs it (measured with 5.2): its "text" turns
+every line end into a line feed, "json" fills columns that a row lacks with null and ends with its
+first bad row, no error names a line, and JSON lines and Parquet take nearly twice as long.
+"""
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
 
 import pyarrow
 import pyarrow.parquet
@@ -19,80 +26,126 @@ from alm_lightning.corpus.sources.source import AnyDocument, at_least_one
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet",)
 TEXTS = (".txt", ".md")
-"""What the names of files of a kind end in, where a folder is given. `TextFile` takes any."""
+"""Suffixes of the files of a kind that are read of a folder. `TextFile` takes any."""
 PARQUET_BATCH_ROWS = 256
-"""Rows in memory at once: enough to be quick, few enough for rows of book length."""
+"""Rows in memory at once: enough to be quick, few enough for rows of the length of a book."""
+
+Raw = TypeVar("Raw")
 
 
-class TextFile:
-    """Text files in UTF-8, whole or cut into documents."""
+class FileSource(ABC, Generic[Raw]):
+    """A source of one or many files.
+
+    Args:
+        path: A file, a folder, a pattern, or a list of these (see `corpus_files`).
+    """
+
+    suffixes: ClassVar[Sequence[str] | None] = None
+
+    def __init__(self, *, path: Paths) -> None:
+        self.path = path
+
+    def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
+        """The documents, each named by file and position; see `Source.documents`."""
+        on_bad = on_bad or Refuse()
+        files = corpus_files(self.path, suffixes=self.suffixes)
+        self._check(files)
+        return at_least_one(self._read(files, on_bad), shown_path(self.path), on_bad)
+
+    def _check(self, files: Mapping[str, Path]) -> None:
+        """Refuses files whose fault is known before they are read."""
+
+    def _read(self, files: Mapping[str, Path], on_bad: BadDocuments) -> Iterator[AnyDocument]:
+        for file_name, file in files.items():
+            for number, raw in self._rows(file):
+                document = attempt(on_bad, self._document, raw, f"{file_name}:{number}")
+                if document is not None:
+                    yield document
+
+    @abstractmethod
+    def _rows(self, file: Path) -> Iterator[tuple[int, Raw]]:
+        """What each document is made of, after its position."""
+
+    @abstractmethod
+    def _document(self, raw: Raw, name: str) -> AnyDocument:
+        """The document, or a BadDocument error."""
+
+
+class TextFile(FileSource[bytes]):
+    """Text files in UTF-8, whole or cut into documents; blank ones are left out.
+
+    A document is named by the line that it starts in, counted from 1.
+
+    Args:
+        path: A file, a folder, a pattern, or a list of these (see `corpus_files`).
+        separator: The string between two documents, such as three line feeds; None for one document
+            a file. A line feed in it matches the line end of Windows as well.
+    """
 
     def __init__(self, *, path: Paths, separator: str | None) -> None:
-        """Sets up the source.
-
-        Args:
-            path: A file, a folder, a pattern, or a list of these (see `corpus_files`).
-            separator: The string between two documents, as three line ends; None for one document
-                a file. Its line ends stand for those of Windows as well.
-
-        Raises:
-            ValueError: The separator is empty.
-        """
         if separator == "":
             raise ValueError(
                 "separator is the empty string, which is everywhere. Give the string between two "
                 "documents, or null to take each file as one document."
             )
-        self.path = path
+        super().__init__(path=path)
         self.separator = separator
 
-    def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
-        """The documents, each named by the line that it starts in; blank ones are left out."""
-        on_bad = on_bad or Refuse()
-        files = corpus_files(self.path)
-        return at_least_one(self._read(files, on_bad), shown_path(self.path), on_bad)
+    def _read(self, files: Mapping[str, Path], on_bad: BadDocuments) -> Iterator[AnyDocument]:
+        return (d for d in super()._read(files, on_bad) if not d.is_blank)
 
-    def _read(self, files: Mapping[str, Path], on_bad: BadDocuments) -> Iterator[Document]:
-        for file_name, file in files.items():
-            line = 1
-            for piece, between in _pieces(file, self.separator):
-                # a separator at the end of the file, or two in a row, do not make a document
-                if piece.strip():
-                    document = attempt(on_bad, _document, piece, f"{file_name}:{line}")
-                    if document is not None and not document.is_blank:
-                        yield document
-                line += piece.count(b"\n") + between.count(b"\n")
+    def _rows(self, file: Path) -> Iterator[tuple[int, bytes]]:
+        line = 1
+        for piece, between in _pieces(file, self.separator):
+            # a separator at the end of the file, or two in a row, do not make a document
+            if piece.strip():
+                yield line, piece
+            line += piece.count(b"\n") + between.count(b"\n")
 
-
-def _document(raw: bytes, name: str) -> Document:
-    return Document(decode(raw, name), name)
+    def _document(self, raw: bytes, name: str) -> Document:
+        return Document(decode(raw, name), name)
 
 
 def _pieces(file: Path, separator: str | None) -> Iterator[tuple[bytes, bytes]]:
-    """What lies between separators, and the separator after it; a piece in memory at a time."""
+    """The parts between separators, each with the separator after it; one in memory at a time."""
     with opened(file) as stream:
         if separator is None:
             yield stream.read(), b""
             return
-        # re.escape puts a backslash before a line end
-        pattern = re.compile(re.escape(separator.encode()).replace(b"\\\n", rb"\r?\n"))
+        # re.escape puts a backslash before a line feed
+        escaped = re.escape(separator.encode()).replace(b"\\\n", rb"\r?\n")
+        # a pattern that starts with a literal is found twice as fast: the first \r is cut off below
+        pattern = re.compile(escaped.removeprefix(rb"\r?"))
+        line_end = b"\r" if separator.startswith("\n") else b""
         longest = len(separator.encode()) + separator.count("\n")
         rest, searched = b"", 0
-        # as much again as is there: what has no separator in it is copied twice, not on and on
+        # at least as much again as is there: text without a separator is copied a few times only
         while chunk := stream.read(max(BUFFER_BYTES, len(rest))):
             rest += chunk
             start = 0
-            for found in pattern.finditer(rest, searched):
-                yield rest[start : found.start()], found.group()
-                start = found.end()
+            for match in pattern.finditer(rest, searched):
+                yield rest[start : match.start()].removesuffix(line_end), match.group()
+                start = match.end()
             rest = rest[start:]
-            # the next separator may have begun already
+            # a separator may have begun at the end of what was read
             searched = max(0, len(rest) - longest)
         yield rest, b""
 
 
-class JsonLines:
-    """Files with one JSON object a line, plain (``.jsonl``) or compressed (``.jsonl.gz``)."""
+class JsonLines(FileSource[bytes]):
+    """Files with one JSON object a line, plain (``.jsonl``) or compressed (``.jsonl.gz``).
+
+    A document is named by its line, counted from 1; empty lines are left out.
+
+    Args:
+        path: A file, a folder, a pattern, or a list of these (see `corpus_files`).
+        column: The key whose value becomes the document; several, for a reader of several.
+        reader: Makes the document of the value.
+        group_column: The key whose value the figures of an evaluation are split by, such as the
+            language; None for no groups.
+    """
+
+    suffixes = JSON_LINES
 
     def __init__(
         self,
@@ -102,42 +155,24 @@ class JsonLines:
         reader: ColumnReader,
         group_column: str | None = None,
     ) -> None:
-        """Sets up the source.
-
-        Args:
-            path: A file, a folder, a pattern, or a list of these (see `corpus_files`).
-            column: The key whose value becomes the document; several, for a reader of several.
-            reader: How that value spells a text.
-            group_column: The key whose value the figures of an evaluation are split by, as the
-                language; None for no groups.
-        """
-        self.path = path
+        super().__init__(path=path)
         self.column = column
         self.reader = reader
         self.group_column = group_column
 
-    def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
-        """One document a line, named by its number; empty lines are left out."""
-        on_bad = on_bad or Refuse()
-        files = corpus_files(self.path, suffixes=JSON_LINES)
-        return at_least_one(self._read(files, on_bad), shown_path(self.path), on_bad)
+    def _rows(self, file: Path) -> Iterator[tuple[int, bytes]]:
+        # bytes: text mode would end a line at a carriage return, too
+        with opened(file) as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, line
 
-    def _read(self, files: Mapping[str, Path], on_bad: BadDocuments) -> Iterator[AnyDocument]:
-        for file_name, file in files.items():
-            # bytes: text mode would end a line at a carriage return, too
-            with opened(file) as lines:
-                for number, line in enumerate(lines, start=1):
-                    if line.strip():
-                        document = attempt(on_bad, self._document, line, f"{file_name}:{number}")
-                        if document is not None:
-                            yield document
-
-    def _document(self, line: bytes, name: str) -> AnyDocument:
-        row = _json_object(decode(line, name), name)
+    def _document(self, raw: bytes, name: str) -> AnyDocument:
+        row = _json_object(decode(raw, name), name)
         group = [] if self.group_column is None else [self.group_column]
         for column in [*names_of(self.column), *group]:
             if column not in row:
-                # another line may have it: a fault of this one
+                # a fault of this line alone: another one may have the column
                 raise BadDocument(
                     f"{name}: there is no column '{column}'. Choose one of those that exist: "
                     f"{', '.join(sorted(row)) or '(none)'}.",
@@ -149,58 +184,41 @@ class JsonLines:
         return replace(document, group=str(row[self.group_column]))
 
 
-class Parquet:
-    """Parquet files."""
+class Parquet(FileSource[Mapping[str, pyarrow.Scalar]]):
+    """Parquet files. A document is named by its row, counted from 0.
+
+    Args:
+        path: A file, a folder, a pattern, or a list of these (see `corpus_files`).
+        column: The column whose values become documents; several, for a reader of several.
+        reader: Makes the document of a value.
+    """
+
+    suffixes = PARQUET
 
     def __init__(self, *, path: Paths, column: str | Sequence[str], reader: ColumnReader) -> None:
-        """Sets up the source.
-
-        Args:
-            path: A file, a folder, a pattern, or a list of these (see `corpus_files`).
-            column: The column whose values become documents; several, for a reader of several.
-            reader: How a value spells a text.
-        """
-        self.path = path
+        super().__init__(path=path)
         self.column = column
         self.reader = reader
 
-    def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
-        """One document a row.
-
-        Args:
-            on_bad: What becomes of a row that makes no document; None ends with it.
-
-        Returns:
-            The rows, each named by its number, counted from 0.
-
-        Raises:
-            CorpusError: A file is not Parquet.
-        """
-        files = corpus_files(self.path, suffixes=PARQUET)
+    def _check(self, files: Mapping[str, Path]) -> None:
         for name, file in files.items():
             with _parquet(file) as table:
                 check_column(self.column, table.schema_arrow.names, name)
-        on_bad = on_bad or Refuse()
-        return at_least_one(self._read(files, on_bad), shown_path(self.path), on_bad)
 
-    def _read(self, files: Mapping[str, Path], on_bad: BadDocuments) -> Iterator[AnyDocument]:
+    def _rows(self, file: Path) -> Iterator[tuple[int, Mapping[str, pyarrow.Scalar]]]:
         columns = names_of(self.column)
-        for file_name, file in files.items():
-            number = 0
-            with _parquet(file) as table:
-                for batch in table.iter_batches(PARQUET_BATCH_ROWS, columns=columns):
-                    for scalars in zip(*map(batch.column, columns), strict=True):
-                        row = dict(zip(columns, scalars, strict=True))
-                        document = attempt(on_bad, self._document, row, f"{file_name}:{number}")
-                        if document is not None:
-                            yield document
-                        number += 1
+        number = 0
+        with _parquet(file) as table:
+            for batch in table.iter_batches(PARQUET_BATCH_ROWS, columns=columns):
+                for scalars in zip(*map(batch.column, columns), strict=True):
+                    yield number, dict(zip(columns, scalars, strict=True))
+                    number += 1
 
-    def _document(self, row: Mapping[str, pyarrow.Scalar], name: str) -> AnyDocument:
+    def _document(self, raw: Mapping[str, pyarrow.Scalar], name: str) -> AnyDocument:
         try:
-            values = {column: scalar.as_py() for column, scalar in row.items()}
+            values = {column: scalar.as_py() for column, scalar in raw.items()}
         except UnicodeDecodeError as error:
-            # Parquet does not check what it is told to be text
+            # Parquet's string type is not checked when it is written
             raise BadDocument(
                 f"{name}: not UTF-8 at byte {error.start} ({error.reason}). Write the "
                 "file anew from decoded text, or drop the row.",
@@ -212,7 +230,7 @@ class Parquet:
 def _parquet(file: Path) -> pyarrow.parquet.ParquetFile:
     place = file
     if compression_of(file) is not None:
-        # Parquet is read from its end on: a compressed stream has to be there as a whole
+        # Parquet is read from its end: a compressed file has to be in memory as a whole
         with opened(file) as stream:
             place = pyarrow.BufferReader(stream.read())
     try:
@@ -222,7 +240,7 @@ def _parquet(file: Path) -> pyarrow.parquet.ParquetFile:
 
 
 def _conversion(line: str, name: str) -> str:
-    """How to make lines of JSON of what else people have."""
+    """How to convert other formats to JSON lines."""
     file = name.rpartition(":")[0]
     if line.lstrip().startswith("["):
         return f"; of one array of them, jq -c '.[]' {file} > rows.jsonl makes that"
@@ -241,7 +259,7 @@ def _json_object(line: str, name: str) -> dict[str, object]:
             kind="not JSON",
         ) from error
     except (ValueError, RecursionError) as error:
-        # a number of thousands of digits, or lists in lists by the thousand
+        # a number of thousands of digits, or lists nested thousands deep
         raise BadDocument(
             f"{name}: JSON that Python does not read: {error}. Drop the line.", kind="not JSON"
         ) from error

@@ -16,7 +16,20 @@ FAILURES = (OSError, ValueError, datasets.exceptions.DatasetsError)
 
 
 class HubDataset:
-    """A data set that `datasets.load_dataset` can load: on the hub, or a folder of data files."""
+    """A data set that `datasets.load_dataset` can load: on the hub, or a folder of data files.
+
+    A document is named by its row, counted from 0.
+
+    Args:
+        name: Id on the hub, such as ``allenai/tulu-3-sft-mixture``, or a folder.
+        config: The configuration of the data set, if it has several; else None.
+        revision: Branch, tag or commit; None for the newest.
+        split: Such as ``train``.
+        column: The column whose values become documents; several, for a reader of several.
+        reader: Makes the document of a value.
+        streaming: Whether to fetch rows while they are read, and not the whole data set before.
+        max_documents: The most rows to read, from the first; None for all.
+    """
 
     def __init__(
         self,
@@ -30,18 +43,6 @@ class HubDataset:
         streaming: bool,
         max_documents: int | None,
     ) -> None:
-        """Sets up the source.
-
-        Args:
-            name: Id on the hub, as ``allenai/tulu-3-sft-mixture``, or a folder.
-            config: The configuration of the data set, if it has several; else None.
-            revision: Branch, tag or commit; None for the newest.
-            split: As ``train``.
-            column: The column whose values become documents; several, for a reader of several.
-            reader: How a value spells a text.
-            streaming: Whether to fetch rows as they are read, instead of the whole set before.
-            max_documents: How many rows to read at most, from the front; None for all.
-        """
         check_limit(max_documents)
         self.name = name
         self.config = config
@@ -53,9 +54,9 @@ class HubDataset:
         self.max_documents = max_documents
 
     def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
-        """One document a row, named by its number, counted from 0."""
+        """One document a row; see `Source.documents`."""
         rows = self._load()
-        # a stream may not know its columns before it has fetched a row
+        # a stream may not know its columns before the first row
         if rows.column_names is not None:
             check_column(self.column, rows.column_names, self.name)
             # the other columns are neither read nor decoded
@@ -73,13 +74,13 @@ class HubDataset:
                 streaming=self.streaming,
             )
         except FAILURES as error:
-            # "an error occurred while generating the dataset" is all that some say themselves
+            # the message of some is only "an error occurred while generating the dataset"
             reason = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
             raise CorpusError(
                 f"The data set '{self.name}' (config {self.config}, split {self.split}, revision "
                 f"{self.revision}) cannot be loaded: {reason}\nCheck the name at "
                 f"https://huggingface.co/datasets/{self.name}; log in with `hf auth login` if its "
-                "owner asks for that; without a network, choose a corpus that is at hand."
+                "owner asks for that; without a network, choose a local corpus."
             ) from error
 
     def _read(
@@ -87,7 +88,7 @@ class HubDataset:
     ) -> Iterator[AnyDocument]:
         for number, row in enumerate(islice(self._fetched(rows), self.max_documents)):
             name = f"{self.name}/{self.split}:{number}"
-            # all rows of a data set have the same columns: no fault of this one
+            # all rows have the same columns: not a fault of this row alone
             check_column(self.column, row, name)
             document = attempt(on_bad, self.reader, value_of(row, self.column), name)
             if document is not None:
@@ -96,15 +97,15 @@ class HubDataset:
     def _fetched(
         self, rows: datasets.Dataset | datasets.IterableDataset
     ) -> Iterator[dict[str, object]]:
-        """The rows, with an error of this project's for one that cannot be fetched."""
+        """The rows; raises a CorpusError where one cannot be fetched."""
         number = -1
         try:
-            for number, row in enumerate(rows):  # noqa: B007 (an error tells the next one)
+            for number, row in enumerate(rows):  # noqa: B007 (used in the error)
                 yield row
         except FAILURES as error:
             raise CorpusError(
                 f"{self.name}/{self.split}: no row can be read after number {number}: {error}. A "
                 "data set is decoded many rows at a time, so that a bad one cannot be skipped: "
-                "correct its file, check the network, or read a file that is at hand with "
-                "corpus=jsonl or corpus=parquet, which can skip rows."
+                "correct its file, check the network, or read a local file with JsonLines or "
+                "Parquet (corpus=jsonl, corpus=parquet), which can skip rows."
             ) from error

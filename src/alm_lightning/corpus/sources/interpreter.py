@@ -1,4 +1,4 @@
-"""Texts that come with Python: its manual in English, and its source code. No download needed."""
+"""Texts that come with Python: its manual in English, and its source code. No download."""
 
 import importlib
 import logging
@@ -16,18 +16,18 @@ log = logging.getLogger(__name__)
 
 MANUAL_MODULE = "pydoc_data.topics"
 
-# Tests are no code that anybody reads, packages are not Python's own, and the manual is a source of
-# its own: with its text in here, "other text" would hold the text trained on.
+# tests and packages are not the standard library; and with the manual in here, which is a source of
+# its own, "other text" could hold the text trained on
 SKIPPED_FOLDERS = frozenset(
     {"test", "tests", "idle_test", "site-packages", "dist-packages", "pydoc_data", "__pycache__"}
 )
 
 
 SHARED_AT_MOST = 0.05
-"""Share of a topic's long paragraphs that longer topics may have as well."""
+"""Largest share of a topic's long paragraphs that longer topics may have as well."""
 
 LONG_PARAGRAPH = 60
-"""Characters from which on a paragraph is hardly the same in two places by chance."""
+"""Least characters of a paragraph that is hardly the same in two places by chance."""
 
 
 class PythonManual:
@@ -38,34 +38,24 @@ class PythonManual:
     """
 
     def documents(self, on_bad: BadDocuments | None = None) -> Iterator[Document]:
-        """One document a topic that does not repeat a longer one, the longest first.
-
-        Args:
-            on_bad: Never needed: the manual is sound.
-
-        Returns:
-            The topics, each named as ``pydoc_data.topics:assert``.
-
-        Raises:
-            CorpusError: This Python was installed without its manual.
-        """
-        del on_bad
+        """One document a topic, the longest first, named like ``pydoc_data.topics:assert``."""
+        del on_bad  # no topic is bad
         try:
             topics = importlib.import_module(MANUAL_MODULE).topics
         except ImportError as error:
             raise CorpusError(
-                f"This Python has no {MANUAL_MODULE}: some systems package it apart (Debian: "
-                "libpython3-stdlib). Install it, or choose another corpus."
+                f"This Python has no {MANUAL_MODULE}: some systems package it separately "
+                "(Debian: libpython3-stdlib). Install it, or choose another corpus."
             ) from error
         named = (Document.of(text, f"{MANUAL_MODULE}:{topic}") for topic, text in topics.items())
         return at_least_one(_without_repetition(named), MANUAL_MODULE)
 
 
 def _without_repetition(documents: Iterable[Document]) -> Iterator[Document]:
-    """The documents that share hardly a paragraph with a longer one of them."""
+    """The documents that share at most a few paragraphs with longer ones."""
     seen: set[str] = set()
     for document in sorted(documents, key=lambda document: (-len(document.text), document.name)):
-        # indented differently where one topic stands within another
+        # a topic inside another one is indented differently
         folded = (" ".join(paragraph.split()) for paragraph in document.text.split("\n\n"))
         long = {paragraph for paragraph in folded if len(paragraph) >= LONG_PARAGRAPH}
         if len(long & seen) <= SHARED_AT_MOST * len(long):
@@ -74,21 +64,19 @@ def _without_repetition(documents: Iterable[Document]) -> Iterator[Document]:
 
 
 class PythonSource:
-    """The modules of the standard library of the Python that runs this, without its tests."""
+    """The modules of the standard library of the Python that runs this, without its tests.
+
+    Args:
+        max_documents: The most files to read, in the order of their paths; None for all.
+    """
 
     def __init__(self, *, max_documents: int | None) -> None:
-        """Sets up the source.
-
-        Args:
-            max_documents: How many files to read at most, in the order of their paths; None for
-                all of them.
-        """
         check_limit(max_documents)
         self.max_documents = max_documents
 
     def documents(self, on_bad: BadDocuments | None = None) -> Iterator[Document]:
         """One document a file, in the order of the paths."""
-        del on_bad  # files in other encodings are no part of this corpus
+        del on_bad  # files in other encodings are left out
         library = Path(sysconfig.get_path("stdlib"))
         readable = islice(_readable_modules(library), self.max_documents)
         return at_least_one(readable, str(library))
@@ -96,7 +84,7 @@ class PythonSource:
 
 def _readable_modules(library: Path) -> Iterator[Document]:
     for folder, subfolders, files in os.walk(library):
-        # in place, for os.walk reads it: what is taken out is not entered, the rest in this order
+        # in place: os.walk enters the folders of this list, in its order
         subfolders[:] = sorted(name for name in subfolders if name not in SKIPPED_FOLDERS)
         for file in sorted(name for name in files if name.endswith(".py")):
             path = Path(folder, file)

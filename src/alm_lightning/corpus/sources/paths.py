@@ -1,4 +1,8 @@
-"""The files that a path of the configuration stands for: one, a folder, a pattern, or a list."""
+"""The files of a corpus: of one path, a folder, a pattern, or a list of these.
+
+`data_files` of `datasets` takes such paths too, but ``part[1].txt`` only as a pattern, and its
+errors do not say what a folder holds.
+"""
 
 import glob
 import os
@@ -10,28 +14,29 @@ from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.sources.compression import COMPRESSIONS
 
 Paths: TypeAlias = str | int | Sequence[str | int]
-"""Of a corpus, one or several. A folder may be named for a year, which Hydra reads as a number."""
+"""One path or several. A number is the name of a folder, such as a year, as Hydra reads it."""
 SHOWN = 5
-"""Names that an error shows of a folder."""
+"""Number of names that an error shows of a folder."""
 
 
 def corpus_files(path: Paths, *, suffixes: Sequence[str] | None = None) -> dict[str, Path]:
-    """The files of a corpus, by the names that messages call them.
+    """The files of a corpus, by their names in messages.
 
     Args:
         path: A file; a folder, for all files in it and below that are not hidden; a pattern with
-            ``*``, ``?``, ``[...]`` or ``**``; or a list of any of these. ``~`` is spelled out.
-        suffixes: What the names of a folder's files end in, such as ``.jsonl``, with the suffix of
-            a compression after it or not; None for any. A file or pattern is taken at its word.
+            ``*``, ``?``, ``[...]`` or ``**``; or a list of any of these. ``~`` is expanded.
+        suffixes: Suffixes of the files that are taken of a folder, such as ``.jsonl``, with or
+            without the suffix of a compression after it; None for all. They do not apply to a file
+            or a pattern.
 
     Returns:
-        Files by name, each once: those of a folder or a pattern in the order of their paths. One
-        file is called by its own name, several by their paths from the folder that holds them all.
+        Files by name, each once: those of a folder or a pattern in the order of their paths. The
+        name of a single file is its own, of several their path from the folder that holds all.
 
     Raises:
-        CorpusError: A path stands for no file.
+        CorpusError: There is no file at a path.
     """
-    paths = list(path) if is_list(path) else [path]
+    paths = _listed(path)
     if not paths:
         raise CorpusError("The corpus is an empty list of files. Give at least one path.")
     files = [file for each in paths for file in _files_at(str(each), suffixes)]
@@ -44,43 +49,35 @@ def corpus_files(path: Paths, *, suffixes: Sequence[str] | None = None) -> dict[
 
 
 def shown_path(path: Paths) -> str:
-    """A path of the configuration as a message shows it.
-
-    Args:
-        path: A path, or a list of them.
-
-    Returns:
-        The path; of a list, all of them.
-    """
-    return ", ".join(map(str, path)) if is_list(path) else str(path)
+    """The paths of a corpus, for a message."""
+    return ", ".join(map(str, _listed(path)))
 
 
-def is_list(path: object) -> bool:
-    """Whether a path of the configuration is several."""
-    return isinstance(path, Sequence) and not isinstance(path, str)
+def _listed(path: Paths) -> list[str | int]:
+    return [path] if isinstance(path, (str, int)) else list(path)
 
 
 def _files_at(path: str, suffixes: Sequence[str] | None) -> list[Path]:
     place = Path(path).expanduser()
-    # a name that exists is meant, whatever characters are in it
+    # a name that exists is that file, even if it looks like a pattern
     if place.is_file():
         return [place]
     if place.is_dir():
         return _files_in(place, path, suffixes)
     if not glob.has_magic(path):
         raise CorpusError(
-            f"There is no file at '{path}' (nothing stands there; looked for {place.absolute()}). "
-            "Give the path of a file, of a folder, or a pattern such as 'data/*.txt'; a relative "
-            "one counts from the folder that the program was started in."
+            f"There is no file at '{path}' (looked for {place.absolute()}). Give the path of a "
+            "file, of a folder, or a pattern such as 'data/*.txt'; a relative path starts at the "
+            "folder that the program was started in."
         )
     found = [Path(match) for match in sorted(glob.glob(str(place), recursive=True))]
     files = [match for match in found if match.is_file()]
     if not files:
         others = f" ({len(found)} folders do)" if found else ""
         raise CorpusError(
-            f"No file matches the pattern '{path}'{others}; looked from {Path.cwd()}. Correct it, "
-            "or put it in quotes, so that the shell hands it on: 'corpus.source.path=data/*.txt'. "
-            "In a pattern, ** stands for any number of folders."
+            f"No file matches the pattern '{path}'{others}; looked from {Path.cwd()}. Correct "
+            "path; in a shell, put it in quotes, such as 'corpus.source.path=data/*.txt', or the "
+            "shell changes it. In a pattern, ** matches any number of folders."
         )
     return files
 
@@ -106,14 +103,13 @@ def _files_in(folder: Path, path: str, suffixes: Sequence[str] | None) -> list[P
 
 
 def ends_in(name: str, suffixes: Sequence[str]) -> bool:
-    """Whether a file is of a kind, by its name.
+    """Whether the name of a file ends in one of the suffixes, in any case.
+
+    The suffix of a compression may come after it.
 
     Args:
-        name: Of the file.
-        suffixes: What the names of the kind end in, in lower case.
-
-    Returns:
-        True if it ends in one of them, or in one of them and the suffix of a compression.
+        name: The file's name.
+        suffixes: In lower case.
 
     Example:
         >>> ends_in("A.JSONL.ZST", (".jsonl",)), ends_in("a.zst", (".jsonl",))

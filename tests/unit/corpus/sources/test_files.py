@@ -45,7 +45,7 @@ class TestTextFile:
 
     def test_a_missing_file_is_refused_by_the_call(self, tmp_path):
         source = TextFile(path=str(tmp_path / "none.txt"), separator=None)
-        with pytest.raises(CorpusError, match=r"no file at '.*none.txt' \(nothing stands there"):
+        with pytest.raises(CorpusError, match=r"no file at '.*none.txt' \(looked for "):
             source.documents()
 
     def test_windows_line_ends_separate_too(self, tmp_path):

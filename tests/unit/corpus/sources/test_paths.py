@@ -73,7 +73,7 @@ def test_home_is_spelled_out_in_patterns_too(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("none.txt", r"There is no file at 'none.txt' \(nothing stands there; looked for /.*"),
+        ("none.txt", r"There is no file at 'none.txt' \(looked for /.*"),
         ("*.md", r"No file matches the pattern '\*.md'; looked from .*put it in quotes"),
         ("my data/s*", r"No file matches the pattern 'my data/s\*' \(1 folders do\)"),
         ([], "empty list of files"),

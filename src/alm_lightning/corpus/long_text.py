@@ -1,4 +1,4 @@
-"""A text that is most of its corpus, a book for one: cut, so that its end is held out."""
+"""A text that is most of its corpus, such as a book: cut, so that its end is held out."""
 
 from dataclasses import replace
 
@@ -10,26 +10,26 @@ PIECE_CHARACTERS = 4_000
 """Most characters of a piece: two windows of the published byte recipe, so that `windows=first`
 reads half of the text."""
 GAP_SHARE, GAP_CHARACTERS = 0.01, (200, 10_000)
-"""Share of the text between the trained and the held-out part, and the least and the most of it:
-what follows a trained sentence at once is easier to predict than other text."""
+"""Share of the text between the trained and the held-out part, and its least and most characters:
+what directly follows a trained sentence is easier to predict than other text."""
 REACH_SHARE = 0.05
-"""So much of the text is searched for a good place to end a part, and no more than a piece."""
+"""Share of the text that is searched for a good place to end a part, a piece at most."""
 BREAKS = ("\n\n", "\r\n\r\n", "\n", ". ", " ")
-"""After what a text is cut, the best first."""
+"""What a text is cut after, the best first."""
 
 
 def cut_off_end(
     document: Document, *, heldout_share: float
 ) -> tuple[list[Document], list[Document]]:
-    """A text in pieces, those of its end apart.
+    """Pieces of a text to train on, and pieces of its end, which are held out.
 
     Args:
         document: A text of at least `LEAST_CHARACTERS`.
         heldout_share: Share of its characters that is held out, between 0 and 1.
 
     Returns:
-        Pieces to train on, and pieces of the end; what lies between is in neither. Each is named by
-        its characters: ``book.txt:1[0:3980]``.
+        Both lists; the gap between is in neither. Each piece is named by its characters:
+        ``book.txt:1[0:3980]``.
 
     Example:
         >>> book = Document("One word after another. " * 200, name="book.txt:1")
@@ -39,7 +39,7 @@ def cut_off_end(
     """
     text = document.text
     end = min(max(round(len(text) * (1 - heldout_share)), 1), len(text) - 1)
-    # of a text with few line ends the last one may lie far from here
+    # where line ends are rare, the last one may be far from here
     reach = min(round(len(text) * REACH_SHARE), PIECE_CHARACTERS)
     heldout_start = _break_before(text, end, lowest=max(end // 2, end - reach))
     least, most = GAP_CHARACTERS
@@ -71,5 +71,5 @@ def _break_before(text: str, latest: int, *, lowest: int) -> int:
         found = text.rfind(mark, lowest, latest)
         if found >= 0:
             return found + len(mark)
-    # scripts without spaces
+    # a script without spaces
     return latest

@@ -6,9 +6,9 @@ import pytest
 
 from alm_lightning.corpus.chat import Chat
 from alm_lightning.corpus.document import CorpusError, Document
+from alm_lightning.corpus.document_store import OnDisk
 from alm_lightning.corpus.heldout import split_documents
-from alm_lightning.corpus.shelf import OnDisk
-from alm_lightning.corpus.sources.long_text import PIECE_CHARACTERS, cut_off_end
+from alm_lightning.corpus.long_text import PIECE_CHARACTERS, cut_off_end
 
 
 def book(num_sentences=2000, seed=0, mark=". "):
@@ -58,9 +58,9 @@ def test_pieces_end_with_paragraphs_and_sentences():
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_one_text_trains(tmp_path, on_disk):
-    shelf = OnDisk(folder=str(tmp_path)) if on_disk else None
+    store = OnDisk(folder=str(tmp_path)) if on_disk else None
     document = Document(book(), name="book.txt:1", group="en")
-    split = split_documents([document], heldout_share=0.1, seed=0, shelf=shelf)
+    split = split_documents([document], heldout_share=0.1, seed=0, store=store)
     starts = [int(d.name.partition("[")[2].partition(":")[0]) for d in split.train]
     # as if shuffled, and another seed shuffles otherwise
     assert starts != sorted(starts)
