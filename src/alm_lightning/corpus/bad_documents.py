@@ -122,11 +122,6 @@ def attempt(
 
 
 def format_counts(counts: dict[str, int]) -> str:
-    """Counts by kind, as text for the log.
-
-    Example:
-        >>> format_counts({"not JSON": 2, "not UTF-8": 1})
-        '3 (not JSON 2, not UTF-8 1)'
-    """
+    """Counts by kind, as text: ``3 (not JSON 2, not UTF-8 1)``."""
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
     return f"{sum(counts.values()):,} ({kinds})"

@@ -31,15 +31,7 @@ class Message:
 
     @classmethod
     def of(cls, value: object, name: str) -> "Message":
-        """The message of a value from a file.
-
-        Args:
-            value: A mapping with ``role`` and ``content``.
-            name: Document and number of the message, for errors.
-
-        Raises:
-            BadChat: There is no role or no content, or one that is not supported.
-        """
+        """The message of a mapping with ``role`` and ``content``, or a BadChat error."""
         if not isinstance(value, Mapping):
             raise BadChat(
                 f"{name}: expected a mapping with role and content, found {type(value).__name__}: "
@@ -96,15 +88,7 @@ class Chat:
 
     @classmethod
     def of(cls, value: object, name: str) -> "Chat":
-        """The chat of a value from a file.
-
-        Args:
-            value: A list of messages, or of mappings with ``role`` and ``content``.
-            name: Where it is from, for errors.
-
-        Raises:
-            BadChat: The value is not a list of messages, or one of them can't be used.
-        """
+        """The chat of a list of messages, or of mappings, or a BadChat error."""
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise BadChat(
                 f"{name}: expected a list of messages, found {type(value).__name__}: "

@@ -79,12 +79,7 @@ class Document:
 def decode(raw: bytes, name: str) -> str:
     """UTF-8 bytes as text, without a byte order mark; line ends stay as they are.
 
-    Args:
-        raw: The bytes of a file, or of a line of it.
-        name: Where they are from, for messages.
-
-    Raises:
-        BadDocument: The bytes are not UTF-8.
+    Bytes that are not UTF-8 are a BadDocument error, which names the first of them.
     """
     try:
         # the mark says how a file is encoded, and is not part of its text

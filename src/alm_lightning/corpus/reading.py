@@ -64,14 +64,7 @@ class Streamed:
     ) -> Split:
         """Reads the front of a corpus: a stream to train on, and a list to measure on.
 
-        Args:
-            source: Where the documents come from.
-            on_bad: What happens to a bad one.
-            heldout_share: Expected share of the texts that are held out, between 0 and 1.
-            seed: Seed of the split.
-
-        Raises:
-            CorpusError: Nothing in the corpus is held out, or nothing is left to train on.
+        It is a CorpusError if one of them is empty. Arguments are those of `split_documents`.
         """
         check_share(heldout_share)
         stream = DocumentStream(source, on_bad=on_bad, heldout_share=heldout_share, seed=seed)

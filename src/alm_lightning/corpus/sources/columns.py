@@ -12,12 +12,7 @@ class ColumnReader(Protocol):
     """Makes documents of the values of a column, or of several."""
 
     def __call__(self, value: object, name: str) -> Document | Chat:
-        """The document of one row, checked.
-
-        Args:
-            value: The value of the column; of several, a mapping from their names.
-            name: Where the row is, for errors.
-        """
+        """The document of one row, checked; the value of several columns is a mapping."""
         ...
 
 

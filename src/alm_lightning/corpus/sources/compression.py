@@ -60,11 +60,7 @@ DAMAGES = (EOFError, OSError, zlib.error, lzma.LZMAError)
 def opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """A file, opened for reading bytes, and decompressed if it is compressed.
 
-    Yields:
-        Its content as a stream.
-
-    Raises:
-        CorpusError: The compressed data are damaged.
+    Compressed data that are damaged are a CorpusError.
     """
     compression = compression_of(path)
     if compression is None:
@@ -85,8 +81,7 @@ def opened(path: Path) -> Iterator[io.BufferedIOBase]:
 def compression_of(path: Path) -> Compression | None:
     """The format of a compressed file, by its first bytes; None for a plain file.
 
-    Raises:
-        CorpusError: The name has the suffix of a compression, and the content is plain.
+    A plain file whose name has the suffix of a compression is a CorpusError.
     """
     with path.open("rb") as stream:
         start = stream.read(MAGIC_BYTES)

@@ -103,18 +103,7 @@ def _files_in(folder: Path, path: str, suffixes: Sequence[str] | None) -> list[P
 
 
 def ends_in(name: str, suffixes: Sequence[str]) -> bool:
-    """Whether the name of a file ends in one of the suffixes, in any case.
-
-    The suffix of a compression may come after it.
-
-    Args:
-        name: The file's name.
-        suffixes: In lower case.
-
-    Example:
-        >>> ends_in("A.JSONL.ZST", (".jsonl",)), ends_in("a.zst", (".jsonl",))
-        (True, False)
-    """
+    """Whether a file's name ends in one of the suffixes, before that of a compression or not."""
     name = name.lower()
     for compression in COMPRESSIONS:
         name = name.removesuffix(compression.suffix)
