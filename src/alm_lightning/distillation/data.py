@@ -8,7 +8,7 @@ from alm_lightning.alignment.boundaries import ChunkSelection
 from alm_lightning.corpus.bad_documents import BadDocuments
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.heldout import Split
-from alm_lightning.corpus.reading import Kept, Streamed
+from alm_lightning.corpus.reading import Stored, Streamed
 from alm_lightning.corpus.sources.source import AnyDocument, Source
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.datamodule import DatasetFactory, DistillDataModule
@@ -82,7 +82,7 @@ class DataPlan:
 
     corpus: Corpus
     other: Corpus | None
-    reading: Kept | Streamed
+    reading: Stored | Streamed
     dataset: DatasetFactory
     on_bad: BadDocuments
     alignment: ChunkSelection
