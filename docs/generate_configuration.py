@@ -133,6 +133,7 @@ def read(path: Path, group: str, name: str) -> Option:
     if keys and keys[0].comment.startswith(" ".join(top)) and top:
         rest = keys[0].comment[len(" ".join(top)) :].strip()
         keys[0] = Key(keys[0].path, keys[0].value, rest)
+    keys = [key for key in keys if key.value or key.comment]
     return Option(name, about, prefix, extends, tuple(keys))
 
 
@@ -210,7 +211,8 @@ def packages_of(group: str) -> list[str]:
 
 def link(target: str) -> str:
     """A dotted name, linked to its documentation where there is one."""
-    return f'<autoref optional identifier="{target}">`{target}`</autoref>'
+    shown = target.removeprefix(f"{PROJECT}.")
+    return f'<autoref optional identifier="{target}">`{shown}`</autoref>'
 
 
 def cell(text: str) -> str:

@@ -36,11 +36,11 @@ def api_pages() -> dict[str, str]:
     pages = {}
     for package in sorted((SOURCE / PROJECT).glob("*/__init__.py")):
         name = package.parent.name
-        parts = [f"# `{PROJECT}.{name}`", f"::: {PROJECT}.{name}\n    options:\n      members: []"]
+        parts = [f"# {name}", f"::: {PROJECT}.{name}\n    options:\n      members: []"]
         for path in sorted(package.parent.glob("**/*.py")):
             module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
             if path.stem.startswith("__"):
                 continue
-            parts.append(f"## `{module.removeprefix(f'{PROJECT}.{name}.')}`\n\n::: {module}")
+            parts.append(f"## {module.removeprefix(f'{PROJECT}.')}\n\n::: {module}")
         pages[f"api/{name}.md"] = "\n\n".join(parts) + "\n"
     return pages
