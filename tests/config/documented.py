@@ -5,6 +5,14 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.runs import REPOSITORY
+
+DOCUMENTS = [
+    *(REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted(REPOSITORY.glob("docs/**/*.md")),
+]
 
 PYTHON = ("python", "python3")
 OTHERS = ("git", "pip", "pytest")
@@ -63,6 +71,16 @@ class Command:
     said: str
     words: tuple[str, ...]
     is_inline: bool
+
+
+def read(path: Path) -> str:
+    """The text of a document."""
+    return path.read_text(encoding="utf-8")
+
+
+def name_of(path: Path) -> str:
+    """A document's path within the repository."""
+    return path.relative_to(REPOSITORY).as_posix()
 
 
 def in_markdown(name: str, text: str) -> list[Command]:

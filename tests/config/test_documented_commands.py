@@ -7,19 +7,18 @@ import re
 import pytest
 from tests.config.command_checks import check
 from tests.config.documented import (
+    DOCUMENTS,
     DocumentError,
     in_comments,
     in_markdown,
     in_source,
+    name_of,
     python_blocks,
+    read,
     shown_in_source,
 )
 from tests.runs import REPOSITORY
 
-DOCUMENTS = [
-    *(REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
-    *sorted(REPOSITORY.glob("docs/**/*.md")),
-]
 SOURCES = [
     *(REPOSITORY / name for name in ("train.py", "evaluate.py")),
     *sorted(REPOSITORY.glob("src/**/*.py")),
@@ -27,14 +26,6 @@ SOURCES = [
 ]
 SHOWN = re.compile(r"\bpython3? (?:train\.py|evaluate\.py|benchmarks/|-m )")
 """What commands of this project begin with, wherever they stand."""
-
-
-def read(path):
-    return path.read_text(encoding="utf-8")
-
-
-def name_of(path):
-    return path.relative_to(REPOSITORY).as_posix()
 
 
 def wrong(commands):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tests.config.test_documented_commands import DOCUMENTS, name_of, read
+from tests.config.documented import DOCUMENTS, name_of, read
 from tests.runs import REPOSITORY
 
 NAMED = re.compile(r"`((?:[a-z_]+/)+(?:[a-z_0-9]+\.(?:py|yaml|ipynb|md))?|[a-z_]+\.py)`")

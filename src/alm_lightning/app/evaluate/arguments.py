@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from alm_lightning.app.hydra.quoting import quoted
+from alm_lightning.app.hydra.overrides import quoted
 
 ENSEMBLE = "ensemble"
 _REFERENCE = re.compile(r"(\\*)\$\{")
