@@ -15,7 +15,7 @@ DOCUMENTS = [
 ]
 
 PYTHON = ("python", "python3")
-OTHERS = ("git", "pip", "pytest")
+OTHERS = ("git", "make", "pip", "pre-commit", "pytest")
 """Programs besides Python that documents call, and that no test here looks into."""
 SHELL, NO_SHELL = "bash", ("python", "text", "yaml")
 """Languages of fenced blocks."""
