@@ -27,30 +27,22 @@ class BadDocuments(Protocol):
 
     def counts(self) -> dict[str, int]:
         """Documents skipped so far, in all processes, by kind; kinds without any are left out."""
-        ...
+        return {}
 
     def uncounted(self) -> "BadDocuments":
         """The same policy for a process that reads what another one counts."""
-        ...
+        return self
 
 
-class Refuse:
+class Refuse(BadDocuments):
     """`on_bad_document: error`: the first bad document ends the run."""
 
     def __call__(self, error: BadDocument) -> None:
         """Raises the error."""
         raise error
 
-    def counts(self) -> dict[str, int]:
-        """Empty: no document is skipped."""
-        return {}
 
-    def uncounted(self) -> "Refuse":
-        """The same object."""
-        return self
-
-
-class Skip:
+class Skip(BadDocuments):
     """`on_bad_document: skip`: bad documents are skipped and counted, the first few are logged.
 
     The counts are in memory that a loader's workers share, so they include what workers skip. A
@@ -92,19 +84,11 @@ class Skip:
         return SkipUncounted()
 
 
-class SkipUncounted:
+class SkipUncounted(BadDocuments):
     """Skips documents where another process, which reads the same ones, logs and counts them."""
 
     def __call__(self, error: BadDocument) -> None:
         """Does nothing."""
-
-    def counts(self) -> dict[str, int]:
-        """Empty: they are counted elsewhere."""
-        return {}
-
-    def uncounted(self) -> "SkipUncounted":
-        """The same object."""
-        return self
 
 
 def attempt(

@@ -116,12 +116,7 @@ class DocumentStream:
     def documents(self, on_bad: BadDocuments) -> Iterator[AnyDocument]:
         """One pass over the documents to train on, in the order of the source.
 
-        Args:
-            on_bad: What happens to a bad document: of several processes that read the same stream,
-                only one counts.
-
-        Yields:
-            Document: Each of them.
+        `on_bad` is an argument because of several processes that read a stream only one counts.
         """
         for document in self.source.documents(on_bad):
             if not document.is_blank and not self.holds_out(document):

@@ -57,7 +57,7 @@ def test_refusing_ends_at_the_first_with_its_name(rows):
         next(documents)
 
 
-def test_the_first_few_are_told_and_the_rest_counted(rows, caplog):
+def test_the_first_few_are_logged_and_the_rest_counted(rows, caplog):
     with caplog.at_level(logging.WARNING):
         names(rows, Skip())
     messages = [record.getMessage() for record in caplog.records]

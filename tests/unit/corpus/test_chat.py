@@ -1,4 +1,4 @@
-"""What is a chat, what is none, and what becomes of its system message."""
+"""What is a chat, what is not, and what happens to its system message."""
 
 from dataclasses import replace
 

@@ -36,7 +36,7 @@ def test_documents_come_back_as_they_were(on_disk, monkeypatch, batch_bytes):
 
 def test_another_process_maps_the_file(on_disk):
     stored = on_disk.write(DOCUMENTS)
-    # what a worker is sent is a path, whatever the size of the corpus
+    # what a worker is sent is a path, of any size of corpus
     assert len(pickle.dumps(stored)) < 300
     assert list(pickle.loads(pickle.dumps(stored))) == DOCUMENTS
 

@@ -10,7 +10,7 @@ def corpus(count, prefix="text"):
     return [Document(f"{prefix} {number}", name=f"rows:{number}") for number in range(count)]
 
 
-def test_every_document_lies_on_one_side():
+def test_every_document_is_on_one_side():
     documents = corpus(1000)
     split = split_documents(documents, heldout_share=0.1, seed=0)
     both = {document.name for document in split.train + split.heldout}

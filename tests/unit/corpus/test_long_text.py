@@ -12,7 +12,7 @@ from alm_lightning.corpus.long_text import PIECE_CHARACTERS, cut_off_end
 
 
 def book(num_sentences=2000, seed=0, mark=". "):
-    """A text in which no sentence stands twice."""
+    """A text in which no sentence occurs twice."""
     words = random.Random(seed)
     return mark.join(f"Sentence {n} of {words.getrandbits(40)}" for n in range(num_sentences))
 
@@ -22,11 +22,11 @@ def book(num_sentences=2000, seed=0, mark=". "):
 def test_the_end_is_held_out_after_a_gap(mark, share):
     text = book(mark=mark)
     train, heldout = cut_off_end(Document(text, name="book.txt:1"), heldout_share=share)
-    trained, kept = "".join(d.text for d in train), "".join(d.text for d in heldout)
+    trained, ended = "".join(d.text for d in train), "".join(d.text for d in heldout)
     assert text.startswith(trained)
-    assert text.endswith(kept)
-    assert len(kept) / len(text) == pytest.approx(share, rel=0.1, abs=0.01)
-    gap = len(text) - len(trained) - len(kept)
+    assert text.endswith(ended)
+    assert len(ended) / len(text) == pytest.approx(share, rel=0.1, abs=0.01)
+    gap = len(text) - len(trained) - len(ended)
     assert gap >= min(200, len(trained))
     assert gap <= 0.02 * len(text) + PIECE_CHARACTERS
     assert all(0 < len(d.text) <= PIECE_CHARACTERS for d in [*train, *heldout])
@@ -44,9 +44,9 @@ def test_a_rare_break_does_not_move_the_cut(mark, places, num_sentences):
         sentences[round(place * num_sentences)] += mark
     text = ". ".join(sentences)
     train, heldout = cut_off_end(Document(text, name="b"), heldout_share=0.1)
-    trained, kept = (sum(len(d.text) for d in side) for side in (train, heldout))
-    assert kept / len(text) == pytest.approx(0.1, abs=0.051)
-    assert len(text) - trained - kept <= 200 + 0.06 * len(text)
+    trained, ended = (sum(len(d.text) for d in side) for side in (train, heldout))
+    assert ended / len(text) == pytest.approx(0.1, abs=0.051)
+    assert len(text) - trained - ended <= 200 + 0.06 * len(text)
 
 
 def test_pieces_end_with_paragraphs_and_sentences():

@@ -73,16 +73,7 @@ def value_of(row: Mapping[str, object], column: str | Sequence[str]) -> object:
 
 
 def check_column(column: str | Sequence[str], columns: Iterable[str], name: str) -> None:
-    """Refuses columns that the data does not have, and names those that it has.
-
-    Args:
-        column: One name, or several.
-        columns: Those that exist.
-        name: The file or data set.
-
-    Raises:
-        CorpusError: One of the columns does not exist.
-    """
+    """Refuses a column that is not among `columns`, those of the file or data set `name`."""
     existing = sorted(columns)
     for asked in names_of(column):
         if asked not in existing:

@@ -86,7 +86,7 @@ class TextFile(FileSource[bytes]):
         if separator == "":
             raise ValueError(
                 "separator is the empty string, which is everywhere. Give the string between two "
-                "documents, or null to take each file as one document."
+                "documents, or None (null) to take each file as one document."
             )
         super().__init__(path=path)
         self.separator = separator

@@ -34,18 +34,9 @@ class Source(Protocol):
 def at_least_one(
     documents: Iterable[OneKind], name: str, on_bad: BadDocuments | None = None
 ) -> Iterator[OneKind]:
-    """The same documents, or an error at the end if there was none.
+    """The same documents, or a CorpusError at the end if there was none.
 
-    Args:
-        documents: Any.
-        name: Where they come from, for the error.
-        on_bad: Whose counts the error names.
-
-    Yields:
-        Document: Each of them, unchanged.
-
-    Raises:
-        CorpusError: There was no document.
+    The error names the counts of `on_bad`.
     """
     empty = True
     for document in documents:
@@ -61,5 +52,5 @@ def check_limit(max_documents: int | None) -> None:
     """Refuses a limit below one, with a ValueError; None is no limit."""
     if max_documents is not None and max_documents < 1:
         raise ValueError(
-            f"max_documents is {max_documents}; expected at least 1, or null for all documents."
+            f"max_documents is {max_documents}; expected at least 1, or None (null) for all."
         )

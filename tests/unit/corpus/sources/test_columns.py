@@ -51,6 +51,6 @@ def test_one_column_or_three_are_no_question_and_answer(column):
     assert caught.value.kind in KINDS
 
 
-def test_an_answer_that_is_no_text_is_told_with_its_message():
+def test_an_answer_that_is_not_text_is_named_with_its_message():
     with pytest.raises(BadDocument, match=r"rows:1, message 1: the content is a int"):
         QuestionAnswer()({"question": "1 + 1?", "answer": 2}, "rows:1")

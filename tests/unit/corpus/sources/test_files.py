@@ -38,7 +38,7 @@ class TestTextFile:
             ("a.txt:11", "three"),
         ]
 
-    def test_home_is_spelled_out(self, tmp_path, monkeypatch):
+    def test_home_is_expanded(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path))
         (tmp_path / "a.txt").write_text("text", encoding="utf-8")
         assert pairs(TextFile(path="~/a.txt", separator=None)) == [("a.txt:1", "text")]
@@ -143,7 +143,7 @@ class TestJsonLines:
             ("a.jsonl", "text,label\na,1\n", r"object a line\.$"),
         ],
     )
-    def test_what_else_people_have_is_told_how_to_convert(self, tmp_path, name, content, advice):
+    def test_other_formats_say_how_to_convert(self, tmp_path, name, content, advice):
         (tmp_path / name).write_text(content, encoding="utf-8")
         with pytest.raises(CorpusError, match=advice):
             pairs(JsonLines(path=str(tmp_path / name), column="text", reader=PlainText()))

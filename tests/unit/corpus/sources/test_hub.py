@@ -101,7 +101,7 @@ def test_reading_goes_on_after_a_bad_row(monkeypatch, streaming):
 
 
 def test_rows_that_cannot_be_decoded(tmp_path):
-    """What `datasets` raises in the middle of a stream is told as everything else is."""
+    """What `datasets` raises in the middle of a stream is a CorpusError."""
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "\\ud83d"}\n', encoding="utf-8")
     message = r"train: no row can be read after number -1: .*surrogate.*corpus=jsonl"
     with pytest.raises(CorpusError, match=message):

@@ -1,4 +1,4 @@
-"""What a path of the configuration stands for."""
+"""Which files a path of the configuration is."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_a_folder_that_is_named_for_a_year(tmp_path, monkeypatch):
 def test_a_pattern_is_its_files_in_the_order_of_their_paths(folder):
     assert list(corpus_files(f"{folder}/*.txt")) == ["a.txt", "b.txt"]
     assert list(corpus_files(f"{folder}/**/*.txt")) == ["a.txt", "b.txt", "sub/c.txt"]
-    # a pattern is taken at its word, whatever the kind of the corpus
+    # suffixes do not apply to a pattern
     assert list(corpus_files(f"{folder}/[b-z].txt", suffixes=(".jsonl",))) == ["b.txt"]
 
 
@@ -64,7 +64,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_meant_itself(tmp_path):
     assert list(corpus_files(str(tmp_path / "what?.txt"))) == ["what?.txt"]
 
 
-def test_home_is_spelled_out_in_patterns_too(folder, monkeypatch):
+def test_home_is_expanded_in_patterns_too(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     assert list(corpus_files("~/*.txt")) == ["a.txt", "b.txt"]
     assert list(corpus_files("~")) == ["a.txt", "b.txt", "sub/c.txt", "sub/d.jsonl"]
@@ -80,7 +80,7 @@ def test_home_is_spelled_out_in_patterns_too(folder, monkeypatch):
         (["my data/a.txt", "none.txt"], "There is no file at 'none.txt'"),
     ],
 )
-def test_a_path_that_stands_for_no_file(folder, monkeypatch, path, message):
+def test_a_path_without_a_file(folder, monkeypatch, path, message):
     monkeypatch.chdir(folder.parent)
     with pytest.raises(CorpusError, match=message):
         corpus_files(path)
