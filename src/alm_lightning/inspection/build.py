@@ -1,10 +1,45 @@
-"""From an aligned text to the record of what is to be drawn."""
+"""From an aligned text to the record of what is drawn."""
+
+from dataclasses import dataclass
 
 from alm_lightning.alignment.text import AlignedText
-from alm_lightning.inspection.counts import counts
+from alm_lightning.inspection.counts import Counts, counts
 from alm_lightning.inspection.groups import groups
-from alm_lightning.inspection.report import Report
+from alm_lightning.show.chunks import Group
 from alm_lightning.tokenization.view import TokenizerView
+
+
+@dataclass(frozen=True)
+class Report:
+    """A text under two tokenizers, ready to be drawn.
+
+    Attributes:
+        title: What the text is called.
+        student_name: What the student's tokenizer is called.
+        teacher_name: What the teacher's tokenizer is called.
+        alignment: What the alignment is called.
+        groups: Chunks and the tokens between them, from the start of the text.
+        counts: Counts over the whole text.
+    """
+
+    title: str
+    student_name: str
+    teacher_name: str
+    alignment: str
+    groups: tuple[Group, ...]
+    counts: Counts
+
+    def first(self, most: int) -> tuple[Group, ...]:
+        """The groups up to a number of chunks, and what follows the last one if it is the last.
+
+        Args:
+            most: Largest number of chunks.
+
+        Returns:
+            Groups, from the start of the text.
+        """
+        is_whole = self.counts.chunks <= most
+        return tuple(group for group in self.groups if is_whole or group.number < most)
 
 
 def report_of(

@@ -7,11 +7,11 @@ from jaxtyping import Int
 
 from alm_lightning.alignment.text import AlignedText
 from alm_lightning.shapes import NO_CHUNK
+from alm_lightning.show.numbers import fixed, share
 from alm_lightning.tokenization.view import TokenizerView
 
 LONGEST_BIN = 16
 """Chunks of this many bytes and more share one bar: words end well before."""
-NONE = "–"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class SideCounts:
         tokens_outside: Number of them that are in no chunk.
         mean_length: Mean number of tokens in a content chunk; None if there is no chunk.
         max_length: Largest number of tokens in a content chunk.
-        losses: Where the tokenizer does not give texts back as they were.
+        losses: What the tokenizer changes in texts.
     """
 
     name: str
@@ -72,11 +72,7 @@ class Counts:
     histogram: tuple[tuple[str, int], ...]
 
     def facts(self) -> list[tuple[str, str]]:
-        """What is counted over both sides, as label and value.
-
-        Returns:
-            Pairs, in the order in which they are shown.
-        """
+        """What is counted over both sides: label and value, in the order to show them."""
         outside = sum(self.outside_bytes.values())
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in self.outside_bytes.items() if n)
         return [
@@ -85,7 +81,7 @@ class Counts:
             ("chunks", f"{self.chunks:,}"),
             ("of these structure", f"{self.structure_chunks:,}"),
             ("of these trained", f"{self.trained_chunks:,}"),
-            ("bytes a chunk, mean", number(self.mean_bytes)),
+            ("bytes a chunk, mean", fixed(self.mean_bytes, 2)),
             ("bytes a chunk, most", f"{self.max_bytes:,}"),
             ("one token to one token", share(self.one_to_one)),
             ("coverage", share(self.coverage)),
@@ -94,47 +90,19 @@ class Counts:
         ]
 
     def sides(self) -> list[tuple[str, str, str]]:
-        """What is counted of each side, as label, student's and teacher's value.
-
-        Returns:
-            Triples, in the order in which they are shown.
-        """
+        """What is counted of each side: label, student's value, teacher's value."""
         both = self.student, self.teacher
         rows = [
             ("tokens", *(f"{side.tokens:,}" for side in both)),
             ("tokens in no chunk", *(f"{side.tokens_outside:,}" for side in both)),
-            ("tokens a chunk, mean", *(number(side.mean_length) for side in both)),
+            ("tokens a chunk, mean", *(fixed(side.mean_length, 2) for side in both)),
             ("tokens a chunk, most", *(f"{side.max_length:,}" for side in both)),
         ]
         return [(label, student, teacher) for label, student, teacher in rows]
 
 
-def number(value: float | None) -> str:
-    """A mean as it is shown."""
-    return NONE if value is None else f"{value:.2f}"
-
-
-def share(value: float | None) -> str:
-    """A share as it is shown: 100 % only where nothing is missing."""
-    if value is None:
-        return NONE
-    # rounding must not claim that all is covered, or nothing
-    if 0.9995 <= value < 1:
-        return "99.9 %"
-    return "<0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %".replace(".0 %", " %")
-
-
 def counts(aligned: AlignedText, *, student: TokenizerView, teacher: TokenizerView) -> Counts:
-    """Counts of a text under two tokenizers.
-
-    Args:
-        aligned: The text, with its chunks.
-        student: The student's tokenizer.
-        teacher: The teacher's tokenizer.
-
-    Returns:
-        The counts.
-    """
+    """Counts of a text under the student's and the teacher's tokenizer."""
     is_content = ~aligned.is_structure
     lengths = (aligned.chunk_ends - aligned.chunk_starts)[is_content]
     students = (aligned.student_ends - aligned.student_starts)[is_content]

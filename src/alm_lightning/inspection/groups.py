@@ -4,20 +4,15 @@ from collections.abc import Iterator
 from itertools import islice
 
 from alm_lightning.alignment.text import AlignedText
-from alm_lightning.inspection.report import Group, Token
+from alm_lightning.show.chunks import Group, Token
 from alm_lightning.show.visible import visible
 from alm_lightning.tokenization.view import TokenizerView
 
 
 class Side:
-    """One tokenizer, and what to show of its ids."""
+    """A tokenizer, and what to show of its ids."""
 
     def __init__(self, view: TokenizerView):
-        """Sets up the side.
-
-        Args:
-            view: The tokenizer.
-        """
         self._view = view
         self._names = {index: content for content, index in view.special_ids.items()}
         self._unknown_id = view.hf.unk_token_id

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alm_lightning.inspection.report import EXPLANATIONS, WORDS, Group, Report, Token, in_lines
+from alm_lightning.inspection.build import Report
+from alm_lightning.show.chunks import EXPLANATIONS, WORDS, Group, Token, in_lines
 
 STYLES = {
     # both colours are said, so that a row reads the same in light and in dark windows
@@ -22,7 +23,7 @@ STYLES = {
     "gutter": "dim",
 }
 GUTTER = 9
-CHUNK_BORDER, TOKEN_BORDER, GOES_ON = "┃", "╎", "…"
+CHUNK_BORDER, TOKEN_BORDER, CONTINUED = "┃", "╎", "…"
 OPEN, CLOSE = "⟦", "⟧"
 UNTRAINED, RESPELLED = "╌", "≠"
 
@@ -106,9 +107,9 @@ def _cells(group: Group, width: int) -> Iterator[Cell]:
             student=students[line] if line < len(students) else "",
             teacher=teachers[line] if line < len(teachers) else "",
             note=set_cell_size(group.why, min(cell_len(group.why), width)),
-            style=_style(group),
+            style=group.kind,
             number=group.number,
-            border=CHUNK_BORDER if line == num_lines - 1 else GOES_ON,
+            border=CHUNK_BORDER if line == num_lines - 1 else CONTINUED,
         )
         yield replace(cell, note=_line_note(group, cell.width)) if group.is_chunk else cell
 
@@ -116,13 +117,6 @@ def _cells(group: Group, width: int) -> Iterator[Cell]:
 def _line_note(group: Group, width: int) -> str:
     note = "" if group.is_trained else UNTRAINED * width
     return RESPELLED + note[1:] if group.respelled else note
-
-
-def _style(group: Group) -> str:
-    if not group.is_chunk:
-        return "loose"
-    kind = "structure" if group.is_structure else ("even", "odd")[group.number % 2]
-    return kind if group.is_trained else f"{kind} pale"
 
 
 def _wrapped(tokens: Sequence[Token], width: int, *, is_structure: bool) -> list[str]:
@@ -140,7 +134,7 @@ def _wrapped(tokens: Sequence[Token], width: int, *, is_structure: bool) -> list
         if lines[-1] and cell_len(lines[-1] + bordered) > width:
             lines.append(TOKEN_BORDER)
             bordered = text
-        # a token that is wider than the window goes on in the next line
+        # a token that is wider than the window continues in the next line
         for character in bordered:
             if cell_len(lines[-1] + character) > width:
                 lines.append("")
@@ -178,7 +172,7 @@ def legend(groups: Sequence[Group]) -> Text:
         f"{CHUNK_BORDER} ends a chunk, {TOKEN_BORDER} stands between its tokens, # is the number "
         "of a row's first chunk; · space, ↵ newline, → tab, \\xNN a byte of a cut character."
     ]
-    if any(group.is_structure or _has_special(group) for group in groups):
+    if any(group.is_structure or group.has_special for group in groups):
         lines.append(f"{OPEN} {CLOSE} structure, which stands for no text.")
     if any(group.is_chunk and not group.is_trained for group in groups):
         lines.append(f"{UNTRAINED} below: not trained on.")
@@ -189,10 +183,6 @@ def legend(groups: Sequence[Group]) -> Text:
     for reason in dict.fromkeys(reason for group in groups for reason in group.reasons):
         lines.append(f"{WORDS[reason]}: in no chunk, {EXPLANATIONS[reason]}.")
     return Text("\n".join(lines) + "\n", style="dim")
-
-
-def _has_special(group: Group) -> bool:
-    return any(token.is_special for token in group.student + group.teacher)
 
 
 def _print_counts(report: Report, console: Console) -> None:

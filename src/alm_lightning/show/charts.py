@@ -1,26 +1,38 @@
 """Charts as inline SVG: lines over steps, and bars of shares.
 
-Drawn at the size of a phone's column, so that their text is as large as that of the page; a wide
-page has several side by side. Colours come from classes, and so follow the page's colour scheme.
+Drawn at the width of a phone's column, so that their text is as large as that of the page; a wide
+page has several side by side.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
-from alm_lightning.show.numbers import percent, short
-from alm_lightning.show.scale import Scale, scale_of
+import numpy as np
+from jaxtyping import Float
 
-WIDTH, HEIGHT = 340, 200
+from alm_lightning.show.numbers import MINUS, fixed, percent, short
+from alm_lightning.show.svg import COLOR, render, sheet
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.axis
+    import matplotlib.figure
+
+WIDTH, HEIGHT = 340.0, 200.0
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 315.0, 27.0, 164.0
-"""Where the axes end, in the units of the drawing: half a label has room on the right."""
-MOST_POINTS = 240
-"""More than these are drawn as means of equal stretches, in a band from least to most."""
+"""Where the axes end, in pixels: half a label fits on the right."""
+MAX_POINTS = 240
+"""Longer lines are drawn as means of equal stretches, in a band from minimum to maximum."""
 FEW_POINTS = 12
 """Up to these each point has a mark."""
-MOST_LABELS = 13
-"""Labels that have room below the bars."""
+MAX_LABELS = 13
+"""Labels that fit below the bars."""
+NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML file may have."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -30,8 +42,8 @@ class Line:
     """A line of a chart.
 
     Attributes:
-        name: What it is.
-        points: Step and value; NaN where the line breaks off.
+        name: What it shows.
+        points: Step and value; NaN where the line is interrupted.
         color: Number of its colour.
     """
 
@@ -40,69 +52,43 @@ class Line:
     color: int = 0
 
 
-def line_chart(lines: Sequence[Line], *, label: str, unit: str) -> str:
+def line_chart(lines: Sequence[Line], *, label: str, unit: str) -> ET.Element:
     """Lines over training steps.
 
     Args:
         lines: At least one, each with a point.
-        label: What the chart shows, for those who hear the page.
+        label: What the chart shows, for readers who hear the page.
         unit: Of the values.
 
     Returns:
         An SVG element.
     """
-    steps = [step for line in lines for step, _ in line.points]
-    x = scale_of(steps, LEFT, RIGHT, most_steps=5)
-    # a step is whole: ticks between two of them say nothing
-    if x.step < 1:
-        x = Scale(float(math.floor(x.low)), float(math.ceil(x.high)), LEFT, RIGHT, 1.0)
-    y = scale_of([value for line in lines for _, value in line.points], BOTTOM, TOP)
-    told = "; ".join(f"{line.name}: {short(line.points[-1][1])} at the end" for line in lines)
-    return "".join(
-        (
-            f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-            f'aria-label="{escape(f"{label}, {unit}. {told}")}">',
-            *_axes(x, y, unit, "step"),
-            *(part for line in lines for part in _line(line, x, y)),
-            "</svg>",
-        )
-    )
+    ends = "; ".join(f"{line.name}: {short(line.points[-1][1])} at the end" for line in lines)
+    with sheet(WIDTH, HEIGHT) as figure:
+        axes = _axes(figure, unit, "step")
+        for line in lines:
+            _draw_line(axes, line)
+        set_scale(axes.xaxis, [step for line in lines for step, _ in line.points], is_whole=True)
+        set_scale(axes.yaxis, [value for line in lines for _, value in line.points])
+        return render(figure, label=f"{label}, {unit}. {ends}")
 
 
-def histogram(bars: Sequence[tuple[str, float]], *, label: str, x_label: str, y_label: str) -> str:
-    """Bars of shares.
-
-    Args:
-        bars: Label and share of each.
-        label: What the chart shows, for those who hear the page.
-        x_label: What the bars' labels count.
-        y_label: What a share is one of.
-
-    Returns:
-        An SVG element.
-    """
-    y = scale_of([0.0, *(100 * share for _, share in bars)], BOTTOM, TOP)
-    slot = (RIGHT - LEFT) / max(len(bars), 1)
-    labelled = _labelled(len(bars))
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(label)}">',
-        *_y_axis(y, y_label),
-    ]
-    for place, (text, share) in enumerate(bars):
-        left, top = LEFT + place * slot, y(100 * share)
-        parts.append(
-            f'<rect class="bar" x="{left + slot * 0.08:.1f}" y="{top:.1f}" '
-            f'width="{slot * 0.84:.1f}" height="{BOTTOM - top:.1f}">'
-            f"<title>{escape(f'{text} {x_label}: {percent(share)}')}</title></rect>"
-        )
-        if place in labelled:
-            parts.append(_text(left + slot / 2, BOTTOM + 15, text, "mid"))
-    parts += [_text((LEFT + RIGHT) / 2, HEIGHT - 4.0, x_label, "mid"), "</svg>"]
-    return "".join(parts)
+def _draw_line(axes: "matplotlib.axes.Axes", line: Line) -> None:
+    points = np.array(line.points, dtype=float)
+    style = {"color": COLOR[f"k{line.color}"], "clip_on": False}
+    for stretch in np.ma.clump_unmasked(np.ma.masked_invalid(points[:, 1])):
+        own = points[stretch]
+        drawn = thinned(own, max(1, round(MAX_POINTS * len(own) / len(points))))
+        if len(drawn) < len(own):
+            axes.fill_between(
+                drawn[:, 0], drawn[:, 2], drawn[:, 3], alpha=0.22, linewidth=0, gid="band", **style
+            )
+        has_marks = len(points) <= FEW_POINTS or len(own) == 1
+        marker = {"marker": "o", "markersize": 6, "markeredgewidth": 0} if has_marks else {}
+        axes.plot(drawn[:, 0], drawn[:, 1], linewidth=1.75, gid="line", **marker, **style)
 
 
-def thinned(points: Points, most: int) -> list[tuple[float, float, float, float]]:
+def thinned(points: Float[np.ndarray, "point 2"], most: int) -> Float[np.ndarray, "stretch 4"]:
     """Points in equal stretches.
 
     Args:
@@ -110,74 +96,118 @@ def thinned(points: Points, most: int) -> list[tuple[float, float, float, float]
         most: Largest number of stretches.
 
     Returns:
-        Of each stretch mean step, mean value, least and most value.
+        Of each stretch mean step, mean value, minimum and maximum of the values.
     """
-    count = min(most, len(points))
-    found = []
-    for part in range(count):
-        own = points[part * len(points) // count : (part + 1) * len(points) // count]
-        values = [value for _, value in own]
-        step = sum(step for step, _ in own) / len(own)
-        found.append((step, sum(values) / len(values), min(values), max(values)))
-    return found
+    parts = np.array_split(points, min(most, len(points)))
+    return np.array([[*own.mean(0), own[:, 1].min(), own[:, 1].max()] for own in parts])
 
 
-def _labelled(count: int) -> set[int]:
-    """Places of the bars with a label: evenly spaced, the last one in any case."""
-    every = math.ceil(count / MOST_LABELS)
-    places = set(range(0, count, every or 1))
-    # it says that longer ones are in it; its neighbour makes room
-    return {place for place in places if place <= count - 1 - every} | {count - 1}
+def histogram(
+    bars: Sequence[tuple[str, float]], *, label: str, x_label: str, y_label: str
+) -> ET.Element:
+    """Bars of shares.
+
+    Args:
+        bars: Label and share of each.
+        label: What the chart shows, for readers who hear the page.
+        x_label: What the bars' labels count.
+        y_label: What a share is one of.
+
+    Returns:
+        An SVG element.
+    """
+    with sheet(WIDTH, HEIGHT) as figure:
+        axes = _axes(figure, y_label, x_label)
+        heights = [100 * share for _, share in bars]
+        drawn = axes.bar(range(len(bars)), heights, 0.84, color=COLOR["k0"], clip_on=False)
+        for place, bar in enumerate(drawn):
+            bar.set_gid(f"bar{place}")
+        set_scale(axes.yaxis, [0.0, *heights])
+        axes.set_xlim(-0.5, len(bars) - 0.5)
+        # evenly spaced, and the last one in any case: it says that longer ones are in it
+        every = math.ceil(len(bars) / MAX_LABELS) or 1
+        last = len(bars) - 1
+        labelled = sorted({*range(0, last - every + 1, every), last})
+        axes.set_xticks(labelled, [bars[place][0] for place in labelled])
+        axes.tick_params(axis="x", length=0, pad=5)
+        titles = {
+            f"bar{place}": f"{text} {x_label}: {percent(share)}"
+            for place, (text, share) in enumerate(bars)
+        }
+        return render(figure, label=label, titles=titles)
 
 
-def _line(line: Line, x: Scale, y: Scale) -> Iterator[str]:
-    for stretch in _stretches(line.points):
-        most = max(1, round(MOST_POINTS * len(stretch) / len(line.points)))
-        drawn = thinned(stretch, most)
-        if len(drawn) < len(stretch):
-            edge = [(step, high) for step, _, _, high in drawn]
-            edge += [(step, low) for step, _, low, _ in reversed(drawn)]
-            yield f'<polygon class="band f{line.color}" points="{_places(edge, x, y)}"/>'
-        middle = [(step, mean) for step, mean, _, _ in drawn]
-        yield f'<polyline class="line s{line.color}" points="{_places(middle, x, y)}"/>'
-        if len(line.points) <= FEW_POINTS or len(stretch) == 1:
-            for step, value in stretch:
-                at = f'cx="{x(step):.1f}" cy="{y(value):.1f}"'
-                yield f'<circle class="f{line.color}" {at} r="3"/>'
+def set_scale(
+    axis: "matplotlib.axis.Axis", values: Iterable[float], *, most: int = 5, is_whole: bool = False
+) -> list[float]:
+    """Gives an axis round ticks that hold all values, and ends it at the first and last tick.
+
+    Args:
+        axis: Of a chart.
+        values: Numbers; those that are not finite are ignored.
+        most: About how many steps it has.
+        is_whole: Whether ticks are whole numbers.
+
+    Returns:
+        The ticks.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    if low == high:
+        # a constant is drawn in the middle
+        margin = abs(low) / 2 or 1.0
+        low, high = low - margin, high + margin
+    locator = MaxNLocator(most, steps=[1, 2, 5, 10], integer=is_whole, min_n_ticks=2)
+    ticks = locator.tick_values(low, high).tolist()
+    axis.set_ticks(ticks, labels=tick_labels(ticks))
+    # only now: ticks widen the limits
+    axis.axes.set(**{f"{axis.axis_name}lim": (ticks[0], ticks[-1])})
+    return ticks
 
 
-def _stretches(points: Points) -> Iterator[list[tuple[float, float]]]:
-    """Runs of points without a NaN between them."""
-    stretch: list[tuple[float, float]] = []
-    for step, value in points:
-        if math.isfinite(value):
-            stretch.append((step, value))
-        elif stretch:
-            yield stretch
-            stretch = []
-    if stretch:
-        yield stretch
+def tick_labels(ticks: Sequence[float]) -> list[str]:
+    """Ticks as they are written: all of an axis with the same decimals."""
+    step = ticks[1] - ticks[0]
+    # -0.0 is written as 0
+    values = [tick if abs(tick) > step / 2 else 0.0 for tick in ticks]
+    if step < 1e-4:
+        return [f"{MINUS if value < 0 else ''}{abs(value):g}" for value in values]
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [fixed(value, decimals) for value in values]
 
 
-def _places(points: Points, x: Scale, y: Scale) -> str:
-    return " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points)
+def frame(
+    figure: "matplotlib.figure.Figure", box: tuple[float, float, float, float]
+) -> "matplotlib.axes.Axes":
+    """Axes without a frame; the box is left, top, right and bottom, in pixels from the top left."""
+    left, top, right, bottom = box
+    width, height = figure.get_size_inches() * 72
+    axes = figure.add_axes(
+        (left / width, 1 - bottom / height, (right - left) / width, (bottom - top) / height)
+    )
+    axes.spines[:].set_visible(False)
+    axes.tick_params(color=COLOR["soft"], labelcolor=COLOR["soft"])
+    axes.set_yticks([])
+    return axes
 
 
-def _axes(x: Scale, y: Scale, unit: str, x_label: str) -> Iterator[str]:
-    yield from _y_axis(y, unit)
-    for tick in x.ticks:
-        yield f'<path class="tick" d="M{x(tick):.1f} {BOTTOM:g}v4"/>'
-        yield _text(x(tick), BOTTOM + 16, x.label(tick), "mid")
-    yield _text((LEFT + RIGHT) / 2, HEIGHT - 4.0, x_label, "mid")
+def write(
+    figure: "matplotlib.figure.Figure", x: float, y: float, text: str, **style: object
+) -> None:
+    """Writes text at a place in pixels from the top left of a figure."""
+    width, height = figure.get_size_inches() * 72
+    figure.text(x / width, 1 - y / height, NOT_XML.sub("\ufffd", text), **style)
 
 
-def _y_axis(y: Scale, unit: str) -> Iterator[str]:
-    yield _text(0.0, 11.0, unit, "first")
-    for tick in y.ticks:
-        kind = "axis" if tick == y.ticks[0] else "grid"
-        yield f'<path class="{kind}" d="M{LEFT:g} {y(tick):.1f}H{RIGHT:g}"/>'
-        yield _text(LEFT - 6, y(tick) + 4, y.label(tick), "last")
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text class="{anchor}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+def _axes(figure: "matplotlib.figure.Figure", y_label: str, x_label: str) -> "matplotlib.axes.Axes":
+    axes = frame(figure, (LEFT, TOP, RIGHT, BOTTOM))
+    write(figure, 0.0, 11.0, y_label)
+    write(figure, (LEFT + RIGHT) / 2, HEIGHT - 4.0, x_label, ha="center")
+    axes.spines["bottom"].set(visible=True, color=COLOR["soft"], linewidth=1)
+    axes.grid(axis="y", color=COLOR["rule"], linewidth=1)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="x", length=4, pad=2)
+    axes.tick_params(axis="y", length=0, pad=6)
+    return axes

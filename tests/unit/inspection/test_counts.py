@@ -1,7 +1,5 @@
-import pytest
-
 from alm_lightning.alignment.text import align_text
-from alm_lightning.inspection.counts import counts, share
+from alm_lightning.inspection.counts import counts
 
 
 def test_counts_of_a_chat(chat, chat_views):
@@ -38,11 +36,3 @@ def test_long_chunks_share_the_last_bar(byte_level_view, bytes_view):
         found = counts(aligned, student=bytes_view, teacher=byte_level_view).histogram
         assert found[-1] == (label, 15)
         assert sum(number for _, number in found) == 15
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(1.0, "100 %"), (0.99999, "99.9 %"), (0.5, "50 %"), (1e-9, "<0.1 %"), (0.0, "0 %")],
-)
-def test_a_share_never_rounds_to_all_or_nothing(value, shown):
-    assert share(value) == shown

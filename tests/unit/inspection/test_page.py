@@ -1,16 +1,15 @@
 import re
 import unicodedata
 from html.parser import HTMLParser
-from importlib.resources import files
 
 import pytest
 
 from alm_lightning.alignment.text import align_text
-from alm_lightning.inspection.build import report_of
-from alm_lightning.inspection.page import page
+from alm_lightning.inspection import html_page, report_of
+from alm_lightning.show.page import TEMPLATES
 
 VOID = {"meta", "rect", "br"}
-CSS = files("alm_lightning.inspection").joinpath("page.css").read_text("utf-8")
+SHEETS = [TEMPLATES.joinpath(name).read_text("utf-8") for name in ("palette.css", "inspection.css")]
 
 
 class Reader(HTMLParser):
@@ -55,7 +54,7 @@ def page_of(text, student, teacher, *, most=9999):
     report = report_of(
         aligned, student=student, teacher=teacher, title=text[:40], alignment="finest", most=9999
     )
-    return page(report, most=most)
+    return html_page(report, most=most)
 
 
 HOSTILE = "</style><script>alert(1)</script> <!-- &amp; \"q\" 'a' ]]> $title ${x} </bdi>"
@@ -88,7 +87,7 @@ def test_a_page_has_the_tokens_of_both_sides_in_order(views, bytes_view):
 
 
 def test_everything_of_a_chat_is_told_in_words(chat_report):
-    html = page(chat_report, most=99)
+    html = html_page(chat_report, most=99)
     read = Reader(html)
     assert "".join(read.inside("h1")) == "</style><script>"
     boxes = [box for box in read.all("span", "g") if "data-r" in box]
@@ -109,7 +108,7 @@ def test_everything_of_a_chat_is_told_in_words(chat_report):
 
 
 def test_a_page_needs_nothing_from_outside(chat_report):
-    html = page(chat_report, most=99)
+    html = html_page(chat_report, most=99)
     assert not re.search(r"(src|href|srcset|action)\s*=|url\(|@import|https?:", html)
     (policy,) = [m["content"] for m in Reader(html).all("meta") if "http-equiv" in m]
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
@@ -136,12 +135,13 @@ def test_an_empty_text_makes_a_page(bytes_view):
     )
 
 
-def colours(block):
-    return dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
+def colours(number):
+    """Of light or dark, in both sheets."""
+    blocks = (sheet.split("@media")[number] for sheet in SHEETS)
+    return dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", "".join(blocks)))
 
 
-LIGHT = colours(CSS[: CSS.index("@media")])
-DARK = colours(CSS[CSS.index("@media") : CSS.index("* {")])
+LIGHT, DARK = colours(0), colours(1)
 PAIRS = [
     *[("ink", "paper"), ("soft", "paper"), ("loose-ink", "paper"), ("ink", "panel")],
     *[("soft", "panel"), ("even-ink", "even"), ("odd-ink", "odd"), ("mark", "even")],

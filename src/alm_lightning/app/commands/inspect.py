@@ -13,10 +13,14 @@ from alm_lightning.alignment.chat.messages import TRAINED, align_messages
 from alm_lightning.alignment.text import align_text
 from alm_lightning.alignment.whitespace import Whitespace
 from alm_lightning.corpus.chat import SYSTEM_POLICIES
-from alm_lightning.inspection.build import report_of
-from alm_lightning.inspection.inputs import GivenText, given_chat, given_text
-from alm_lightning.inspection.page import page
-from alm_lightning.inspection.terminal import draw
+from alm_lightning.inspection import (
+    GivenText,
+    draw,
+    given_chat,
+    given_text,
+    html_page,
+    report_of,
+)
 from alm_lightning.tokenization.load import load_tokenizer
 
 ALIGNMENTS: dict[str, type[ChunkSelection]] = {"finest": Finest, "whitespace": Whitespace}
@@ -162,7 +166,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.html is not None:
         # "x": a file that came into being meanwhile is not overwritten either
         with open(options.html, "w" if options.overwrite else "x", encoding="utf-8") as opened:
-            opened.write(page(report, most=options.max_page_chunks))
+            opened.write(html_page(report, most=options.max_page_chunks))
     # the page comes first: `| head` ends a command that still has lines to print
     console = Console(highlight=False)
     draw(report, console, most=options.max_chunks)

@@ -1,11 +1,11 @@
 """Training curves: a small chart for each term of the loss, and for each held-out figure."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Iterator, Mapping
 
 from alm_lightning.evaluation.report.data import Curve
-from alm_lightning.show.charts import MOST_POINTS, Line, line_chart
+from alm_lightning.show.charts import MAX_POINTS, Line, line_chart
 from alm_lightning.show.numbers import MINUS, short
+from alm_lightning.show.page import Block, Chart, Charts, Details, Heading, Text
 
 UNITS = {
     "loss": "weighted sum of the terms",
@@ -22,119 +22,87 @@ ASIDE = {
 }
 """What is of interest when a run went wrong: name, unit, and factor."""
 SETS = {"heldout": "training domain", "other": "other domain"}
+BALANCE = "train/balance_"
+
+Curves = Mapping[str, Curve]
 
 
-def loss_charts(curves: Mapping[str, Curve]) -> str:
-    """The loss and its terms.
+def curve_blocks(curves: Curves) -> list[Block]:
+    """Charts of losses and of held-out figures; nothing if neither was logged.
 
     Args:
         curves: All curves of a run.
 
     Returns:
-        Figures; nothing if no loss was logged.
+        Blocks of a page.
     """
+    losses, heldout, aside = (list(f(curves)) for f in (loss_charts, heldout_charts, side_charts))
+    if not losses and not heldout:
+        return []
+    blocks: list[Block] = []
+    if any(len(curve.points) > MAX_POINTS for curve in curves.values()):
+        blocks.append(
+            Text(
+                f"Lines of more than {MAX_POINTS} values are means of neighbours; the band around "
+                "a line is from their minimum to their maximum."
+            )
+        )
+    if losses:
+        blocks.append(Charts(losses))
+    if heldout:
+        blocks += [Heading("Held-out text"), Charts(heldout)]
+    if aside:
+        blocks.append(Details("Learning rate, gradients, speed", [Charts(aside)]))
+    return blocks
+
+
+def loss_charts(curves: Curves) -> Iterator[Chart]:
+    """The loss and its terms, the sum first."""
     names = [name for name in curves if name.startswith("train/") and name not in ASIDE]
-    terms = [name for name in names if not name.startswith("train/balance_")]
-    # the sum comes first
-    terms.sort(key=lambda name: name != "train/loss")
-    return "".join(_one(curves[name], *_told(name.removeprefix("train/"))) for name in terms)
+    terms = [name for name in names if not name.startswith(BALANCE)]
+    for name in sorted(terms, key=lambda name: name != "train/loss"):
+        term = name.removeprefix("train/")
+        unit = UNITS.get(term, "mean over its items")
+        yield _chart({term.replace("_", " "): curves[name]}, term.replace("_", " "), unit)
 
 
-def heldout_charts(curves: Mapping[str, Curve]) -> str:
-    """Figures on held-out text over training.
-
-    Args:
-        curves: All curves of a run.
-
-    Returns:
-        Figures; nothing if there was no validation.
-    """
-    return "".join(_heldout(curves))
-
-
-def side_charts(curves: Mapping[str, Curve]) -> str:
-    """Learning rate, gradients, balance, speed.
-
-    Args:
-        curves: All curves of a run.
-
-    Returns:
-        Figures; nothing if none of these was logged.
-    """
-    found = []
-    for name, (label, unit, factor) in ASIDE.items():
-        if name in curves:
-            points = tuple((step, value * factor) for step, value in curves[name].points)
-            found.append(_one(Curve(name, points), label, unit))
-    found += [
-        _one(curve, f"weight of {name.removeprefix('train/balance_')}", "in the sum")
-        for name, curve in curves.items()
-        if name.startswith("train/balance_")
-    ]
-    return "".join(found)
-
-
-def note(curves: Mapping[str, Curve]) -> str:
-    """How charts with many points are drawn.
-
-    Args:
-        curves: All curves of a run.
-
-    Returns:
-        A sentence; nothing if no curve has so many.
-    """
-    most = max((len(curve.points) for curve in curves.values()), default=0)
-    if most <= MOST_POINTS:
-        return ""
-    return (
-        f'<p class="how">Of more than {MOST_POINTS} values, lines are means of neighbours; the '
-        "band around a line goes from the least to the most of them.</p>"
-    )
-
-
-def _heldout(curves: Mapping[str, Curve]) -> Iterator[str]:
+def heldout_charts(curves: Curves) -> Iterator[Chart]:
+    """Figures on held-out text over training."""
     sets = dict.fromkeys(name.split("/")[1] for name in curves if name.startswith("val/"))
     for name in sets:
-        where = SETS.get(name, name)
-        sides = {
-            side: curves[f"val/{name}/bits_per_byte_{side}"]
-            for side in ("student", "teacher")
-            if f"val/{name}/bits_per_byte_{side}" in curves
-        }
+        keys = {side: f"val/{name}/bits_per_byte_{side}" for side in ("student", "teacher")}
+        sides = {side: curves[key] for side, key in keys.items() if key in curves}
         if sides:
-            yield _figure(sides, f"bits per byte, {where}", "bits/byte")
+            yield _chart(sides, f"bits per byte, {SETS.get(name, name)}", "bits/byte")
     for name in sets:
         curve = curves.get(f"val/{name}/chunk_difference")
         if curve is not None:
             label = f"|log p_T {MINUS} log p_S|, {SETS.get(name, name)}"
-            yield _one(curve, label, "nats per chunk")
+            yield _chart({label: curve}, label, "nats per chunk")
 
 
-def _told(term: str) -> tuple[str, str]:
-    return term.replace("_", " "), UNITS.get(term, "mean over its items")
+def side_charts(curves: Curves) -> Iterator[Chart]:
+    """Learning rate, gradients, speed, balance of the terms."""
+    for name, (label, unit, factor) in ASIDE.items():
+        if name in curves:
+            points = tuple((step, value * factor) for step, value in curves[name].points)
+            yield _chart({label: Curve(name, points)}, label, unit)
+    for name, curve in curves.items():
+        if name.startswith(BALANCE):
+            label = f"weight of {name.removeprefix(BALANCE)}"
+            yield _chart({label: curve}, label, "in the sum")
 
 
-def _one(curve: Curve, label: str, unit: str) -> str:
-    return _figure({label: curve}, label, unit)
-
-
-def _figure(curves: Mapping[str, Curve], label: str, unit: str) -> str:
+def _chart(curves: Curves, label: str, unit: str) -> Chart:
     lines = [Line(name, curve.points, color) for color, (name, curve) in enumerate(curves.items())]
-    return (
-        f"<figure><figcaption><b>{escape(label)}</b> {_last(lines)}</figcaption>"
-        f"{line_chart(lines, label=label, unit=unit)}</figure>\n"
-    )
-
-
-def _last(lines: Sequence[Line]) -> str:
-    told = []
-    ends = {line.points[-1][0] for line in lines}
+    last_steps = {line.points[-1][0] for line in lines}
+    ends = []
     for line in lines:
         step, value = line.points[-1]
-        # said once where all lines end together
-        at = f" at step {step:,.0f}" if len(ends) > 1 or line is lines[-1] else ""
-        name = f'<i class="swatch b{line.color}"></i>{escape(line.name)} ' if len(lines) > 1 else ""
+        # once where all lines end together
+        at = f" at step {step:,.0f}" if len(last_steps) > 1 or line is lines[-1] else ""
         broken = sum(value != value for _, value in line.points)
-        note = f" ({broken:,} of {len(line.points):,} are no number)" if broken else ""
-        told.append(f'<span class="end">{name}{short(value, 4)}{at}{note}</span>')
-    return " ".join(told)
+        note = f" ({broken:,} of {len(line.points):,} are not finite)" if broken else ""
+        name, color = (f"{line.name} ", line.color) if len(lines) > 1 else ("", None)
+        ends.append((f"{name}{short(value, 4)}{at}{note}", color))
+    return Chart(label, line_chart(lines, label=label, unit=unit), ends)

@@ -1,11 +1,10 @@
-"""What a report is made of: a run, and results of evaluations, as plain records."""
+"""The records of a report: a run, and the results of evaluations."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alm_lightning.evaluation.harness import Figure
+from alm_lightning.show.numbers import Figure
 
 Groups = Mapping[str, Mapping[str, Mapping[str, Figure]]]
 """What figures are split by, its values, and the figures of each."""
@@ -13,25 +12,20 @@ Groups = Mapping[str, Mapping[str, Mapping[str, Figure]]]
 
 @dataclass(frozen=True)
 class Curve:
-    """What a run logged under one name.
+    """The values that a run logged under one name.
 
     Attributes:
         name: As in the header of metrics.csv: ``train/alm``.
-        points: Step and value, in the order of steps; NaN where the value was no number.
+        points: Step and value, in the order of steps; NaN where the value is not finite.
     """
 
     name: str
     points: tuple[tuple[float, float], ...]
 
-    @property
-    def last(self) -> float:
-        """The last value; NaN if that was no number."""
-        return self.points[-1][1]
-
 
 @dataclass(frozen=True)
 class Run:
-    """What a training run left in its folder.
+    """A training run, as far as its folder tells of it.
 
     Attributes:
         folder: The folder.
@@ -76,45 +70,6 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """A chunk of a held-out document.
-
-    Attributes:
-        text: Its text.
-        student: Its log-likelihood under the student, nats.
-        teacher: The same under the teacher.
-    """
-
-    text: str
-    student: float
-    teacher: float
-
-    @property
-    def difference(self) -> float:
-        """Student minus teacher, nats: below 0 where the student finds it less likely."""
-        return self.student - self.teacher
-
-
-@dataclass(frozen=True)
-class ShownDocument:
-    """The first chunks of a held-out document.
-
-    Attributes:
-        name: What the document is called.
-        chunks: Its chunks, in order.
-    """
-
-    name: str
-    chunks: tuple[Chunk, ...]
-
-    @property
-    def mean_difference(self) -> float:
-        """Mean of ``|log p_T - log p_S|`` over its chunks, nats; NaN without chunks."""
-        differences = [abs(chunk.difference) for chunk in self.chunks]
-        return sum(differences) / len(differences) if differences else math.nan
-
-
-@dataclass(frozen=True)
 class ReportData:
     """Everything that a page shows.
 
@@ -139,12 +94,5 @@ class ReportData:
         return tuple(dict.fromkeys(result.harness for result in self.results))
 
     def of(self, harness: str) -> tuple[Evaluated, ...]:
-        """The results of a harness.
-
-        Args:
-            harness: Its name.
-
-        Returns:
-            One a model.
-        """
+        """The results of a harness, one a model."""
         return tuple(result for result in self.results if result.harness == harness)

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 
-from alm_lightning.evaluation.harness import Figure
 from alm_lightning.evaluation.report.data import Evaluated, ReportData
-from alm_lightning.evaluation.report.rows import Cells, dot_rows, legend, row_scale
-from alm_lightning.evaluation.report.tables import group_table
+from alm_lightning.evaluation.report.tables import figure_cells
 from alm_lightning.show.charts import histogram
-from alm_lightning.show.numbers import percent, short
+from alm_lightning.show.dots import dot_charts
+from alm_lightning.show.numbers import Figure, percent, short
+from alm_lightning.show.page import Block, Chart, Charts, Details, Text
+from alm_lightning.show.tables import Row, Table
 
 LENGTHS = "chunk_bytes"
 """The group whose values are lengths of chunks in bytes."""
@@ -43,8 +43,8 @@ def group_titles(data: ReportData, harness: str) -> dict[str, str]:
     return titles
 
 
-def group_chart(data: ReportData, harness: str, by: str) -> str:
-    """The figures of a harness by part, as a chart and as a table.
+def group_blocks(data: ReportData, harness: str, by: str) -> list[Block]:
+    """The figures of a harness by part, as charts and as a table.
 
     Args:
         data: The report.
@@ -52,35 +52,35 @@ def group_chart(data: ReportData, harness: str, by: str) -> str:
         by: What its figures are split by.
 
     Returns:
-        HTML.
+        Blocks of a page.
     """
     results = [result for result in data.of(harness) if result.groups.get(by)]
     name = _drawn(results[0].groups[by], harness)
-    numbers = {model: number for number, model in enumerate(data.models)}
-    models = {result.model: numbers[result.model] for result in results}
+    own = {result.model for result in results}
+    # a model has its number all over the page
+    models = {model: number for number, model in enumerate(data.models) if model in own}
     first = next(iter(models))
-    cells = _sorted(_cells(results, by, name), first)
-    figure = next(figure for row in cells.values() for figure in row.values())
+    rows = _sorted(_rows(results, by, name), first)
+    figure = next(figure for row in rows.values() for figure in row.values())
     is_share = figure.unit in ("accuracy", "share")
     chance = CHANCE.get(harness) if is_share else None
     order = "largest" if figure.lower_is_better is None else "best"
     line = "; the dashed line is what guessing gives" if chance is not None else ""
     how = (
-        f"{len(cells):,} rows, sorted by {first}, {order} first. "
+        f"{len(rows):,} rows, sorted by {first}, {order} first. "
         f"Bars: ± one standard error{line}.{BETTER[figure.lower_is_better]}"
     )
-    rows = dot_rows(
-        cells, models, row_scale(cells, whole=is_share), unit=figure.unit, chance=chance
-    )
-    return (
-        f'<p class="how">{escape(how)}</p>{legend(models)}<div class="blocks">{rows}</div>'
-        f"<details><summary>The same in numbers <span>{escape(figure.unit)}</span></summary>"
-        f"{group_table(cells, list(models))}</details>"
-    )
+    drawn = dot_charts(rows, models, unit=figure.unit, is_share=is_share, reference=chance)
+    numbers = [Row(part, figure_cells(own, list(models))) for part, own in rows.items()]
+    return [
+        Text(how),
+        Charts([Chart("", svg) for svg in drawn], models),
+        Details("The same in numbers", [Table({"": numbers}, list(models))], note=figure.unit),
+    ]
 
 
 def _kind(result: Evaluated, by: str) -> str:
-    """What a group is: the column of the corpus, if the settings tell it."""
+    """What a group is: the column of the corpus, if the settings name it."""
     node: object = result.settings
     for key in ("harness", "source", "group_column"):
         node = node.get(key) if isinstance(node, Mapping) else None
@@ -94,59 +94,51 @@ def _drawn(members: Mapping[str, Mapping[str, Figure]], harness: str) -> str:
     return preferred if preferred in names else names[0]
 
 
-def _cells(results: Sequence[Evaluated], by: str, name: str) -> Cells:
-    cells: dict[str, dict[str, Figure]] = {}
+def _rows(results: Sequence[Evaluated], by: str, name: str) -> dict[str, dict[str, Figure]]:
+    rows: dict[str, dict[str, Figure]] = {}
     for result in results:
-        for value, figures in result.groups[by].items():
+        for part, figures in result.groups[by].items():
             if name in figures:
-                cells.setdefault(value, {})[result.model] = figures[name]
-    return cells
+                rows.setdefault(part, {})[result.model] = figures[name]
+    return rows
 
 
-def _sorted(cells: Cells, model: str) -> Cells:
-    """Rows from a model's best to its worst; those that it lacks stand behind."""
+def _sorted(
+    rows: Mapping[str, Mapping[str, Figure]], model: str
+) -> dict[str, Mapping[str, Figure]]:
+    """Rows from a model's best to its worst, then those that it lacks."""
 
-    def key(value: str) -> tuple[bool, float, str]:
-        figure = cells[value].get(model)
+    def key(part: str) -> tuple[bool, float, str]:
+        figure = rows[part].get(model)
         if figure is None or not math.isfinite(figure.value):
-            return True, 0.0, value
-        return False, figure.value if figure.lower_is_better else -figure.value, value
+            return True, 0.0, part
+        return False, figure.value if figure.lower_is_better else -figure.value, part
 
-    return {value: cells[value] for value in sorted(cells, key=key)}
-
-
-def length_charts(data: ReportData) -> str:
-    """Histograms of the lengths of chunks in bytes, one a model.
-
-    Args:
-        data: The report.
-
-    Returns:
-        Figures; nothing if there are none.
-    """
-    return "".join(_lengths(result) for result in data.results if result.groups.get(LENGTHS))
+    return {part: rows[part] for part in sorted(rows, key=key)}
 
 
-def _lengths(result: Evaluated) -> str:
+def length_charts(data: ReportData) -> list[Chart]:
+    """Histograms of the lengths of chunks in bytes, one a model that has them."""
+    return [_lengths(result) for result in data.results if result.groups.get(LENGTHS)]
+
+
+def _lengths(result: Evaluated) -> Chart:
     members = result.groups[LENGTHS]
     shares = {int(length): next(iter(own.values())).value for length, own in members.items()}
     count = sum(next(iter(own.values())).count for own in members.values())
     mean = sum(length * share for length, share in shares.items())
     largest = max(shares, key=lambda length: shares[length])
-    told = (
+    note = (
         f"{count:,} chunks, {short(mean)} bytes on average; {percent(shares[largest])} have "
         f"{largest:,}, the longest has {max(shares):,}"
     )
     chart = histogram(
         list(_bars(shares)),
-        label=f"{result.model}: lengths of chunks in bytes. {told}",
+        label=f"{result.model}: lengths of chunks in bytes. {note}",
         x_label="bytes of a chunk",
         y_label="% of chunks",
     )
-    return (
-        f"<figure><figcaption><b>{escape(result.model)}</b> <span>{escape(told)}</span>"
-        f"</figcaption>{chart}</figure>\n"
-    )
+    return Chart(result.model, chart, [(note, None)])
 
 
 def _bars(shares: Mapping[int, float]) -> Iterator[tuple[str, float]]:

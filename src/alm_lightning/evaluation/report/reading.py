@@ -8,16 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from alm_lightning.evaluation.harness import Figure
-from alm_lightning.evaluation.report.data import (
-    Chunk,
-    Curve,
-    Evaluated,
-    ReportData,
-    Run,
-    ShownDocument,
-)
+from alm_lightning.evaluation.report.data import Curve, Evaluated, ReportData, Run
 from alm_lightning.evaluation.store import RESULT
+from alm_lightning.show.chunks import Chunk, ScoredDocument
+from alm_lightning.show.numbers import Figure
 
 ORDER = "results.json"
 """Written by an evaluation beside the folders of its models: it has their order."""
@@ -71,7 +65,7 @@ def read_results(folder: Path) -> tuple[Evaluated, ...]:
 
 
 def read_run(folder: Path) -> Run:
-    """Reads what a training run left.
+    """Reads the folder of a training run.
 
     Args:
         folder: Its folder; files may be missing.
@@ -131,7 +125,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
     }
 
 
-def shown_documents(result: Evaluated, most: int) -> tuple[ShownDocument, ...]:
+def scored_documents(result: Evaluated, most: int) -> tuple[ScoredDocument, ...]:
     """Documents that a result of `compare` keeps chunk by chunk.
 
     Args:
@@ -142,7 +136,7 @@ def shown_documents(result: Evaluated, most: int) -> tuple[ShownDocument, ...]:
         Documents.
     """
     return tuple(
-        ShownDocument(
+        ScoredDocument(
             str(sample["document"]),
             tuple(
                 Chunk(chunk["text"], float(chunk["student"]), float(chunk["teacher"]))
@@ -196,7 +190,7 @@ def _names(config: str) -> dict[str, str]:
     try:
         plain = yaml.safe_load(config)
     except yaml.YAMLError:
-        # the names are a comfort, not a reason to have no report
+        # a report without names is better than none
         return {}
     names = {}
     for side in ("student", "teacher", "tokenizer"):
@@ -213,7 +207,7 @@ def _json(path: Path):
         return json.loads(path.read_text("utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{path} is no JSON ({error}). Move it away, and make it anew with the command that "
+            f"{path} is not JSON ({error}). Move it away, and make it anew with the command that "
             "wrote it."
         ) from error
 

@@ -329,7 +329,7 @@ def test_the_plot_has_a_panel_for_each_figure_and_a_dot_for_each_objective(plan)
     assert svg.count("<title>") == 16
     assert "alm: 1.130\u00a0±\u00a00.021" in svg
     # teacher and before, in the four panels that have them
-    assert svg.count('class="end"') == 8
+    assert svg.count('class="reference"') == 8
 
 
 def test_runs_side_by_side_are_those_of_one_after_another(plan):

@@ -8,7 +8,7 @@ from alm_lightning.evaluation.report.reading import (
     read_report,
     read_results,
     read_run,
-    shown_documents,
+    scored_documents,
 )
 
 
@@ -18,7 +18,7 @@ def test_curves_have_the_steps_that_were_logged(run):
     points = curves["train/alm"].points
     assert [step for step, _ in points] == [0.0, 1.0, 2.0]
     assert math.isnan(points[1][1])
-    assert curves["train/alm"].last == 0.25
+    assert points[-1] == (2.0, 0.25)
     assert "train/never" not in curves
     assert "step" not in curves
     assert "epoch" not in curves
@@ -74,12 +74,12 @@ def test_a_result_is_read_whole(evaluation):
     assert (figure.value, figure.stderr, figure.count, figure.unit) == (0.625, 0.05, 10, "accuracy")
     assert figure.lower_is_better is False
     assert by["org/large", "bits_per_byte"].groups["group"]["de-DE"]["bits_per_byte"].stderr is None
-    (document,) = shown_documents(by["before", "compare"], 10)
+    (document,) = scored_documents(by["before", "compare"], 10)
     assert document.name == "held.jsonl:3"
     assert [chunk.difference for chunk in document.chunks] == [-2.5, 0.0, 1.75]
     assert document.mean_difference == pytest.approx(4.25 / 3)
-    assert shown_documents(by["before", "compare"], 0) == ()
-    assert shown_documents(by["before", "gsm8k"], 10) == ()
+    assert scored_documents(by["before", "compare"], 0) == ()
+    assert scored_documents(by["before", "gsm8k"], 10) == ()
 
 
 def test_figures_may_lack_what_they_are_of(tmp_path):
@@ -98,7 +98,7 @@ def test_figures_may_lack_what_they_are_of(tmp_path):
 def test_what_is_wrong_with_a_file_is_told_with_its_path(evaluation, run, tmp_path):
     path = evaluation / "before" / "gsm8k" / "result.json"
     path.write_text("{")
-    with pytest.raises(ValueError, match=r"gsm8k/result\.json is no JSON .* Move it away"):
+    with pytest.raises(ValueError, match=r"gsm8k/result\.json is not JSON .* Move it away"):
         read_results(evaluation)
     path.write_text(json.dumps({"model": "before"}))
     with pytest.raises(ValueError, match=r"result\.json has no harness, figures: expected"):

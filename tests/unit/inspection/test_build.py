@@ -1,6 +1,6 @@
 from alm_lightning.alignment.text import align_text
 from alm_lightning.inspection.groups import groups
-from alm_lightning.inspection.report import in_lines
+from alm_lightning.show.chunks import in_lines
 
 
 def test_lines_are_those_of_the_text(bytes_view):

@@ -1,19 +1,25 @@
 import re
 from html import unescape
-from importlib.resources import files
 from itertools import pairwise
 
 import pytest
 
-from alm_lightning.evaluation.report.data import Chunk, ShownDocument
-from alm_lightning.evaluation.report.viewer import scale_legend, shade, signs, viewer
+from alm_lightning.show.chunks import SHADES, Chunk, ScoredDocument, bounds, shade, signs
+from alm_lightning.show.page import TEMPLATES, Details, Section, render_page
 
-CSS = files("alm_lightning.evaluation.report").joinpath("page.css").read_text("utf-8")
+CSS = TEMPLATES.joinpath("report.css").read_text("utf-8")
+PALETTE = TEMPLATES.joinpath("palette.css").read_text("utf-8")
 
 
 def shown(*texts, student=-1.0, teacher=-1.0):
     chunks = tuple(Chunk(text, student, teacher) for text in texts)
-    return viewer((ShownDocument("doc", chunks),), is_open=True)
+    return page_of(ScoredDocument("doc", chunks))
+
+
+def page_of(document):
+    details = Details(document.name, [document])
+    page = render_page("report", title="t", names={}, sections=[Section("a", "a", [details])])
+    return page[page.index("<details>") : page.index("</details>")]
 
 
 def lines(html):
@@ -51,7 +57,6 @@ def test_lines_of_the_text_are_lines_of_the_page():
     assert lines(html) == [["a", "·b↵"], ["↵"], ["··c", "↵"], ["∅", "d"]]
     # other separators of lines are signs, and end none
     assert lines(shown("a\u2028b\rc")) == [["a\\u2028b␍c"]]
-    assert html.startswith("<details open><summary><b>doc</b> <span>5 chunks, mean ")
 
 
 def test_hostile_text_stays_text():
@@ -59,8 +64,8 @@ def test_hostile_text_stays_text():
     html = shown(text)
     assert lines(html) == [[text]]
     assert "<script" not in html
-    document = ShownDocument('<i a="b">', (Chunk("x", -1.0, -1.0),))
-    assert "&lt;i a=&quot;b&quot;&gt;" in viewer((document,), is_open=False)
+    document = ScoredDocument('<i a="b">', (Chunk("x", -1.0, -1.0),))
+    assert "&lt;i a=&#34;b&#34;&gt;" in page_of(document)
 
 
 def test_words_stay_whole_where_chunks_part_their_letters():
@@ -76,28 +81,29 @@ def test_words_stay_whole_where_chunks_part_their_letters():
 
 def test_signs_are_explained_where_they_are():
     def of(*texts):
-        return signs([ShownDocument("d", tuple(Chunk(t, 0.0, 0.0) for t in texts))])
+        return signs([ScoredDocument("d", tuple(Chunk(t, 0.0, 0.0) for t in texts))])
 
-    assert "joiner" not in of("a\u200cb")
-    assert "joiner" in of("\u200c")
-    assert "part of a character" in of("\ufffdx")
-    assert "part of a character" not in of("x")
+    assert "¦" not in of("a\u200cb")
+    assert "joiner" in of("\u200c")["¦"]
+    assert of("\ufffdx")["\ufffd"] == "a part of a character"
+    assert list(of("x")) == ["·", "↵"]
 
 
-def test_the_legend_has_a_cell_between_any_two_bounds():
-    html = scale_legend()
-    cells = re.findall('<li class="(.*?)">', html)
-    bounds = [float(text.replace("−", "-")) for text in re.findall("<li>(.*?)</li>", html)]
-    assert len(cells) == len(bounds) + 1
-    assert bounds == sorted(bounds)
-    middles = [-3.0, *((a + b) / 2 for a, b in pairwise(bounds)), 3.0]
-    assert [shade(value) for value in middles] == cells
+def test_the_legend_has_a_colour_between_any_two_bounds():
+    own = [float(text.replace("−", "-")) for text in bounds()]
+    assert len(SHADES) == len(own) + 1
+    assert own == sorted(own)
+    middles = [-3.0, *((a + b) / 2 for a, b in pairwise(own)), 3.0]
+    assert [shade(value) for value in middles] == list(SHADES)
 
 
 def colors(scheme):
-    dark = CSS.index("@media (prefers-color-scheme: dark)")
-    part = CSS[:dark] if scheme == "light" else CSS[dark : CSS.index("* {", dark)]
-    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", part))
+    found = {}
+    for css in (PALETTE, CSS):
+        light, dark = css.split("@media (prefers-color-scheme: dark)")
+        part = light if scheme == "light" else dark[: dark.index("\n}\n")]
+        found |= dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", part))
+    return found
 
 
 def luminance(color):
