@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from alm_lightning.alignment.boundaries import ChunkSelection
-from alm_lightning.corpus.bad_documents import BadDocuments
+from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, Skip
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.heldout import Split
 from alm_lightning.corpus.reading import Stored, Streamed
@@ -20,6 +20,8 @@ from alm_lightning.tokenization.chat.formats import FORMATS
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
+ON_BAD_DOCUMENT = {"error": Refuse, "skip": Skip}
+"""What becomes of documents that can't be used, by name."""
 TRAINED, OTHER = "heldout", "other"
 """Names of the evaluation sets: held-out text of the training domain, and text of another one."""
 

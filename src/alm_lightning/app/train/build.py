@@ -9,9 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 from transformers import PreTrainedModel
 
-from alm_lightning.corpus.bad_documents import Refuse, Skip
 from alm_lightning.distillation.checks import chosen_precision
-from alm_lightning.distillation.data import Corpus, DataPlan
+from alm_lightning.distillation.data import ON_BAD_DOCUMENT, Corpus, DataPlan
 from alm_lightning.distillation.models import PairPlan, StoredModel
 from alm_lightning.distillation.run import Plan
 from alm_lightning.tokenization.specials.roles import REPLACE
@@ -20,8 +19,6 @@ log = logging.getLogger(__name__)
 
 LOADED = ("source", "dtype", "attention")
 """Settings of a student and a teacher that are one model, loaded once, where these are equal."""
-ON_BAD_DOCUMENT = {"error": Refuse, "skip": Skip}
-"""Values of the setting `on_bad_document`."""
 
 
 def plan_of(cfg: DictConfig) -> Plan:

@@ -5,8 +5,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from alm_lightning.app.keys import KEYS
-from alm_lightning.app.train.build import ON_BAD_DOCUMENT
 from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST, check_numbers, check_trainer
+from alm_lightning.distillation.data import ON_BAD_DOCUMENT
 
 
 def check_settings(cfg: DictConfig) -> None:

@@ -1,0 +1,330 @@
+"""`alm_lightning.distill`: a training run as one function."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import CSVLogger, Logger
+from transformers import PreTrainedModel
+
+from alm_lightning.alignment.boundaries import ChunkSelection
+from alm_lightning.corpus.reading import Kept
+from alm_lightning.corpus.shelf import InMemory
+from alm_lightning.data.examples import AllWindows
+from alm_lightning.data.packing import OnePerRow, Packing
+from alm_lightning.data.pairing import ALL_TRAINED, ChatSettings
+from alm_lightning.distillation import options
+from alm_lightning.distillation.checks import check_numbers, check_trainer, chosen_precision
+from alm_lightning.distillation.data import ON_BAD_DOCUMENT, Corpus, DataPlan
+from alm_lightning.distillation.export import flat
+from alm_lightning.distillation.figures import summary_of
+from alm_lightning.distillation.inputs import (
+    Change,
+    Model,
+    Tokenizer,
+    model_input,
+    tokenizer_change,
+    unchanged,
+)
+from alm_lightning.distillation.models import PairPlan
+from alm_lightning.distillation.quiet import quiet_warnings
+from alm_lightning.distillation.result import DistillResult
+from alm_lightning.distillation.run import Plan, run
+from alm_lightning.distillation.texts import Texts, source_of
+from alm_lightning.models.adapters import FullFineTuning, LowRank
+from alm_lightning.objectives.combine import Balance
+from alm_lightning.objectives.objective import Objective
+from alm_lightning.training.callbacks import ProgressBar, Speed
+from alm_lightning.training.checkpoint_io import WholeFiles
+from alm_lightning.training.schedule import LinearWarmupDecay
+
+TRAINER: Mapping[str, object] = {
+    "strategy": "auto",
+    "max_epochs": 1,
+    "num_sanity_val_steps": 0,
+    "check_val_every_n_epoch": None,
+    "log_every_n_steps": 1,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
+"""What Lightning's trainer is called with, as in conf/trainer."""
+OPTIMIZER: Mapping[str, object] = {"betas": (0.9, 0.95), "weight_decay": 0.0, "fused": True}
+WARMUP_SHARE = 0.1
+
+
+def distill(
+    student: Model,
+    *,
+    data: Texts,
+    teacher: Model | None = None,
+    tokenizer: Tokenizer | Change | None = None,
+    student_tokenizer: Tokenizer | None = None,
+    teacher_tokenizer: Tokenizer | None = None,
+    other_data: Texts | None = None,
+    column: str | None = None,
+    heldout_share: float = 0.1,
+    on_bad_document: str = "error",
+    objective: str | Objective | Mapping[str, Objective] = "alm_next_token_hidden",
+    balance: str | Balance = "gradmag",
+    alignment: str | ChunkSelection = "finest",
+    embeddings: str | Callable[..., PreTrainedModel] | None = None,
+    adapter: str | FullFineTuning | LowRank = "full",
+    special_tokens: Sequence[str] = (),
+    stop_tokens: Sequence[str] = (),
+    chat: ChatSettings | None = None,
+    packing: Packing | None = None,
+    steps: int = 60,
+    batch_size: int = 4,
+    micro_batch_size: int = 4,
+    student_length: int = 256,
+    teacher_length: int = 256,
+    learning_rate: float = 3e-4,
+    gradient_clip: float | None = 1.0,
+    evaluation_windows: int = 48,
+    validate_every: int | None = None,
+    seed: int = 0,
+    num_workers: int = 0,
+    dtype: str = "auto",
+    precision: str = "auto",
+    accelerator: str = "auto",
+    devices: int | str | Sequence[int] = 1,
+    trainer: Mapping[str, Any] | None = None,
+    callbacks: Sequence[L.Callback] = (),
+    logger: Logger | Sequence[Logger] | None = None,
+    progress: bool = True,
+    output_dir: str | Path | None = None,
+) -> DistillResult:
+    """Distils a teacher into a student with a tokenizer of its own choice.
+
+    The defaults are those of the command line. Names that stand for objects are those of `conf/`.
+    Models that are given are left as they are: the student is a copy. The random generators of
+    Python, NumPy and torch are seeded.
+
+    Args:
+        student: The model that the student starts as: a model of transformers, a folder, or a name
+            of the hub.
+        data: Text to train on: a path (JSON lines, Parquet, plain text), a `datasets.Dataset`, or
+            an iterable of texts or of chats. A chat is a list of ``{"role": ..., "content": ...}``.
+        teacher: The model that teaches; None for `student` as it is.
+        tokenizer: The student's: ``bytes``, a tokenizer of transformers, what `load_tokenizer`
+            reads or gives, or a function from the old tokenizer to the new. None: it keeps its own.
+        student_tokenizer: Of a student that is an object; None for that of its `name_or_path`.
+        teacher_tokenizer: The same of a teacher.
+        other_data: Text of another domain, to evaluate on.
+        column: Of `data` with columns; None for ``text`` or ``messages``.
+        heldout_share: Share of the documents that are evaluated on, and not trained on.
+        on_bad_document: ``error``, or ``skip`` for documents that can't be used.
+        objective: ``alm``, ``next_token``, ``hidden_states``, ``alm_next_token``,
+            ``alm_next_token_hidden``, an `Objective`, or several by name.
+        balance: How terms are weighed: ``gradmag``, ``gradnorm`` or a `Balance`.
+        alignment: ``finest``, ``whitespace`` or an object such as `BiasThreshold`.
+        embeddings: How the student's embeddings start: ``bytes``, ``fvt``, ``mean``, ``keep``,
+            ``own`` or an object; None for what goes with `tokenizer`.
+        adapter: ``full``, ``lora`` or an object: what is trained.
+        special_tokens: Special tokens to keep beside BOS, EOS, pad and those of the chat template.
+        stop_tokens: Of those, where generation stops besides EOS.
+        chat: How chats are paired; None: every message is trained on.
+        packing: Which windows share a row; None for one a row.
+        steps: Optimizer steps.
+        batch_size: Sequences of a step, over all devices.
+        micro_batch_size: Sequences of a forward pass.
+        student_length: The most tokens of a student's sequence.
+        teacher_length: The most tokens of a teacher's sequence.
+        learning_rate: Peak learning rate of AdamW.
+        gradient_clip: Largest norm of the gradient; None clips nothing.
+        evaluation_windows: The most sequences of each evaluation set.
+        validate_every: Steps between evaluations; None for before and after alone.
+        seed: Of the order of the data, and of what is drawn.
+        num_workers: Processes that pair and collate; 0 for this one.
+        dtype: Of weights that are loaded; ``auto`` is bfloat16 where the hardware multiplies it.
+        precision: ``bf16-mixed``, ``32-true``, or ``auto`` for what the hardware multiplies fast.
+        accelerator: As Lightning names it: ``cpu``, ``gpu``, ``auto``.
+        devices: As Lightning takes them.
+        trainer: More arguments of `lightning.Trainer`.
+        callbacks: Callbacks of Lightning; a `ModelCheckpoint` among them writes checkpoints.
+        logger: Loggers of Lightning; None for a metrics.csv in `output_dir`, if that is given.
+        progress: Whether a bar is shown.
+        output_dir: A folder for logs and checkpoints, which must not exist or be empty; None writes
+            nothing.
+
+    Returns:
+        The student, its tokenizer, and what was measured.
+
+    Raises:
+        ValueError: An argument is not what is expected of it, or two do not go together.
+    """
+    check_numbers(
+        {
+            "steps": steps,
+            "batch_size": batch_size,
+            "micro_batch_size": micro_batch_size,
+            "student_length": student_length,
+            "teacher_length": teacher_length,
+            "learning_rate": learning_rate,
+            "gradient_clip": gradient_clip,
+            "evaluation_windows": evaluation_windows,
+            "validate_every": validate_every,
+            "seed": seed,
+            "num_workers": num_workers,
+        }
+    )
+    if steps < 1:
+        raise ValueError(f"steps is {steps}: expected at least 1.")
+    extra = dict(trainer or {})
+    check_trainer(precision, extra.get("strategy", TRAINER["strategy"]))
+    if on_bad_document not in ON_BAD_DOCUMENT:
+        raise ValueError(
+            f"on_bad_document is {on_bad_document!r}: expected one of {', '.join(ON_BAD_DOCUMENT)}."
+        )
+    folder = None if output_dir is None else _empty_folder(Path(output_dir).expanduser())
+    terms = options.terms(objective)
+    if teacher is None and tokenizer is None and any(t.needs_teacher for t in terms.values()):
+        raise ValueError(
+            "there is neither a teacher nor a new tokenizer, so the student would learn from "
+            "itself. Give teacher=..., or tokenizer='bytes', say; or take objective='next_token'."
+        )
+    made, own_embeddings = tokenizer_change(
+        tokenizer, student=str(getattr(student, "name_or_path", student)), keep=special_tokens
+    )
+    base = model_input(student, student_tokenizer, argument="student", dtype=dtype)
+    is_one_model = teacher is None or teacher is student
+    teaching = (
+        base
+        if is_one_model
+        else model_input(teacher, teacher_tokenizer, argument="teacher", dtype=dtype)
+    )
+    chosen_adapter = options.option("adapter", adapter, options.ADAPTERS)
+    if adapter == "lora" and not is_one_model:
+        chosen_adapter = replace(chosen_adapter, share_body=False)
+    pair = PairPlan(
+        student=base,
+        teacher=teaching,
+        differences=() if is_one_model else ("weights",),
+        tokenizer=made,
+        embeddings=options.option(
+            "embeddings", embeddings or own_embeddings, options.embeddings(seed)
+        ),
+        adapter=chosen_adapter,
+        stop_tokens=stop_tokens,
+    )
+    corpora = {
+        name: Corpus(
+            name=name,
+            source=source_of(texts, column=column, name=name),
+            heldout_share=heldout_share,
+        )
+        for name, texts in (("data", data), ("other_data", other_data))
+        if texts is not None
+    }
+    pairing = DataPlan(
+        corpus=corpora["data"],
+        other=corpora.get("other_data"),
+        reading=Kept(shelf=InMemory()),
+        dataset=AllWindows,
+        on_bad=ON_BAD_DOCUMENT[on_bad_document](),
+        alignment=options.option("alignment", alignment, options.ALIGNMENTS),
+        chat=chat or ALL_TRAINED,
+        has_own_specials=False,
+        packing=packing or OnePerRow(),
+        student_length=student_length,
+        teacher_length=teacher_length,
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+        steps=steps,
+        evaluation_windows=evaluation_windows,
+        seed=seed,
+        validate_during_fit=validate_every is not None,
+        num_workers=num_workers,
+    )
+    chosen_balance = options.option("balance", balance, options.BALANCES)
+    recipe = {
+        "tokenizer": "own" if tokenizer is None else str(getattr(tokenizer, "name", tokenizer)),
+        **{
+            name: _described(value)
+            for name, value in (
+                ("embeddings", pair.embeddings),
+                ("adapter", pair.adapter),
+                ("balance", chosen_balance),
+                ("alignment", pairing.alignment),
+            )
+        },
+        "objective": {name: _described(term) for name, term in terms.items()},
+        "steps": steps,
+        "batch_size": batch_size,
+        "student_length": student_length,
+        "teacher_length": teacher_length,
+        "learning_rate": learning_rate,
+        "precision": precision,
+        "seed": seed,
+    }
+    loggers = [logger] if isinstance(logger, Logger) else list(logger or ())
+    if logger is None and folder is not None:
+        loggers = [CSVLogger(str(folder), name="", version="", flush_logs_every_n_steps=1)]
+    lightning = {
+        **TRAINER,
+        "accelerator": accelerator,
+        "devices": devices,
+        "precision": chosen_precision(precision, accelerator),
+        "max_steps": steps,
+        "limit_train_batches": steps,
+        "val_check_interval": validate_every,
+        "plugins": [WholeFiles()],
+        "default_root_dir": folder,
+        "logger": loggers,
+        "callbacks": [Speed(), *([ProgressBar()] if progress else []), *callbacks],
+        "enable_progress_bar": progress,
+        "enable_checkpointing": any(isinstance(each, Checkpoint) for each in callbacks),
+        **extra,
+    }
+    plan = Plan(
+        pair=pair,
+        data=pairing,
+        objective=terms,
+        balance=chosen_balance,
+        optimizer=partial(torch.optim.AdamW, lr=learning_rate, **OPTIMIZER),
+        schedule=LinearWarmupDecay(warmup_share=WARMUP_SHARE, num_steps=steps),
+        gradient_clip=gradient_clip,
+        trainer=partial(L.Trainer, **lightning),
+        accelerator=accelerator,
+        config=recipe,
+    )
+    given = [model for model in (student, teacher) if isinstance(model, PreTrainedModel)]
+    with warnings.catch_warnings(), unchanged(given, is_shared=chosen_adapter.share_body):
+        quiet_warnings()
+        outcome = run(plan)
+    outcome.student.model.eval()
+    return DistillResult(
+        scorer=outcome.student,
+        metrics=summary_of(outcome),
+        base=base,
+        teacher=teaching,
+        terms=list(terms),
+        recipe=flat(recipe),
+    )
+
+
+def _empty_folder(folder: Path) -> Path:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(
+            f"output_dir is {folder}, which exists and is not empty; nothing is written over. "
+            "Choose another folder."
+        )
+    return folder
+
+
+def _described(value: object) -> dict[str, object]:
+    """An object for a model card: its class, and those of its settings that are plain values."""
+    settings = {
+        name: setting
+        for name, setting in vars(value).items()
+        if isinstance(setting, str | int | float) and not name.startswith("_")
+    }
+    # of modules: in which mode they are
+    settings.pop("training", None)
+    return {"class": type(value).__name__, **settings}

@@ -1,0 +1,122 @@
+"""Objects by the names that they have in `conf/`, with the same settings (a test compares them)."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
+import torch
+from transformers import PreTrainedModel
+
+from alm_lightning.alignment.boundaries import ChunkSelection, Finest
+from alm_lightning.alignment.whitespace import Whitespace
+from alm_lightning.models.adapters import FullFineTuning, LowRank
+from alm_lightning.models.embeddings.fvt import FastVocabularyTransfer
+from alm_lightning.models.embeddings.simple import Keep, Mean
+from alm_lightning.models.own_vocabulary import OwnVocabulary
+from alm_lightning.models.vocabulary import BytesFromOldTokens, NewVocabulary
+from alm_lightning.objectives.alm import ALM
+from alm_lightning.objectives.combine import Balance, GradMag, GradNorm
+from alm_lightning.objectives.hidden_states import HiddenStates
+from alm_lightning.objectives.next_token import NextToken
+from alm_lightning.objectives.objective import Objective
+
+Option = TypeVar("Option")
+
+TERMS: Mapping[str, Callable[[], Objective]] = {
+    "alm": partial(ALM, temperature=5, threshold=0.1, debias=True, divergence="kl"),
+    "next_token": NextToken,
+    "hidden_states": partial(HiddenStates, projection=None, learning_rate=1e-3),
+}
+OBJECTIVES = {
+    **{name: (name,) for name in TERMS},
+    "alm_next_token": ("alm", "next_token"),
+    "alm_next_token_hidden": ("alm", "next_token", "hidden_states"),
+}
+"""Names of terms, by the name of an objective."""
+ALIGNMENTS: Mapping[str, Callable[[], ChunkSelection]] = {
+    "finest": Finest,
+    "whitespace": Whitespace,
+}
+ADAPTERS: Mapping[str, Callable[[], FullFineTuning | LowRank]] = {
+    "full": FullFineTuning,
+    "lora": partial(LowRank, rank=64, alpha=64, share_body=True, train_embeddings=True),
+}
+BALANCES: Mapping[str, Callable[[], Balance]] = {
+    "gradmag": GradMag,
+    "gradnorm": partial(GradNorm, alpha=1.5, lr=0.025),
+}
+
+
+def embeddings(seed: int) -> Mapping[str, Callable[[], Callable[..., PreTrainedModel]]]:
+    """Ways to make a student's embeddings, by name.
+
+    Args:
+        seed: Of embeddings that are drawn.
+
+    Returns:
+        Functions that make them.
+    """
+    # what is trained is held in float32
+    dtype = torch.float32
+    new = partial(NewVocabulary, dtype=dtype)
+    return {
+        "bytes": partial(BytesFromOldTokens, expansion=True, train_expansion=False, dtype=dtype),
+        "fvt": lambda: new(initialisation=FastVocabularyTransfer()),
+        "keep": lambda: new(initialisation=Keep(seed=seed)),
+        "mean": lambda: new(initialisation=Mean()),
+        "own": partial(OwnVocabulary, dtype=dtype),
+    }
+
+
+def option(name: str, value: str | Option, options: Mapping[str, Callable[[], Option]]) -> Option:
+    """An object, or the one that a name stands for.
+
+    Args:
+        name: The argument's name, for errors.
+        value: An object or a name.
+        options: By name, functions that make one.
+
+    Returns:
+        The object.
+
+    Raises:
+        ValueError: There is no such name.
+    """
+    if not isinstance(value, str):
+        return value
+    if value not in options:
+        raise ValueError(
+            f"{name} is {value!r}: expected one of {', '.join(sorted(options))}, or an object."
+        )
+    return options[value]()
+
+
+def terms(objective: str | Objective | Mapping[str, Objective]) -> dict[str, Objective]:
+    """The terms of a loss, by name.
+
+    Args:
+        objective: A name of `OBJECTIVES`, one term, or terms by name.
+
+    Returns:
+        The terms.
+
+    Raises:
+        ValueError: There is no such name.
+        TypeError: A term is not an `Objective`.
+    """
+    if isinstance(objective, str):
+        makers = {key: partial(_made, names) for key, names in OBJECTIVES.items()}
+        return option("objective", objective, makers)
+    if isinstance(objective, Objective):
+        return {type(objective).__name__.lower(): objective}
+    found = dict(objective) if isinstance(objective, Mapping) else {"objective": objective}
+    for name, term in found.items():
+        if not isinstance(term, Objective):
+            raise TypeError(
+                f"{name} of the objective is a {type(term).__name__}: expected an Objective."
+            )
+    return found
+
+
+def _made(names: tuple[str, ...]) -> dict[str, Objective]:
+    return {name: TERMS[name]() for name in names}
