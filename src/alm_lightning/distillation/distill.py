@@ -14,8 +14,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from transformers import PreTrainedModel
 
 from alm_lightning.alignment.boundaries import ChunkSelection
-from alm_lightning.corpus.reading import Kept
-from alm_lightning.corpus.shelf import InMemory
+from alm_lightning.corpus.document_store import InMemory
+from alm_lightning.corpus.reading import Stored
 from alm_lightning.data.examples import AllWindows
 from alm_lightning.data.packing import OnePerRow, Packing
 from alm_lightning.data.pairing import ALL_TRAINED, ChatSettings
@@ -225,7 +225,7 @@ def distill(
     pairing = DataPlan(
         corpus=corpora["data"],
         other=corpora.get("other_data"),
-        reading=Kept(shelf=InMemory()),
+        reading=Stored(store=InMemory()),
         dataset=AllWindows,
         on_bad=ON_BAD_DOCUMENT[on_bad_document](),
         alignment=options.option("alignment", alignment, options.ALIGNMENTS),

@@ -95,4 +95,4 @@ def test_trainer_optimizer_and_what_has_no_argument(composed):  # noqa: F811
     model = StoredModel(name="", licence="", source=Folder(path="x"))
     assert (model.dtype, model.attention) == (cfg.student.dtype, cfg.student.attention)
     library = instantiate(cfg.windows.documents), instantiate(cfg.packing)
-    assert [type(each).__name__ for each in library] == ["Kept", "OnePerRow"]
+    assert [type(each).__name__ for each in library] == ["Stored", "OnePerRow"]
