@@ -122,10 +122,6 @@ class Chat:
         return not self.text.strip()
 
 
-def _own(chat: Chat) -> Chat:
-    return chat
-
-
 def _merge(chat: Chat) -> Chat:
     first, *others = chat.messages
     if first.role != "system":
@@ -156,7 +152,7 @@ def _error(chat: Chat) -> Chat:
 
 
 SYSTEM_POLICIES: Mapping[str, Callable[[Chat], Chat]] = MappingProxyType(
-    {"own": _own, "merge": _merge, "drop": _drop, "error": _error}
+    {"own": lambda chat: chat, "merge": _merge, "drop": _drop, "error": _error}
 )
 """What happens to a system message: ``own``, a turn as each side's template has it; ``merge``, part
 of the first user turn, with a blank line between, on both sides alike; ``drop``; ``error``."""

@@ -25,13 +25,7 @@ class PlainText:
 
 
 class Messages:
-    """A column of chats: lists of ``{"role": ..., "content": ...}``.
-
-    Example:
-        >>> chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
-        >>> Messages()(chat, "chats.jsonl:1").messages[1]
-        Message(role='assistant', content='Hello!')
-    """
+    """A column of chats: lists of ``{"role": ..., "content": ...}``."""
 
     def __call__(self, value: object, name: str) -> Chat:
         """The chat, checked."""

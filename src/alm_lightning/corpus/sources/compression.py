@@ -70,8 +70,6 @@ def opened(path: Path) -> Iterator[io.BufferedIOBase]:
     try:
         with compression.opener(path) as stream:
             yield stream
-    except CorpusError:
-        raise
     except DAMAGES as error:
         raise CorpusError(
             f"{path}: the compressed data are damaged or cut off ({error}). Fetch it again."
