@@ -8,9 +8,13 @@ from omegaconf import DictConfig
 from alm_lightning.app.bakeoff.command import bakeoff
 from alm_lightning.app.errors import explained
 from alm_lightning.app.hydra.bakeoff_mode import is_bakeoff
+from alm_lightning.app.hydra.model_groups import register_models
 from alm_lightning.app.known_settings import check_known
 from alm_lightning.app.naming import name_job
 from alm_lightning.app.train.command import train
+
+CONF = Path(__file__).absolute().parent / "conf"
+register_models(CONF)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

@@ -24,6 +24,7 @@ import hydra
 import lightning as L
 import torch
 
+from alm_lightning.app.hydra.model_groups import register_models
 from alm_lightning.app.train.build import build_trainer, plan_of
 from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.models.structure import layers_of
@@ -88,6 +89,7 @@ class Clock(L.Callback):
 def measure(overrides: list[str]) -> dict[str, float]:
     """Memory and time of one way, in this process."""
     quiet_warnings()
+    register_models(CONF)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train", ["paths.output_dir=outputs/benchmark", *overrides])
     if cfg.budget.steps <= WARM_UP:

@@ -18,6 +18,7 @@ from pathlib import Path
 import hydra
 import torch
 
+from alm_lightning.app.hydra.model_groups import register_models
 from alm_lightning.app.train.build import build_trainer, plan_of
 from alm_lightning.app.train.checks import check_settings
 from alm_lightning.data.batch import DistillBatch
@@ -88,6 +89,7 @@ def runs(arguments: list[str]) -> dict[str, list[str]]:
 def main() -> None:
     quiet_warnings()
     (overrides,) = runs(sys.argv[1:]).values()
+    register_models(CONF)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train", overrides)
     if cfg.budget.steps <= WARM_UP:

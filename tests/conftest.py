@@ -8,7 +8,7 @@ os.environ["WANDB_MODE"] = "offline"
 
 import pytest
 import torch
-from tests.runs import run_apart, run_here, texts, tiny  # noqa: F401  (fixtures of whole runs)
+from tests.runs import REPOSITORY, run_apart, run_here, texts, tiny  # noqa: F401  (fixtures)
 from tokenizers import (
     AddedToken,
     Tokenizer,
@@ -22,6 +22,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
 
 from alm_lightning.alignment.boundaries import Finest
+from alm_lightning.app.hydra.model_groups import register_models
 from alm_lightning.corpus.document import Document
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.examples import Pairing
@@ -29,6 +30,9 @@ from alm_lightning.models.pair import Scorer
 from alm_lightning.models.vocabulary import BytesFromOldTokens
 from alm_lightning.tokenization.bytes.view import byte_view
 from alm_lightning.tokenization.fast import view_of
+
+# as train.py does
+register_models(REPOSITORY / "conf")
 
 # tiny models on one thread: two threads of two test processes would wait for each other
 torch.set_num_threads(1)

@@ -53,6 +53,7 @@ def groups():
 
 
 OPTIONS = [f"{group}/{name}" for group in groups() for name in names(group)]
+OPTIONS += [f"{side}/{name}" for side in ("student", "teacher") for name in names("model")]
 
 
 def keys(node, prefix=""):
