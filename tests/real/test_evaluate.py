@@ -12,7 +12,7 @@ import torch
 from tests.runs import REPOSITORY
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from alm_lightning.app.evaluate.models import find_model, load_subject
+from alm_lightning.app.evaluate.models import find_model, load_evaluated
 from alm_lightning.corpus.sources.columns import PlainText
 from alm_lightning.corpus.sources.files import JsonLines
 from alm_lightning.evaluation.suites.bits_per_byte import BitsPerByte
@@ -33,7 +33,7 @@ pytestmark = [
 def real(request):
     """A model by this project, and by transformers alone."""
     entry = find_model(request.param, REPOSITORY / "conf" / "model")
-    evaluated = load_subject(entry, "float32", "cpu")
+    evaluated = load_evaluated(entry, "float32", "cpu")
     folder = entry.source.resolve().path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     return evaluated, model, PreTrainedTokenizerFast.from_pretrained(folder)

@@ -13,7 +13,7 @@ import torch
 from tests.runs import REPOSITORY
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from alm_lightning.app.evaluate.models import find_model, load_subject
+from alm_lightning.app.evaluate.models import find_model, load_evaluated
 from alm_lightning.evaluation.lm_eval.harness import LmEval
 from alm_lightning.evaluation.suites.blimp import Blimp
 from alm_lightning.evaluation.suites.gsm8k import Gsm8k
@@ -33,7 +33,7 @@ pytestmark = [
 def real():
     """The model by this project, and by transformers alone."""
     entry = find_model("smollm2_135m", REPOSITORY / "conf" / "model")
-    evaluated = load_subject(entry, "float32", "cpu")
+    evaluated = load_evaluated(entry, "float32", "cpu")
     folder = entry.source.resolve().path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     return evaluated, model, PreTrainedTokenizerFast.from_pretrained(folder)

@@ -14,7 +14,7 @@ from tests.runs import REPOSITORY
 from alm_lightning.app.evaluate.arguments import model_arguments
 from alm_lightning.app.evaluate.command import evaluate
 
-LOAD = "alm_lightning.app.evaluate.plan.load_subject"
+LOAD = "alm_lightning.app.evaluate.plan.load_evaluated"
 MODELS = REPOSITORY / "conf" / "model"
 
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from alm_lightning.alignment.cover import uncovered
 from alm_lightning.models.adapters import FullFineTuning, LowRank
-from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer, torch_dtype
+from alm_lightning.models.loading import check_pair, load_model, torch_dtype
 from alm_lightning.models.new_tokenizer import NewTokenizer
 from alm_lightning.models.own_vocabulary import OwnVocabulary
 from alm_lightning.models.pair import Scorer
@@ -71,13 +71,12 @@ class StoredModel:
             The scorer.
         """
         log.info("%s: %s", side, self.source.describe())
-        view = view_of(load_hf_tokenizer(self.source), name=self.name)
-        model = load_causal_lm(
+        model, view = load_model(
             self.source,
+            name=self.name,
             dtype=torch_dtype(self.dtype, device),
             attn_implementation=self.attention,
         )
-        check_pair(model, view.num_tokens, self.name)
         return Scorer(model, view)
 
 

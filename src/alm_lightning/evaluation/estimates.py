@@ -6,18 +6,10 @@ from alm_lightning.evaluation.harness import Figure
 
 
 def share(values: np.ndarray, unit: str = "accuracy") -> Figure:
-    """The mean of independent items, such as right answers.
+    """Mean of independent items, such as right answers, with its standard error: None for one item.
 
-    Args:
-        values: One number an item, or True and False.
-        unit: Of the figure.
-
-    Returns:
-        Mean and standard error of the mean; None for the error of a single item.
-
-    Example:
-        >>> share(np.array([True, True, False, True]))
-        Figure(value=0.75, stderr=0.25, count=4, unit='accuracy', lower_is_better=False)
+    >>> share(np.array([True, True, False, True]))
+    Figure(value=0.75, stderr=0.25, count=4, unit='accuracy', lower_is_better=False)
     """
     values = np.asarray(values, dtype=np.float64)
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None

@@ -38,8 +38,7 @@ class Harness(Protocol):
     def prepare(self) -> Sequence[str]:
         """Reads and checks what is to be scored, before a model is loaded.
 
-        Returns:
-            The keys of the items, each once, the same with every call.
+        Returns the keys of the items, each once, and the same at every call.
         """
         ...
 

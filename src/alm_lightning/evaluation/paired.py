@@ -14,18 +14,9 @@ from alm_lightning.metrics.totals import FIELDS, batch_totals
 
 
 def side_of(evaluated: EvaluatedModel, batch: DistillBatch, tokens: SideTokens) -> SideSignal:
-    """What a model says of its half of a batch; boundaries are not asked for.
+    """Log-likelihoods of tokens and chunks of one side of a batch, in nats; no boundaries.
 
-    Args:
-        evaluated: The model or ensemble.
-        batch: The batch, one window a row.
-        tokens: Its tokens that are this model's.
-
-    Returns:
-        Log-likelihoods of tokens and chunks, nats.
-
-    Raises:
-        ValueError: A log-likelihood is no number.
+    A ValueError says that one of them is not finite.
     """
     device = evaluated.model.device
     ids = tokens.ids.to(device).long()
@@ -49,15 +40,9 @@ def side_of(evaluated: EvaluatedModel, batch: DistillBatch, tokens: SideTokens) 
 def totals_of(batch: DistillBatch, student: SideSignal, teacher: SideSignal) -> dict[str, float]:
     """Totals of a batch, by name: those of training, and the agreement of chunks.
 
-    Args:
-        batch: The batch.
-        student: The student's side.
-        teacher: The teacher's side.
-
-    Returns:
-        `metrics.totals.FIELDS`, and ``chunk_agreement``: the sum over content chunks of
-        :math:`1 - |p_T(c) - p_S(c)|`, which is 1 less the total variation between the two
-        distributions over "this chunk" and "anything else".
+    Returns `metrics.totals.FIELDS`, and ``chunk_agreement``: the sum over content chunks of
+    :math:`1 - |p_T(c) - p_S(c)|`, which is 1 less the total variation between the two distributions
+    over "this chunk" and "anything else".
     """
     totals = dict(zip(FIELDS, batch_totals(batch, student, teacher).tolist(), strict=True))
     content = batch.chunk_mask & ~batch.chunk_is_structure
@@ -68,15 +53,7 @@ def totals_of(batch: DistillBatch, student: SideSignal, teacher: SideSignal) -> 
 def chunk_lengths(
     batch: DistillBatch, byte_lengths: Float[Tensor, " vocab"]
 ) -> Float[np.ndarray, " chunk"]:
-    """Bytes of each content chunk of a batch.
-
-    Args:
-        batch: The batch.
-        byte_lengths: Bytes that each of the student's tokens stands for.
-
-    Returns:
-        One number a chunk, row after row.
-    """
+    """Bytes of each content chunk of a batch, row after row."""
     lengths = sum_into_chunks(
         byte_lengths[batch.student.ids.long()],
         batch.student.chunk_ids.long(),

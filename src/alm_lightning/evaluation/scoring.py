@@ -41,15 +41,9 @@ class Row:
 
 
 def adjoining_rows(ids: Int[np.ndarray, " pos"], longest: int) -> list[Row]:
-    """Rows of a long text that do not overlap in what is scored.
+    """Rows of a long text in which each token but the first is scored once.
 
-    Args:
-        ids: Token ids, the start token included.
-        longest: The most tokens of a row.
-
-    Returns:
-        Rows in which each token but the first is scored once. The last one begins earlier than it
-        scores, so that it is as long as can be.
+    The last row begins earlier than it scores, so that it is as long as possible.
     """
     rows = []
     for begin in range(1, len(ids), longest - 1):

@@ -16,15 +16,14 @@ MOST_TOLD = 8
 
 
 class Store:
-    """The folder of one model under one harness."""
+    """The folder of one model under one harness.
+
+    Args:
+        folder: Where records lie, or are to lie.
+        settings: Everything that records depend on, as JSON has it.
+    """
 
     def __init__(self, folder: Path, settings: Mapping[str, object]):
-        """Reads what the folder holds; nothing is written before the first record.
-
-        Args:
-            folder: Where records lie, or are to lie.
-            settings: Everything that records depend on, as JSON has it.
-        """
         self.folder = folder
         self.settings = json.loads(json.dumps(settings))
         self.records = _read(folder / RECORDS)
@@ -34,29 +33,13 @@ class Store:
             _check_same(before, self.settings, folder)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
-        """Keys without a record, in their order.
-
-        Args:
-            keys: Of all items.
-
-        Returns:
-            Those that are still to be scored.
-        """
+        """Keys without a record, in their order."""
         return [key for key in keys if key not in self.records]
 
     def add(
         self, harness: Harness, evaluated: EvaluatedModel, keys: Sequence[str]
     ) -> Iterator[tuple[str, Record]]:
-        """Scores items, and writes each record down before the next.
-
-        Args:
-            harness: What scores them.
-            evaluated: The model.
-            keys: Of the items that have no record yet.
-
-        Yields:
-            Key and record.
-        """
+        """Scores items, and writes each record down before the next."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.records:
             text = json.dumps(self.settings, indent=2, ensure_ascii=False)
@@ -74,16 +57,7 @@ class Store:
     def finish(
         self, harness: Harness, keys: Sequence[str], about: Mapping[str, object]
     ) -> dict[str, object]:
-        """Makes the figures, and writes them down.
-
-        Args:
-            harness: What makes them.
-            keys: Of all items; records of others (of a corpus that has changed) are left out.
-            about: What else belongs to the result: names, seed, versions.
-
-        Returns:
-            What the file holds.
-        """
+        """Makes the figures, and writes them down."""
         result = harness.result({key: self.records[key] for key in keys})
         plain = {**about, **as_plain(result), "settings": self.settings}
         path = self.folder / RESULT
@@ -95,14 +69,7 @@ class Store:
 
 
 def as_plain(result: Result) -> dict[str, object]:
-    """A result as JSON has it.
-
-    Args:
-        result: Figures, groups and samples.
-
-    Returns:
-        Plain values.
-    """
+    """A result as JSON has it."""
     return {
         "figures": {name: asdict(figure) for name, figure in result.figures.items()},
         "groups": {

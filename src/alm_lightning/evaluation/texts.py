@@ -50,12 +50,5 @@ def keyed_documents(
 
 
 def digest(text: str) -> str:
-    """A short hash of a text, by which a key tells it from another in the same place.
-
-    Args:
-        text: Any.
-
-    Returns:
-        Twelve hexadecimal digits.
-    """
+    """A short hash of a text (12 hexadecimal digits), by which a key tells it from another."""
     return hashlib.blake2b(text.encode("utf-8"), digest_size=6).hexdigest()

@@ -28,11 +28,7 @@ class FullFineTuning:
     share_body: ClassVar[bool] = False
 
     def adapt(self, model: PreTrainedModel) -> None:
-        """Leaves the student as it is.
-
-        Args:
-            model: The student, whose weights are trained but for those that it froze itself.
-        """
+        """Leaves the student as it is."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +65,9 @@ class LowRank:
             )
 
     def adapt(self, model: PreTrainedModel) -> None:
-        """Freezes the student, adds adapters, and sets its embeddings free if they are trained.
+        """Freezes the student, adds adapters, and trains its embeddings if they are to be trained.
 
-        At first the adapters add zero.
-
-        Args:
-            model: The student; changed in place.
-
-        Raises:
-            ValueError: If its blocks have no linear layers.
+        At first the adapters add zero. A ValueError says that the blocks have no linear layers.
         """
         model.requires_grad_(False)
         layers = layers_of(model)
@@ -103,13 +93,6 @@ def merged_weights(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[tuple
     """The weights of a model with its adapters added in, under the names of the plain architecture.
 
     One tensor at a time; the model is left as it is.
-
-    Args:
-        model: A student, with adapters or without.
-        dtype: Of the floating-point tensors.
-
-    Yields:
-        Name and tensor.
     """
     adapted = {
         name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)

@@ -19,13 +19,33 @@ from alm_lightning.models.bytes.byte_config import ByteLMConfig
 from alm_lightning.models.bytes.byte_lm import ByteForCausalLM
 from alm_lightning.models.text_part import text_part
 from alm_lightning.models.weights.sources import Location, WeightSource
+from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.files.pretrained import load_fast
+from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
 
 # an exported byte student loads here by the project's own class, not by the copy in its folder
 AutoConfig.register(ByteLMConfig.model_type, ByteLMConfig)
 AutoModelForCausalLM.register(ByteLMConfig, ByteForCausalLM)
+
+
+def load_model(
+    source: WeightSource, *, name: str, dtype: torch.dtype, attn_implementation: str | None
+) -> tuple[PreTrainedModel, TokenizerView]:
+    """A causal language model with its tokenizer, on the CPU and in eval mode.
+
+    Raises the errors of `load_view`, `load_causal_lm` and `check_pair`, which call both `name`.
+    """
+    view = load_view(source, name=name)
+    model = load_causal_lm(source, dtype=dtype, attn_implementation=attn_implementation)
+    check_pair(model, view.num_tokens, name)
+    return model, view
+
+
+def load_view(source: WeightSource, *, name: str) -> TokenizerView:
+    """The tokenizer of a model, under the name that errors call it; no weights are read."""
+    return view_of(load_hf_tokenizer(source), name=name)
 
 
 def load_causal_lm(
@@ -102,15 +122,8 @@ def _check_causal(model: PreTrainedModel, source: WeightSource) -> None:
 def load_hf_tokenizer(source: WeightSource) -> PreTrainedTokenizerFast:
     """The tokenizer that belongs to a model, in its fast form (``tokenizer.json``).
 
-    Args:
-        source: Where it comes from.
-
-    Returns:
-        The tokenizer, which may add tokens of its own (BOS) when it encodes.
-
-    Raises:
-        OSError: The source cannot be reached, or has no tokenizer.
-        ValueError: There is no fast form of it.
+    It may add tokens of its own (BOS) when it encodes. An OSError says that the source cannot be
+    reached or has no tokenizer, a ValueError that there is no fast form of it.
     """
     location = source.resolve()
     try:
@@ -124,17 +137,9 @@ def load_hf_tokenizer(source: WeightSource) -> PreTrainedTokenizerFast:
 
 
 def check_pair(model: PreTrainedModel, tokenizer_size: int, name: str) -> None:
-    """Refuse a tokenizer with ids that the model has no embedding for.
+    """Refuses a tokenizer with more ids than the model has embedding rows.
 
-    Fewer entries than rows are common: models pad their matrices to round numbers.
-
-    Args:
-        model: Any.
-        tokenizer_size: Number of ids, special tokens included.
-        name: Whose pair it is, as ``teacher``.
-
-    Raises:
-        ValueError: There are more ids than embedding rows.
+    Fewer are common: models pad their matrices to round numbers. The error calls both `name`.
     """
     num_rows = model.get_input_embeddings().weight.shape[0]
     if tokenizer_size > num_rows:

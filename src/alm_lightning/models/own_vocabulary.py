@@ -14,32 +14,23 @@ from alm_lightning.tokenization.view import TokenizerView
 
 
 class OwnTokenizer:
-    """The tokenizer that the student has already."""
+    """The tokenizer that the student has already.
+
+    Args:
+        name: What errors and model cards call the tokenizer.
+        chat_template: The format of chats, a name or Jinja, for a tokenizer without a template
+            of its own, as that of a base model; it is exported with the student. None leaves
+            the tokenizer as it is.
+    """
 
     def __init__(self, *, name: str, chat_template: str | None):
-        """Sets up the choice.
-
-        Args:
-            name: What errors and model cards call the tokenizer.
-            chat_template: The format of chats, a name or Jinja, for a tokenizer without a template
-                of its own, as that of a base model; it is exported with the student. None leaves
-                the tokenizer as it is.
-        """
         self.name = name
         self.chat_template = chat_template
 
     def __call__(self, old: TokenizerView) -> TokenizerView:
-        """The student's tokenizer.
+        """The same tokenizer, or a copy with the chat template that was asked for.
 
-        Args:
-            old: The tokenizer of the model that the student starts as; left as it is.
-
-        Returns:
-            The same, with a chat template where one was asked for.
-
-        Raises:
-            ValueError: If it has another template already, or lacks special tokens of the one that
-                was asked for.
+        A ValueError says that it has another template already, or lacks special tokens of this one.
         """
         if self.chat_template is None:
             return old
@@ -73,21 +64,10 @@ class OwnVocabulary:
         new: TokenizerView,
         share_body: bool = False,
     ) -> PreTrainedModel:
-        """The student.
+        """A copy of the model in training mode, with all rows of its vocabulary.
 
-        Args:
-            model: The model that it starts as; left as it is.
-            old: That model's tokenizer.
-            new: The student's tokenizer: the same.
-            share_body: Whether the student's body has the very parameters of `model`, frozen, in
-                place of copies.
-
-        Returns:
-            A model in training mode. Rows of the vocabulary that no token has are kept.
-
-        Raises:
-            ValueError: If the student's tokenizer is another one, or the model is of an unsupported
-                kind.
+        With `share_body`, the body has the very parameters of `model`, frozen. A ValueError says
+        that the student's tokenizer is another one, or that the model is of an unsupported kind.
         """
         if new.fingerprint != old.fingerprint:
             raise ValueError(

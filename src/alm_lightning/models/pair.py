@@ -63,13 +63,6 @@ class Scorer:
         return replace(side, distributions=Distributions(hidden, embedded, head))
 
     def to(self, device: torch.device) -> "Scorer":
-        """The same scorer with its model on another device.
-
-        Args:
-            device: Where to.
-
-        Returns:
-            Itself: modules move in place.
-        """
+        """Moves the model in place, and returns this scorer."""
         self.model.to(device)
         return self

@@ -1,5 +1,7 @@
 """Where things are in a causal language model of transformers: body, last block, output head."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,14 +23,7 @@ UNSUPPORTED_HEADS = ("logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
 def refuse_byte_model(model: PreTrainedModel) -> None:
-    """Refuses a byte model where a student with another tokenizer is to be made of it.
-
-    Args:
-        model: A causal language model.
-
-    Raises:
-        ValueError: It is a byte model.
-    """
+    """Refuses to make a student with another tokenizer of a byte model."""
     if isinstance(model.config, ByteLMConfig):
         raise ValueError(
             "the student is to start as a byte model, which can't be moved onto another tokenizer. "
@@ -65,11 +60,7 @@ def last_hidden(
 def check_packable(model: PreTrainedModel) -> None:
     """Refuses a model in which documents of a packed row would see each other.
 
-    Args:
-        model: A causal language model.
-
-    Raises:
-        ValueError: If its attention does not read positions, or it has layers of another kind.
+    Its attention does not read positions, or it has layers with a state.
     """
     # a byte student answers with its body's
     config = model.config.get_text_config()
@@ -86,13 +77,9 @@ def check_packable(model: PreTrainedModel) -> None:
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:
-    """The transformer layers, by what they are, since families name them as they like.
+    """The transformer layers: the longest module list, since families name it as they like.
 
-    Args:
-        model: A causal language model.
-
-    Returns:
-        Its longest module list; an empty one where it has none.
+    The list is empty if the model has none.
     """
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     return max(lists, key=len, default=nn.ModuleList())
@@ -101,18 +88,10 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
 def last_matrix(model: PreTrainedModel) -> nn.Parameter:
     """The last weight matrix of the last transformer layer, at which gradients are compared.
 
-    The paper compares them at the last transformer layer. Its last matrix alone (the way down of
-    the MLP) gives the losses nearly the same weights (docs/results/gemma_to_bytes.md has both), and
-    the backward pass to it skips the rest of the layer, which every loss would pay for.
-
-    Args:
-        model: A causal language model.
-
-    Returns:
-        The last trained parameter with two axes of the last element of its longest module list.
-
-    Raises:
-        ValueError: If the model has no list of layers, or trains no matrix of the last one.
+    The paper compares them at the last transformer layer. Its last matrix alone (the down
+    projection of the MLP) gives the losses nearly the same weights (docs/results has both), and the
+    backward pass to it skips the rest of the layer, which every loss would pay for. A ValueError
+    says that the model has no list of layers, or trains no matrix of the last one.
     """
     matrices = [
         parameter
@@ -138,41 +117,52 @@ def unused_ids(view: TokenizerView) -> Int[np.ndarray, " unused"]:
 
 
 def output_head(model: PreTrainedModel, view: TokenizerView) -> OutputHead:
-    """The output layer of a model.
+    """The output layer of a model, with the boundary tokens of its tokenizer.
+
+    A ValueError says that the tokenizer has more tokens than the model has output rows, or that the
+    model scales its logits in a way that is not supported.
+    """
+    num_rows = len(model.get_output_embeddings().weight)
+    if view.num_tokens > num_rows:
+        raise ValueError(
+            f"tokenizer {view.name!r} has {view.num_tokens:,} tokens, but its model has "
+            f"{num_rows:,} output rows: they do not belong together. Load both from one "
+            "revision of one model."
+        )
+    head = head_of(model, view.num_tokens, torch.from_numpy(unused_ids(view)))
+    boundary_ids = torch.from_numpy(view.boundary_ids).to(head.weight.device)
+    return replace(head, boundary_ids=boundary_ids)
+
+
+def head_of(model: PreTrainedModel, num_tokens: int, unused: Int[Tensor, " unused"]) -> OutputHead:
+    """The output layer of a model whose tokenizer need not be known: without boundary tokens.
 
     Args:
         model: A causal language model.
-        view: Its tokenizer.
+        num_tokens: Output rows that count; those after them are padding.
+        unused: Ids among them that no token has.
 
     Returns:
-        Weights and what else shapes logits.
+        The layer, on the model's device.
 
     Raises:
-        ValueError: If the tokenizer has more tokens than the model has output rows, or if the model
-            scales its logits in a way that is not supported.
+        ValueError: The model scales its logits in a way that is not supported.
     """
     layer = model.get_output_embeddings()
     config = model.config.get_text_config()
-    if view.num_tokens > len(layer.weight):
-        raise ValueError(
-            f"tokenizer {view.name!r} has {view.num_tokens:,} tokens, but its model has "
-            f"{len(layer.weight):,} output rows: they do not belong together. Load both from one "
-            "revision of one model."
-        )
     for scale in UNSUPPORTED_HEADS:
         if getattr(config, scale, None) not in (None, 1, 1.0):
             raise ValueError(
                 f"{type(model).__name__} scales its logits ({scale}={getattr(config, scale)}), "
                 "which is not supported yet. Open an issue with the model's name."
             )
-    # families without soft-capping have no such key
-    softcap = getattr(config, "final_logit_softcapping", None)
-    unused = unused_ids(view)
+    device = layer.weight.device
     return OutputHead(
         weight=layer.weight,
         bias=getattr(layer, "bias", None),
-        softcap=softcap,
-        num_tokens=view.num_tokens,
-        padding_ids=torch.from_numpy(unused).to(layer.weight.device) if len(unused) else None,
-        boundary_ids=torch.from_numpy(view.boundary_ids).to(layer.weight.device),
+        # families without soft-capping have no such key
+        softcap=getattr(config, "final_logit_softcapping", None),
+        num_tokens=num_tokens,
+        padding_ids=unused.to(device) if len(unused) else None,
+        boundary_ids=torch.zeros(0, dtype=torch.long, device=device),
     )

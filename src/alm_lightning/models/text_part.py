@@ -9,21 +9,13 @@ log = logging.getLogger(__name__)
 
 
 def text_part(model: PreTrainedModel) -> PreTrainedModel:
-    """Leaves out of a model what reads images or sound, if it has such a part.
+    """Removes from a model what reads images or sound, if it has such a part.
 
     A new vocabulary has no place for the tokens that stand for images, and transformers does not
-    train such a model on rows without saying which tokens are images. The text part computes the
-    same logits on text, and is a plain model of its family, as it is exported.
-
-    Args:
-        model: A causal language model.
-
-    Returns:
-        The plain causal language model, made of the same modules, so that nothing is copied; any
-        other model as it came.
-
-    Raises:
-        ValueError: If transformers knows no plain model for the text part.
+    train such a model on rows without information on which tokens are images. The text part
+    computes the same logits on text, and is a plain model of its family, as it is exported. It is
+    made of the same modules; nothing is copied. Any other model is returned as it is. A ValueError
+    says that transformers has no plain model for the text part.
     """
     parts = set(getattr(type(model.config), "sub_configs", ()))
     if not ("text_config" in parts and len(parts) > 1):

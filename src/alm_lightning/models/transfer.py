@@ -106,11 +106,8 @@ def transferred(
 def check_transferable(model: PreTrainedModel) -> None:
     """Refuses models with more that depends on the vocabulary than input and output matrix.
 
-    Args:
-        model: A causal language model.
-
-    Raises:
-        ValueError: If it is not a plain causal language model, or scales its logits.
+    That are models with parts besides a language model, with scaled logits, or with embeddings at
+    every layer.
     """
     refuse_byte_model(model)
     name, config = type(model).__name__, model.config
@@ -145,14 +142,7 @@ def check_transferable(model: PreTrainedModel) -> None:
 
 
 def is_tied(model: PreTrainedModel) -> bool:
-    """Whether the output matrix is the input embeddings themselves.
-
-    Args:
-        model: A causal language model.
-
-    Returns:
-        True if they are one parameter.
-    """
+    """Whether the output matrix is the input embeddings themselves."""
     return model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 

@@ -105,22 +105,7 @@ class NewVocabulary:
         new: TokenizerView,
         share_body: bool = False,
     ) -> PreTrainedModel:
-        """The student.
-
-        Args:
-            model: The model that it starts as; left as it is.
-            old: That model's tokenizer.
-            new: The student's tokenizer.
-            share_body: Whether the student's body has the very parameters of `model`, frozen, in
-                place of copies.
-
-        Returns:
-            A model in training mode.
-
-        Raises:
-            ValueError: If the model is of an unsupported kind, or the initialisation made another
-                number of rows than the new tokenizer has tokens.
-        """
+        """The student in training mode; see `transferred` for `share_body`."""
         check_transferable(model)
         rows_of = self.initialisation.fitted(old=old, new=new)
         head = model.get_output_embeddings()

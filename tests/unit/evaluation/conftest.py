@@ -17,7 +17,7 @@ class Listed:
         yield from self.given
 
 
-def subject_of(model, view, name="tiny"):
+def evaluated_of(model, view, name="tiny"):
     return EvaluatedModel(name, model, view, described=name, stop_ids=(view.roles["eos"],))
 
 
@@ -26,8 +26,8 @@ def evaluated_models(scorers):
     """A tiny byte model and a tiny Gemma 3."""
     student, teacher = scorers
     return {
-        "bytes": subject_of(student.model.eval(), student.view, "bytes"),
-        "gemma": subject_of(teacher.model, teacher.view, "gemma"),
+        "bytes": evaluated_of(student.model.eval(), student.view, "bytes"),
+        "gemma": evaluated_of(teacher.model, teacher.view, "gemma"),
     }
 
 
@@ -35,7 +35,7 @@ def evaluated_models(scorers):
 def short_context(metaspace_view):
     """A model that reads 24 tokens at most."""
     model = tiny_gemma3(metaspace_view.num_tokens, max_position_embeddings=24)
-    return subject_of(model, metaspace_view, "short")
+    return evaluated_of(model, metaspace_view, "short")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from alm_lightning.app.evaluate.models import Entry, find_model, load_subject, plain
+from alm_lightning.app.evaluate.models import Entry, find_model, load_evaluated, plain
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Harness
 from alm_lightning.models.loading import torch_dtype
@@ -47,7 +47,9 @@ def _teacher(cfg: DictConfig, node: DictConfig, models: Path) -> Callable[[], Ev
             "harness=compare needs a teacher to compare with: say harness.compare.teacher="
             "gemma3_270m, or a folder, or a hub id."
         )
-    return functools.partial(load_subject, find_model(node.teacher, models), cfg.dtype, cfg.device)
+    return functools.partial(
+        load_evaluated, find_model(node.teacher, models), cfg.dtype, cfg.device
+    )
 
 
 def teachers(cfg: DictConfig, models: Path) -> dict[str, Entry]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
-from alm_lightning.app.evaluate.models import Entry, load_view
+from alm_lightning.app.evaluate.models import Entry, load_entry_view
 from alm_lightning.evaluation.ensemble.members import check_same_tokenizer
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -24,7 +24,7 @@ def check_models(entries: Sequence[Entry], ensembles: Sequence[Sequence[Entry]])
     for entry in [*entries, *(entry for members in ensembles for entry in members)]:
         place = entry.source.describe()
         if place not in views:
-            views[place] = load_view(entry)
+            views[place] = load_entry_view(entry)
             _check_config(entry)
     for members in ensembles:
         check_same_tokenizer([(each.name, views[each.source.describe()]) for each in members])

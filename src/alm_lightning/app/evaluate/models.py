@@ -12,9 +12,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
-from alm_lightning.models.loading import check_pair, load_causal_lm, load_hf_tokenizer, torch_dtype
+from alm_lightning.models.loading import load_model, load_view, torch_dtype
 from alm_lightning.models.weights.sources import CONFIG_FILE, Folder, Hub, WeightSource
-from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
@@ -148,29 +147,23 @@ def _folder_name(folder: Path, run: Path | None) -> str:
     return f"{summary.get('experiment', 'run')}-{run.absolute().name}"
 
 
-def load_view(entry: Entry) -> TokenizerView:
-    """Loads the tokenizer of a model that was found.
+def load_entry_view(entry: Entry) -> TokenizerView:
+    """The tokenizer of a model that was found, with the tokens that the model is to stop at."""
+    view = load_view(entry.source, name=entry.name)
+    _check_stop_tokens(entry, view)
+    return view
 
-    Args:
-        entry: The model.
 
-    Returns:
-        Its view.
-
-    Raises:
-        ValueError: It lacks a token that the model is to stop at.
-    """
-    view = view_of(load_hf_tokenizer(entry.source), name=entry.name)
+def _check_stop_tokens(entry: Entry, view: TokenizerView) -> None:
     unknown = [text for text in entry.stop_tokens if text not in view.special_ids]
     if unknown:
         raise ValueError(
             f"{entry.name} is to stop at {unknown}, which its tokenizer does not have. Its special "
             f"tokens are {', '.join(view.special_ids)}."
         )
-    return view
 
 
-def load_subject(entry: Entry, dtype: str, device: str) -> EvaluatedModel:
+def load_evaluated(entry: Entry, dtype: str, device: str) -> EvaluatedModel:
     """Loads a model that was found.
 
     Args:
@@ -185,11 +178,13 @@ def load_subject(entry: Entry, dtype: str, device: str) -> EvaluatedModel:
         ValueError: The tokenizer has more tokens than the model has rows for, or lacks a token that
             it is to stop at.
     """
-    view = load_view(entry)
-    model = load_causal_lm(
-        entry.source, dtype=torch_dtype(dtype, device), attn_implementation=entry.attention
+    model, view = load_model(
+        entry.source,
+        name=entry.name,
+        dtype=torch_dtype(dtype, device),
+        attn_implementation=entry.attention,
     )
-    check_pair(model, view.num_tokens, entry.name)
+    _check_stop_tokens(entry, view)
     model.to(_device(device))
     ends = model.generation_config.eos_token_id
     ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)

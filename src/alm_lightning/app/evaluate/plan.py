@@ -8,9 +8,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from alm_lightning.app.evaluate.fit import Fitted, FitText, fit, keep_weights, kept_weights
-from alm_lightning.app.evaluate.models import Entry, find_model, load_subject, plain
+from alm_lightning.app.evaluate.models import Entry, find_model, load_evaluated, plain
 from alm_lightning.app.evaluate.names import members_of, with_unique_names
-from alm_lightning.evaluation.ensemble.members import check_same_tokenizer, ensemble_subject
+from alm_lightning.evaluation.ensemble.members import check_same_tokenizer, ensemble_of
 from alm_lightning.evaluation.ensemble.mixture import COMBINES, MEAN_PROB, checked_weights
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.texts import keyed_documents
@@ -49,7 +49,7 @@ class Alone:
 
     def load(self) -> EvaluatedModel:
         """Loads it."""
-        return load_subject(self.entries[0], self.dtype, self.device)
+        return load_evaluated(self.entries[0], self.dtype, self.device)
 
     def about(self) -> dict[str, object]:
         """What results say of it."""
@@ -96,11 +96,11 @@ class Together:
 
     def load(self) -> EvaluatedModel:
         """Loads the members, and fits weights if no earlier call has done it."""
-        members = [load_subject(entry, self.dtype, self.device) for entry in self.entries]
+        members = [load_evaluated(entry, self.dtype, self.device) for entry in self.entries]
         weights = self.given
         if self.text is not None:
             weights = self._fitted(members).weights
-        return ensemble_subject(members, self.combine, weights, self.name)
+        return ensemble_of(members, self.combine, weights, self.name)
 
     def _fitted(self, members: Sequence[EvaluatedModel]) -> Fitted:
         kept = kept_weights(self.folder, self.identity())

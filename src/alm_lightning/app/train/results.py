@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.distillation.export import flat
-from alm_lightning.evaluation.generation.continuation import continuation
+from alm_lightning.evaluation.generation.texts import continuation
 from alm_lightning.export.card import Value
 from alm_lightning.models.pair import Scorer
 

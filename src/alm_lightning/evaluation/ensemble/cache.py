@@ -11,27 +11,18 @@ class EnsembleCache(Cache):
 
     What changes rows or length is done to every one of them. A member's own cache is handed to it
     as it is, so that what a model keeps there besides (a byte student its last bytes) is kept.
+
+    Args:
+        members: A cache a member, in their order.
     """
 
     def __init__(self, members: Sequence[Cache]):
-        """Sets up the cache.
-
-        Args:
-            members: A cache a member, in their order.
-        """
         self.members = list(members)
         self.layer_class_to_replicate, self.offloading = None, False
 
     @classmethod
     def empty(cls, models: Sequence[PreTrainedModel]) -> "EnsembleCache":
-        """A cache of nothing yet.
-
-        Args:
-            models: The members.
-
-        Returns:
-            The cache: of each member with the kinds of layers that its configuration has.
-        """
+        """An empty cache: for each member the kinds of layers that its configuration has."""
         return cls(
             [DynamicCache(config=model.config.get_text_config(decoder=True)) for model in models]
         )
@@ -79,14 +70,7 @@ class EnsembleCache(Cache):
 
 
 def check_cache(cache: Cache | None) -> None:
-    """Refuses the cache of one model.
-
-    Args:
-        cache: What an ensemble is given to go on from.
-
-    Raises:
-        ValueError: It is a cache, and none of an ensemble.
-    """
+    """Refuses the cache of one model."""
     if cache is not None and not isinstance(cache, EnsembleCache):
         raise ValueError(
             f"the cache is a {type(cache).__name__}, expected an EnsembleCache, with one a member. "

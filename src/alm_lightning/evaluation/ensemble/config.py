@@ -17,13 +17,8 @@ class EnsembleConfig(PreTrainedConfig):
     def of(cls, models: Sequence[PreTrainedModel], num_tokens: int) -> "EnsembleConfig":
         """The configuration of members together.
 
-        Args:
-            models: The members.
-            num_tokens: Width of the ensemble's logits.
-
-        Returns:
-            Special ids of the first member, and the shortest context of all; no context length
-            where no member has one.
+        Special ids are those of the first member. The context is the shortest of all; there is no
+        context length where no member has one.
         """
         configs = [model.config.get_text_config() for model in models]
         config = cls(
@@ -44,15 +39,8 @@ class EnsembleConfig(PreTrainedConfig):
 def checked_size(models: Sequence[PreTrainedModel], num_tokens: int | None) -> int:
     """The number of output rows that members are combined over.
 
-    Args:
-        models: The members, whose matrices may have rows after the last token, of different number.
-        num_tokens: Number of ids of their tokenizer, if it is known.
-
-    Returns:
-        `num_tokens`, or the rows of the smallest output matrix.
-
-    Raises:
-        ValueError: A member has fewer rows than there are tokens.
+    That is `num_tokens`, or, if None, the rows of the smallest output matrix. A ValueError says
+    that a member has fewer rows than there are tokens.
     """
     smallest = min(len(model.get_output_embeddings().weight) for model in models)
     num_tokens = smallest if num_tokens is None else num_tokens

@@ -47,14 +47,7 @@ class EnsembleGeneration(GenerationMixin):
 
 
 def refuse_insides(kwargs: Mapping[str, object]) -> None:
-    """Refuses what only one model can give or take.
-
-    Args:
-        kwargs: Arguments of a forward pass, beyond those that an ensemble knows.
-
-    Raises:
-        ValueError: One of them is about hidden states, attentions or embeddings.
-    """
+    """Refuses arguments of a forward pass about hidden states, attentions or embeddings."""
     wanted = ("inputs_embeds", "output_hidden_states", "output_attentions")
     found = [name for name in wanted if kwargs.get(name) is not None and kwargs[name] is not False]
     if found:

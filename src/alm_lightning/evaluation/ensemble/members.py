@@ -30,14 +30,7 @@ SPECIALS = (
 
 
 def check_same_tokenizer(members: Sequence[tuple[str, TokenizerView]]) -> None:
-    """Refuses models whose tokens do not mean the same.
-
-    Args:
-        members: Their names and tokenizers: weights are not needed.
-
-    Raises:
-        ValueError: Two of them differ in an id, a special token, or in how they cut texts.
-    """
+    """Refuses models of which two differ in an id, a special token, or in how they split texts."""
     (first, view), *others = members
     for other, other_view in others:
         difference = _difference(view, other_view)
@@ -55,25 +48,15 @@ def check_same_tokenizer(members: Sequence[tuple[str, TokenizerView]]) -> None:
             )
 
 
-def ensemble_subject(
+def ensemble_of(
     evaluated_models: Sequence[EvaluatedModel],
     combine: str,
     weights: Sequence[float | int] | None,
     name: str,
 ) -> EvaluatedModel:
-    """An ensemble, as something to evaluate.
+    """An ensemble, as a model to evaluate. It stops at the stop tokens of all members.
 
-    Args:
-        evaluated_models: The members.
-        combine: ``mean_prob`` or ``mean_logprob``.
-        weights: One a member; equal if None.
-        name: What tables call the ensemble.
-
-    Returns:
-        The ensemble with the members' tokenizer. It stops wherever one of them stops.
-
-    Raises:
-        ValueError: The members do not share a tokenizer, or the weights are none.
+    A ValueError says that members do not share a tokenizer, or that weights do not fit.
     """
     check_same_tokenizer([(evaluated.name, evaluated.view) for evaluated in evaluated_models])
     view = evaluated_models[0].view

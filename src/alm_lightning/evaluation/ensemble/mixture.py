@@ -15,21 +15,10 @@ COMBINES = (MEAN_PROB, MEAN_LOGPROB)
 
 
 def checked_weights(weights: Sequence[float | int] | None, num_members: int) -> tuple[float, ...]:
-    """Weights of members, with a sum of 1.
+    """Weights of members, divided by their sum; equal if None. A ValueError says what is wrong.
 
-    Args:
-        weights: One a member, in any unit; None for equal ones.
-        num_members: How many members there are.
-
-    Returns:
-        The weights.
-
-    Raises:
-        ValueError: There are more or fewer than members, or they can't be made into shares.
-
-    Example:
-        >>> checked_weights([3, 1], 2)
-        (0.75, 0.25)
+    >>> checked_weights([3, 1], 2)
+    (0.75, 0.25)
     """
     given = [1.0] * num_members if weights is None else [float(weight) for weight in weights]
     expected = f"expected {num_members} numbers, one for each member"
@@ -89,15 +78,7 @@ def combined_logits(
 def mixture_logprobs(
     logprobs: Float[Tensor, " member *lead"], weights: Sequence[float]
 ) -> Float[Tensor, "*lead"]:
-    """Log-probabilities of tokens under the weighted mean of the members' probabilities.
-
-    Args:
-        logprobs: Those of each member, in nats.
-        weights: Of each member, above 0, with a sum of 1.
-
-    Returns:
-        Nats, at most 0.
-    """
+    """Log-probabilities in nats of tokens under the weighted mean of the members' probabilities."""
     logs = logprobs.new_tensor(weights).log()
     return (logprobs + logs.view(-1, *[1] * (logprobs.ndim - 1))).logsumexp(0)
 
@@ -108,19 +89,12 @@ def geometric_logprobs(
     targets: Int[Tensor, " row"],
     weights: Sequence[float],
 ) -> Float[Tensor, " row"]:
-    """Log-probabilities of tokens under the weighted geometric mean, renormalised.
+    """Log-probabilities of tokens, in nats, under the weighted geometric mean, renormalised.
 
-    Its normaliser needs every token of the vocabulary: members' logits are made block by block, and
-    added up there. They need not be normalised first, since that would move all tokens alike.
-
-    Args:
-        hidden: Last hidden states of each member, before the tokens that they predict.
-        heads: Output layers of the members, over the same tokens.
-        targets: The tokens.
-        weights: Of each member, above 0, with a sum of 1.
-
-    Returns:
-        Nats, at most 0.
+    Its normaliser needs every token of the vocabulary: members' logits are computed block by block,
+    and added up there. They need not be normalised first, since that would move all tokens alike.
+    `hidden` are the last hidden states before the targets, `heads` the output layers over the same
+    tokens.
     """
     unused = heads[0].padding_ids
     order = VocabularyOrder(None, 0, heads[0].num_tokens)

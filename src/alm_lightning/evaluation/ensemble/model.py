@@ -23,7 +23,6 @@ from alm_lightning.evaluation.ensemble.mixture import (
     mixture_logprobs,
 )
 from alm_lightning.evaluation.ensemble.scores import (
-    bare_head,
     check_numbers,
     own_logprobs,
     scattered,
@@ -32,7 +31,7 @@ from alm_lightning.evaluation.ensemble.scores import (
 )
 from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.models.bytes.byte_lm import CACHE
-from alm_lightning.models.structure import unused_ids
+from alm_lightning.models.structure import head_of, unused_ids
 from alm_lightning.tokenization.view import TokenizerView
 
 
@@ -41,6 +40,17 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
 
     Two copies of one model have that model's logits. Members are used as they are: they are put
     into eval mode, and get no gradient. A member of weight 0 is not run.
+
+    Args:
+        models: Causal language models that read and predict the same ids: see
+            `ensemble_members.check_same_tokenizer`.
+        combine: ``mean_prob``, the weighted mean of probabilities, or ``mean_logprob``, the
+            weighted geometric mean, renormalised.
+        weights: One a member, none below 0; they are divided by their sum. Equal if None.
+        num_tokens: Number of ids of the tokenizer; None for that of `view`, or the rows of the
+            smallest output matrix.
+        view: The tokenizer, if ids that no token has are to get no mass.
+        names: What errors call the members; their place and class if None.
 
     Attributes:
         members: The models.
@@ -63,19 +73,6 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
         view: TokenizerView | None = None,
         names: Sequence[str] | None = None,
     ):
-        """Sets up the ensemble.
-
-        Args:
-            models: Causal language models that read and predict the same ids: see
-                `ensemble_members.check_same_tokenizer`.
-            combine: ``mean_prob``, the weighted mean of probabilities, or ``mean_logprob``, the
-                weighted geometric mean, renormalised.
-            weights: One a member, none below 0; they are divided by their sum. Equal if None.
-            num_tokens: Number of ids of the tokenizer; None for that of `view`, or the rows of the
-                smallest output matrix.
-            view: The tokenizer, if ids that no token has are to get no mass.
-            names: What errors call the members; their place and class if None.
-        """
         if not models:
             raise ValueError("an ensemble has no members. Give it at least one model.")
         if combine not in COMBINES:
@@ -193,15 +190,10 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
     def token_logprobs(
         self, ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
     ) -> Float[Tensor, "batch pos"]:
-        """Log-probability of each token under the ensemble, given all before it in its row.
+        """Log-probability of each token in nats, given all before it in its right-padded row.
 
-        Args:
-            ids: Token ids, padded on the right.
-            mask: True for a token, False for padding.
-
-        Returns:
-            Nats; 0.0 for the first token of a row and for padding. No tensor of all positions and
-            the whole vocabulary is made.
+        It is 0.0 for the first token of a row and for padding. No tensor of all positions and the
+        whole vocabulary is made.
         """
         has_target = scored_positions(mask)
         if self.combine == MEAN_PROB:
@@ -219,15 +211,7 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
     def member_logprobs(
         self, ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
     ) -> Float[Tensor, "member batch pos"]:
-        """The same for each member by itself, those of weight 0 too.
-
-        Args:
-            ids: Token ids, padded on the right.
-            mask: True for a token, False for padding.
-
-        Returns:
-            Nats; 0.0 for the first token of a row and for padding.
-        """
+        """The same for each member by itself, those of weight 0 included."""
         has_target = scored_positions(mask)
         each = [self._own_logprobs(index, ids, mask) for index in range(len(self.members))]
         return torch.stack([scattered(found, has_target) for found in each])
@@ -238,4 +222,4 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
         return found
 
     def _head(self, index: int) -> OutputHead:
-        return bare_head(self.members[index], self.num_tokens, self.unused)
+        return head_of(self.members[index], self.num_tokens, self.unused)

@@ -1,5 +1,6 @@
-"""Continuations of prompts: token by token as a stream, or many prompts in a batch.
+"""Continuations of prompts.
 
-`stream.pieces` yields text while it is generated, and `until.generate_until` continues a batch of
-prompts up to a stop text. `sampling` says how the next token is chosen, and `prompts` reads them.
+`texts.generate_texts` continues a batch of prompts by any model or ensemble, and reports pieces of
+text while they are generated. `sampling` chooses the next token, `spelling` turns tokens into whole
+characters, and `prompts` reads prompts and chats.
 """

@@ -18,23 +18,13 @@ Prompt = str | Sequence[Mapping[str, str]]
 
 
 def prompt_ids(evaluated: EvaluatedModel, prompt: Prompt, *, name: str = "prompt") -> list[int]:
-    """The ids that a model goes on from.
+    """The token ids of a prompt.
 
     A text begins with the token that every document begins with. A chat is written by the
     tokenizer's template (a tokenizer without one, with the special tokens of one known format, gets
-    that one), up to where the assistant's answer begins, and tokenized as in training: what looks
-    like a special token is one in the template's own text alone.
-
-    Args:
-        evaluated: The model.
-        prompt: The text, or a list of messages with ``role`` and ``content``.
-        name: What an error calls the prompt.
-
-    Returns:
-        Token ids, at least one.
-
-    Raises:
-        ValueError: The tokenizer has no chat template that can be told, or it refuses the chat.
+    that format's), up to where the assistant's answer begins, and tokenized as in training: what
+    looks like a special token is one in the template's own text alone. A ValueError says that no
+    template is known for the tokenizer, or that it refuses the chat; it calls the prompt `name`.
     """
     view = evaluated.view
     if isinstance(prompt, str):
@@ -117,12 +107,5 @@ def _of_line(line: str, name: str, *, chat: bool) -> Prompt:
 
 
 def as_user(text: str) -> Prompt:
-    """A text as the only message of a chat.
-
-    Args:
-        text: What the user says.
-
-    Returns:
-        The chat.
-    """
+    """A text as the only message of a chat."""
     return [{"role": "user", "content": text}]

@@ -49,27 +49,11 @@ class Sampling:
         limits = (self.max_new_tokens, self.max_new_bytes)
         return min(limit for limit in limits if limit is not None)
 
-    def arguments(self) -> dict[str, object]:
-        """The same for transformers' `generate`, which would keep the 50 likeliest tokens only."""
-        if self.temperature == 0:
-            return {"do_sample": False}
-        shape = {"temperature": float(self.temperature), "top_p": float(self.top_p), "top_k": 0}
-        return {"do_sample": True, **shape}
-
 
 def next_ids(
     logits: Float[Tensor, "batch vocab"], sampling: Sampling, generator: torch.Generator
 ) -> Int[Tensor, " batch"]:
-    """The tokens that come next.
-
-    Args:
-        logits: Of the next token, for each row.
-        sampling: How to choose.
-        generator: Where random numbers come from.
-
-    Returns:
-        A token a row.
-    """
+    """The next token of each row: the likeliest one, or one that is drawn."""
     if sampling.temperature == 0:
         return logits.argmax(-1)
     probabilities = (logits.float() / sampling.temperature).softmax(-1)
@@ -81,15 +65,7 @@ def next_ids(
 
 
 def check_logits(logits: Float[Tensor, "batch vocab"], name: str) -> None:
-    """Refuses logits that are no numbers; -inf is one, for what can't come next.
-
-    Args:
-        logits: Of the next token.
-        name: The model.
-
-    Raises:
-        ValueError: One of them is NaN.
-    """
+    """Refuses logits of which one is NaN; -inf stands for what can't come next."""
     if bool(logits.isnan().any()):
         raise ValueError(
             f"{name} gives logits that are no numbers (NaN): its weights are broken, or overflow "

@@ -12,17 +12,11 @@ DIGEST_BYTES = 6
 
 
 def definition(task: Any) -> str:
-    """A hash of a task: its configuration, the files of its functions, and its documents.
+    """A hash of a task (12 hexadecimal digits): its settings, files of functions, and documents.
 
-    Documents are taken as they were loaded, before a task's own function has changed them, which
-    may be by chance. Those that examples are taken from are left out: they may be many times as
-    many as those that are evaluated.
-
-    Args:
-        task: A loaded task.
-
-    Returns:
-        Twelve hexadecimal digits.
+    Documents are taken as they were loaded, before a function of the task has changed them, which
+    may be random. Those that few-shot examples are taken from are left out: they may be many times
+    as many as those that are evaluated.
     """
     found = hashlib.blake2b(digest_size=DIGEST_BYTES)
     settings = task.config.to_dict(keep_callable=True)

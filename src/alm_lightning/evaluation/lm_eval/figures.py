@@ -14,15 +14,10 @@ Figures = dict[str, Figure]
 def figures_of(
     records: Mapping[str, Record], groups: Mapping[str, Any]
 ) -> tuple[Figures, dict[str, dict[str, Figures]]]:
-    """Figures of all tasks, and of groups as lm-eval makes them of their members.
+    """Figures of all tasks, and of groups as lm-eval aggregates them.
 
-    Args:
-        records: By task.
-        groups: lm-eval's groups by name; a group may be a member of another.
-
-    Returns:
-        A figure for each metric of each group, and of each task that is in none; and those of the
-        members of each group.
+    Returns a figure for each metric of each group, and of each task that is in no group; and the
+    figures of the members of each group.
     """
     metrics = {
         name: {**record["results"], "sample_len": record["count"]}

@@ -27,7 +27,24 @@ SHOWN = 2
 
 
 class LmEval:
-    """What lm-eval makes of a model: its tasks, prompts and metrics, with their standard errors."""
+    """What lm-eval makes of a model: its tasks, prompts and metrics, with their standard errors.
+
+    Args:
+        tasks: Names of tasks, groups or tags, patterns, or files of one task.
+        include_path: A folder of tasks of one's own.
+        num_fewshot: Solved examples before each question; None for what a task says.
+        limit: Documents of each task, from the front; below 1 a share of them; None for all.
+        chat: Whether prompts are written in the tokenizer's chat template.
+        fewshot_as_multiturn: Whether examples are turns of their own in a chat.
+        max_length: The most tokens that are read at once; None for the model's own context.
+        batch_size: Texts that are generated at once. Batches that are scored are made by
+            tokens.
+        gen_kwargs: Settings of generation that count more than a task's.
+        bytes_per_token: Bytes for each token of a task's limit of generation, for models that
+            read bytes.
+        bootstrap_iters: Draws for standard errors of metrics that are no means.
+        seed: Of few-shot examples and sampled texts.
+    """
 
     def __init__(
         self,
@@ -45,24 +62,6 @@ class LmEval:
         bootstrap_iters: int,
         seed: int,
     ):
-        """Sets up the suite.
-
-        Args:
-            tasks: Names of tasks, groups or tags, patterns, or files of one task.
-            include_path: A folder of tasks of one's own.
-            num_fewshot: Solved examples before each question; None for what a task says.
-            limit: Documents of each task, from the front; below 1 a share of them; None for all.
-            chat: Whether prompts are written in the tokenizer's chat template.
-            fewshot_as_multiturn: Whether examples are turns of their own in a chat.
-            max_length: The most tokens that are read at once; None for the model's own context.
-            batch_size: Texts that are generated at once. Batches that are scored are made by
-                tokens.
-            gen_kwargs: Settings of generation that count more than a task's.
-            bytes_per_token: Bytes for each token of a task's limit of generation, for models that
-                read bytes.
-            bootstrap_iters: Draws for standard errors of metrics that are no means.
-            seed: Of few-shot examples and sampled texts.
-        """
         self.names = [tasks] if isinstance(tasks, str) else list(tasks)
         if not self.names:
             raise ValueError("harness.lm_eval.tasks is empty: expected names, as [arc_easy,blimp].")
@@ -85,11 +84,7 @@ class LmEval:
         self.digests: dict[str, str] = {}
 
     def prepare(self) -> Sequence[str]:
-        """Finds the tasks, and loads their data.
-
-        Returns:
-            Their names; a group's are those of its members.
-        """
+        """Finds the tasks and loads their data; returns their names, with the members of groups."""
         self.found = find_tasks(self.names, self.include_path)
         for name, task in self.found.tasks.items():
             own = task.config.num_fewshot
@@ -103,29 +98,13 @@ class LmEval:
         return list(self.found.tasks)
 
     def basis(self, name: str, run: Path | None) -> Mapping[str, object]:
-        """What tasks are: lm-eval's version, and hashes of definitions and documents.
-
-        Args:
-            name: Of the model: this is the same for all.
-            run: Of the model.
-
-        Returns:
-            Plain values.
-        """
+        """What tasks are: lm-eval's version, and hashes of definitions and documents."""
         return {"lm_eval": version("lm-eval"), "definitions": self.digests}
 
     def records(
         self, evaluated: EvaluatedModel, keys: Sequence[str]
     ) -> Iterator[tuple[str, Record]]:
-        """Runs tasks.
-
-        Args:
-            evaluated: The model.
-            keys: Names of the tasks.
-
-        Yields:
-            What lm-eval reports of each, with its version and the task's.
-        """
+        """Runs tasks; yields what lm-eval reports of each."""
         model = LmEvalModel(
             evaluated,
             chat=self.chat,
@@ -178,15 +157,7 @@ class LmEval:
         }
 
     def result(self, records: Mapping[str, Record]) -> Result:
-        """Figures of tasks and groups, as lm-eval makes them.
-
-        Args:
-            records: Of all tasks.
-
-        Returns:
-            A figure for each metric of each group, and of each task that is in none; those of
-            members by group; and texts.
-        """
+        """A figure for each metric of each group, and of each task that is in none; and samples."""
         figures, groups = figures_of(records, self.found.groups)
         samples = [sample for record in records.values() for sample in record["samples"]]
         return Result(figures, groups, samples)

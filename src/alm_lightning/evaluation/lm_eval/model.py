@@ -16,7 +16,7 @@ import torch
 from alm_lightning.alignment.chat.turns import turns_of
 from alm_lightning.corpus.chat import SYSTEM_POLICIES, Chat
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
-from alm_lightning.evaluation.generation.until import generate_until
+from alm_lightning.evaluation.generation.texts import generate_texts
 from alm_lightning.evaluation.lm_eval.settings import Writing
 from alm_lightning.evaluation.scoring import adjoining_rows, score_rows
 from alm_lightning.evaluation.suites.choices import likelihoods
@@ -38,6 +38,13 @@ class LmEvalModel:
     as lm-eval has it: with a start token where the tokenizer prepends one. In chats special tokens
     are parsed in what the template wrote; elsewhere what looks like one is text.
 
+    Args:
+        evaluated: The model.
+        chat: Whether contexts are chats, written by `apply_chat_template`.
+        max_length: The most tokens that are read at once; None for the model's own context.
+        writing: How texts are generated where a task does not say it.
+        batch_size: Texts that are generated at once.
+
     Attributes:
         rank: Of this process.
         world_size: Number of processes.
@@ -55,15 +62,6 @@ class LmEvalModel:
         writing: Writing,
         batch_size: int,
     ):
-        """Sets up the model.
-
-        Args:
-            evaluated: The model.
-            chat: Whether contexts are chats, written by `apply_chat_template`.
-            max_length: The most tokens that are read at once; None for the model's own context.
-            writing: How texts are generated where a task does not say it.
-            batch_size: Texts that are generated at once.
-        """
         self.evaluated, self.chat, self.writing = evaluated, chat, writing
         limits = [evaluated.context_length, *([] if max_length is None else [max_length])]
         self.max_length, self.batch_size = min(limits), batch_size
@@ -83,15 +81,7 @@ class LmEvalModel:
     def apply_chat_template(
         self, chat_history: Sequence[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """A chat as the tokenizer's template writes it.
-
-        Args:
-            chat_history: The messages.
-            add_generation_prompt: Whether an answer is to begin; else the last message goes on.
-
-        Returns:
-            Its text. A template that takes no system message has it in the user's first.
-        """
+        """The text of a chat; a system message that a template refuses goes to the user's first."""
         template = template_of(self.evaluated.view, None)
         arguments = {
             "chat_template": template.jinja,
@@ -108,25 +98,11 @@ class LmEvalModel:
             return write(messages, **arguments)
 
     def chat_template(self, chat_template: bool | str = False) -> str:
-        """The template itself, for records.
-
-        Args:
-            chat_template: Whether there is one.
-
-        Returns:
-            Its text; nothing where there is none.
-        """
+        """The template itself, for records; an empty text where there is none."""
         return template_of(self.evaluated.view, None).jinja if chat_template else ""
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
-        """Log-likelihoods of continuations.
-
-        Args:
-            requests: Each with context and continuation as `args`.
-
-        Returns:
-            Nats, and whether each token is the likeliest.
-        """
+        """Log-likelihoods of continuations, in nats, and whether each token is the likeliest."""
         found = [self._pair(*request.args) for request in requests]
         cut = [self._cut(each) for each in found]
         if shorter := sum(len(new.ids) < len(old.ids) for new, old in zip(cut, found, strict=True)):
@@ -166,14 +142,7 @@ class LmEvalModel:
         return Continuation(ids, each.first - surplus, each.crosses)
 
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
-        """Log-likelihoods of whole texts, in windows that do not overlap, as lm-eval has them.
-
-        Args:
-            requests: Each with a text as its one of `args`.
-
-        Returns:
-            Nats.
-        """
+        """Log-likelihoods of whole texts in nats, in windows without overlap, as in lm-eval."""
         view, rows, owners = self.evaluated.view, [], []
         for number, request in enumerate(requests):
             (text,) = request.args
@@ -187,14 +156,7 @@ class LmEvalModel:
         return sums.tolist()
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Continuations of contexts.
-
-        Args:
-            requests: Each with context and settings of generation as `args`.
-
-        Returns:
-            Texts.
-        """
+        """Continuations of contexts."""
         alike: dict[str, list[int]] = {}
         for index, request in enumerate(requests):
             alike.setdefault(json.dumps(request.args[1], sort_keys=True), []).append(index)
@@ -205,7 +167,7 @@ class LmEvalModel:
             prompts = [self._prompt(requests[i].args[0], self.max_length - most) for i in members]
             specials = self.evaluated.view.special_ids
             ends = [specials[stop] for stop in stops if stop in specials]
-            texts = generate_until(
+            texts = generate_texts(
                 replace(self.evaluated, stop_ids=[*self.evaluated.stop_ids, *ends]),
                 prompts,
                 replace(sampling, max_new_tokens=most),

@@ -30,17 +30,9 @@ class Writing:
     def of(
         self, given: Mapping[str, object], evaluated: EvaluatedModel
     ) -> tuple[Sampling, list[str]]:
-        """How to write for one request.
+        """How tokens are chosen for one request of a task, and the texts to stop at.
 
-        Args:
-            given: Settings of the task.
-            evaluated: The model.
-
-        Returns:
-            How tokens are chosen and how many, and the texts to stop at.
-
-        Raises:
-            ValueError: The task wants something else than sampling by temperature and top-p.
+        A ValueError says that the task wants something else than sampling by temperature and top-p.
         """
         settings = dict(given)
         until = settings.pop("until", None) or []
@@ -64,12 +56,5 @@ class Writing:
 
 
 def reads_bytes(evaluated: EvaluatedModel) -> bool:
-    """Whether each token of a model is a byte at most.
-
-    Args:
-        evaluated: The model.
-
-    Returns:
-        True for a byte model.
-    """
+    """Whether each token of a model is a byte at most."""
     return int(evaluated.view.byte_lengths.max()) <= 1

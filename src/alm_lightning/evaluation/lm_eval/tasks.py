@@ -100,14 +100,7 @@ def _unknown(name: str, known: Sequence[str], include_path: Path | None) -> str:
 
 
 def needs_greedy(task: Any) -> bool:
-    """Whether a task asks if its answers are what a model would write by itself.
-
-    Args:
-        task: A loaded task.
-
-    Returns:
-        False for a task that compares likelihoods alone.
-    """
+    """Whether a task asks if answers are the likeliest; False if it compares likelihoods alone."""
     is_plain_choice = (
         task.OUTPUT_TYPE == "multiple_choice"
         and task.config.process_results is None

@@ -25,6 +25,13 @@ class BitsPerByte:
     every token is scored once, with the text before it as far as `context_bytes` reach. Windows are
     measured in bytes, so that models with different tokenizers see the same text; one whose own
     context is shorter sees as much as it can. Each window begins with the tokenizer's start token.
+
+    Args:
+        source: The text.
+        context_bytes: The most bytes that a model reads at once.
+        stride_bytes: The most bytes that are scored in a window after the first.
+        leave_out: Share of the documents, from the front, that is left out.
+        max_documents: How many documents to take at most; None for all.
     """
 
     def __init__(
@@ -36,15 +43,6 @@ class BitsPerByte:
         leave_out: float,
         max_documents: int | None,
     ):
-        """Sets up the suite.
-
-        Args:
-            source: The text.
-            context_bytes: The most bytes that a model reads at once.
-            stride_bytes: The most bytes that are scored in a window after the first.
-            leave_out: Share of the documents, from the front, that is left out.
-            max_documents: How many documents to take at most; None for all.
-        """
         if not 0 < stride_bytes <= context_bytes:
             raise ValueError(
                 f"stride_bytes is {stride_bytes} and context_bytes {context_bytes}: expected a "
@@ -55,11 +53,7 @@ class BitsPerByte:
         self.documents: dict[str, Document] = {}
 
     def prepare(self) -> Sequence[str]:
-        """Reads the documents.
-
-        Returns:
-            A key a document.
-        """
+        """Reads the documents; returns a key for each."""
         found = keyed_documents(self.source, leave_out=self.leave_out, max_documents=self.most)
         for document in found.values():
             if not isinstance(document, Document):
@@ -73,15 +67,7 @@ class BitsPerByte:
     def records(
         self, evaluated: EvaluatedModel, keys: Sequence[str]
     ) -> Iterator[tuple[str, Record]]:
-        """Scores documents.
-
-        Args:
-            evaluated: The model.
-            keys: Of the documents.
-
-        Yields:
-            Nats, bytes and tokens of each document.
-        """
+        """Scores documents; yields nats, bytes and tokens of each."""
         for start in range(0, len(keys), DOCUMENTS_AT_ONCE):
             chosen = keys[start : start + DOCUMENTS_AT_ONCE]
             rows: list[Row] = []
@@ -116,15 +102,7 @@ class BitsPerByte:
                 yield key, {"nats": float(nats[place]), **made[place]}
 
     def windows(self, evaluated: EvaluatedModel, ids: Int[np.ndarray, " pos"]) -> list[Row]:
-        """The windows of a document, which score each token once.
-
-        Args:
-            evaluated: The model, for its context and its tokenizer.
-            ids: Content ids of the document.
-
-        Returns:
-            Rows with a start token each.
-        """
+        """The windows of a document, each after a start token; every token is scored in one."""
         view = evaluated.view
         # ends[i]: bytes before token i
         ends = np.concatenate([[0], np.cumsum(view.byte_lengths[ids])])
@@ -144,14 +122,7 @@ class BitsPerByte:
         return rows
 
     def result(self, records: Mapping[str, Record]) -> Result:
-        """Bits per byte of all documents, and by group.
-
-        Args:
-            records: Of all documents.
-
-        Returns:
-            The figures.
-        """
+        """Bits per byte of all documents, and by group."""
         figures = _figures(list(records.values()))
         members: dict[str, list[Record]] = {}
         for record in records.values():

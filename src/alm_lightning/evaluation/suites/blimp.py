@@ -27,16 +27,14 @@ class Blimp:
     likelihood in both.
 
     Reference: Warstadt et al. (2020), arXiv:1912.00582.
+
+    Args:
+        path: A file with one pair a line, plain or compressed (``.jsonl.gz``), with the columns
+            of the published data.
+        pairs: How many pairs of each phenomenon to take, from the front; None for all.
     """
 
     def __init__(self, *, path: str, pairs: int | None):
-        """Sets up the suite.
-
-        Args:
-            path: A file with one pair a line, plain or compressed (``.jsonl.gz``), with the columns
-                of the published data.
-            pairs: How many pairs of each phenomenon to take, from the front; None for all.
-        """
         if pairs is not None and pairs < 1:
             raise ValueError(
                 f"harness.blimp.pairs is {pairs}: expected at least 1, or null for all."
@@ -45,11 +43,7 @@ class Blimp:
         self.pairs: dict[str, dict[str, str]] = {}
 
     def prepare(self) -> Sequence[str]:
-        """Reads the pairs.
-
-        Returns:
-            A key a pair: its phenomenon, its place among those, and a hash of the sentences.
-        """
+        """Reads the pairs; a key has the phenomenon, the place in it, and a hash of the texts."""
         seen: Counter[str] = Counter()
         for row in _rows(self.path):
             uid = row["UID"]
@@ -64,15 +58,7 @@ class Blimp:
     def records(
         self, evaluated: EvaluatedModel, keys: Sequence[str]
     ) -> Iterator[tuple[str, Record]]:
-        """Scores pairs.
-
-        Args:
-            evaluated: The model.
-            keys: Of the pairs.
-
-        Yields:
-            The phenomenon, and by how many nats the good sentence is more likely.
-        """
+        """Scores pairs; yields the phenomenon, and the good sentence's lead in nats."""
         for start in range(0, len(keys), PAIRS_AT_ONCE):
             chosen = keys[start : start + PAIRS_AT_ONCE]
             rows = [row for key in chosen for row in _minimal_rows(evaluated, self.pairs[key])]
@@ -91,14 +77,7 @@ class Blimp:
                 )
 
     def result(self, records: Mapping[str, Record]) -> Result:
-        """Accuracy over all pairs, by phenomenon and by linguistic term.
-
-        Args:
-            records: Of all pairs.
-
-        Returns:
-            The figures.
-        """
+        """Accuracy over all pairs, by phenomenon and by linguistic term."""
         right = {key: record["difference_nats"] > 0 for key, record in records.items()}
         groups = {}
         for by in ("phenomenon", "term"):

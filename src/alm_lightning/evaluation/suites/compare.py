@@ -29,6 +29,19 @@ class Compare:
 
     Figures are those that training prints, over whole documents. `chunk_agreement` is the mean of
     1 - |p_T - p_S| over chunks.
+
+    Args:
+        load_teacher: Loads the teacher, when it is needed.
+        teacher: What the teacher is called.
+        source: The text.
+        alignment: Which common boundaries bound chunks.
+        chat: How chats are paired.
+        student_length: The most tokens of a student's window, BOS and EOS included.
+        teacher_length: The same for the teacher.
+        batch_size: Windows of one forward pass.
+        leave_out: Share of the documents, from the front, that is left out.
+        max_documents: How many documents to take at most; None for all.
+        shown_documents: How many, spread over all, are kept chunk by chunk, for the report.
     """
 
     def __init__(
@@ -46,21 +59,6 @@ class Compare:
         max_documents: int | None,
         shown_documents: int,
     ):
-        """Sets up the suite.
-
-        Args:
-            load_teacher: Loads the teacher, when it is needed.
-            teacher: What the teacher is called.
-            source: The text.
-            alignment: Which common boundaries bound chunks.
-            chat: How chats are paired.
-            student_length: The most tokens of a student's window, BOS and EOS included.
-            teacher_length: The same for the teacher.
-            batch_size: Windows of one forward pass.
-            leave_out: Share of the documents, from the front, that is left out.
-            max_documents: How many documents to take at most; None for all.
-            shown_documents: How many, spread over all, are kept chunk by chunk, for the report.
-        """
         self.load_teacher, self.source, self.alignment, self.chat = (
             load_teacher,
             source,
@@ -74,11 +72,7 @@ class Compare:
         self._teacher: EvaluatedModel | None = None
 
     def prepare(self) -> Sequence[str]:
-        """Reads the documents.
-
-        Returns:
-            A key a document.
-        """
+        """Reads the documents; returns a key for each."""
         self.documents = keyed_documents(
             self.source, leave_out=self.leave_out, max_documents=self.most
         )
@@ -87,15 +81,7 @@ class Compare:
     def records(
         self, evaluated: EvaluatedModel, keys: Sequence[str]
     ) -> Iterator[tuple[str, Record]]:
-        """Scores documents by both models.
-
-        Args:
-            evaluated: The student.
-            keys: Of the documents.
-
-        Yields:
-            Totals of each document; of those that are shown their chunks as well.
-        """
+        """Scores documents by both models; yields totals, and chunks of those that are shown."""
         if self._teacher is None:
             self._teacher = self.load_teacher()
         teacher = self._teacher
@@ -147,14 +133,7 @@ class Compare:
         return {**totals, "chunk_bytes": dict(lengths), "shown": chunks[:MOST_CHUNKS]}
 
     def result(self, records: Mapping[str, Record]) -> Result:
-        """Figures over all documents, and by group.
-
-        Args:
-            records: Of all documents.
-
-        Returns:
-            The figures; as samples the chunks of the documents that are shown.
-        """
+        """Figures over all documents and by group; as samples the chunks of the documents shown."""
         # a document that left no window (nothing of it is trained on) has no totals
         counted = [record for record in records.values() if record.get("bytes")]
         if not counted:
@@ -197,14 +176,7 @@ def _title(record: Record) -> str:
 
 
 def paired_figures(records: Sequence[Mapping[str, object]]) -> dict[str, Figure]:
-    """Figures of student and teacher, made of totals.
-
-    Args:
-        records: Totals of documents (or of batches), each with `totals_of`'s names.
-
-    Returns:
-        Bits per byte of both, mean difference and agreement of chunks, coverage, tokens a chunk.
-    """
+    """Figures of student and teacher, from the totals of documents or of batches (`totals_of`)."""
 
     def column(name: str) -> np.ndarray:
         return np.array([record[name] for record in records], dtype=np.float64)

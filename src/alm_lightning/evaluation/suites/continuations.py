@@ -61,16 +61,7 @@ def text_continuation(
 
 
 def last_content(view: TokenizerView, rendering: Rendering, name: str) -> Continuation:
-    """The content of a chat's last message, after all that comes before it.
-
-    Args:
-        view: The tokenizer.
-        rendering: The chat as a template writes it.
-        name: What an error calls it.
-
-    Returns:
-        The tokens up to the end of the content, and no structure after it.
-    """
+    """The content of a chat's last message, after all before it and without what ends it."""
     turns = turns_of(view, rendering, name)
     step = STEPS_PER_MESSAGE * (len(rendering.contents) - 1) + SAYS
     starts, ends = turns.start_steps == step, turns.end_steps == step

@@ -58,15 +58,8 @@ def final_figure(text: str, mark: str | None = MARK) -> Decimal | None:
 def told(figure: Decimal | None) -> str | None:
     """A figure in one spelling: no exponent, no zeros at the end of a fraction.
 
-    Args:
-        figure: The number, if there is one.
-
-    Returns:
-        Such as ``1250`` for 1250.00.
-
-    Example:
-        >>> told(Decimal("1250.00")), told(Decimal("-0.50"))
-        ('1250', '-0.5')
+    >>> told(Decimal("1250.00")), told(Decimal("-0.50"))
+    ('1250', '-0.5')
     """
     if figure is None:
         return None

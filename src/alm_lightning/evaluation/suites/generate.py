@@ -12,14 +12,24 @@ from alm_lightning.evaluation.estimates import share
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.prompts import Prompt, as_user, prompt_ids, read_prompts
 from alm_lightning.evaluation.generation.sampling import Sampling
-from alm_lightning.evaluation.generation.spelling import Spelling
-from alm_lightning.evaluation.generation.stream import pieces
+from alm_lightning.evaluation.generation.texts import generate_texts
 from alm_lightning.evaluation.harness import Record, Result
 from alm_lightning.evaluation.texts import digest
 
 
 class Generate:
     """What models go on to say after a prompt, or answer in a chat.
+
+    Args:
+        prompt: A text to go on with.
+        prompts: A file of prompts instead, one JSON object a line.
+        chat: Whether a text is what a user says, and the model is to answer.
+        max_new_tokens: The most tokens of a continuation.
+        max_new_bytes: The most bytes of it: the same length for any tokenizer.
+        temperature: 0 takes the likeliest token each time.
+        top_p: Mass of the likeliest tokens that are sampled from.
+        seed: Of the random numbers; each prompt has its own, counted from here.
+        write: Where texts go while they are made; the terminal if None.
 
     Attributes:
         writes_itself: That it shows its texts as they are made, so that a bar would be in the way.
@@ -40,19 +50,6 @@ class Generate:
         seed: int,
         write: Callable[[str], object] | None = None,
     ):
-        """Sets up the suite.
-
-        Args:
-            prompt: A text to go on with.
-            prompts: A file of prompts instead, one JSON object a line.
-            chat: Whether a text is what a user says, and the model is to answer.
-            max_new_tokens: The most tokens of a continuation.
-            max_new_bytes: The most bytes of it: the same length for any tokenizer.
-            temperature: 0 takes the likeliest token each time.
-            top_p: Mass of the likeliest tokens that are sampled from.
-            seed: Of the random numbers; each prompt has its own, counted from here.
-            write: Where texts go while they are made; the terminal if None.
-        """
         if (prompt is None) == (prompts is None):
             given = "both" if prompt is not None else "neither"
             raise ValueError(
@@ -65,11 +62,7 @@ class Generate:
         self.prompts: dict[str, Prompt] = {}
 
     def prepare(self) -> Sequence[str]:
-        """Reads the prompts.
-
-        Returns:
-            A key a prompt: its place, and a hash of it.
-        """
+        """Reads the prompts; a key is the place of a prompt and a hash of it."""
         if self.prompt is not None:
             prompts = [as_user(self.prompt) if self.chat else self.prompt]
         else:
@@ -82,48 +75,31 @@ class Generate:
     def records(
         self, evaluated: EvaluatedModel, keys: Sequence[str]
     ) -> Iterator[tuple[str, Record]]:
-        """Goes on from prompts, one after another.
-
-        Args:
-            evaluated: The model.
-            keys: Of the prompts.
-
-        Yields:
-            Prompt and continuation.
-        """
+        """Continues prompts one after another; yields prompt and continuation."""
         for key in keys:
             prompt = self.prompts[key]
             # the same text whether the run went through or was resumed
             place = int(key.partition(":")[0])
             sampling = replace(self.sampling, seed=self.sampling.seed + place)
             ids = prompt_ids(evaluated, prompt, name=f"prompt {place}")
-            spelling = Spelling(evaluated, sampling.max_new_bytes)
             self.write(f"\n{evaluated.name}\n{_shown(prompt)}")
-            text = ""
-            for piece in pieces(evaluated, ids, sampling, spelling):
-                self.write(piece)
-                text += piece
+            [written] = generate_texts(
+                evaluated, [ids], sampling, on_text=lambda _, piece: self.write(piece)
+            )
             self.write("\n")
             yield (
                 key,
                 {
                     "prompt": prompt,
-                    "continuation": text,
-                    "num_bytes": len(text.encode("utf-8")),
-                    "num_tokens": spelling.num_tokens,
-                    "stopped": spelling.stopped,
+                    "continuation": written.text,
+                    "num_bytes": len(written.text.encode("utf-8")),
+                    "num_tokens": written.num_tokens,
+                    "stopped": written.stopped,
                 },
             )
 
     def result(self, records: Mapping[str, Record]) -> Result:
-        """How long continuations are and how many ended by themselves; and the texts.
-
-        Args:
-            records: Of all prompts.
-
-        Returns:
-            Two figures, and a sample a prompt.
-        """
+        """How long continuations are and how many ended by themselves; and the texts."""
         found = list(records.values())
         figures = {
             "length": share(np.array([r["num_bytes"] for r in found]), "bytes"),

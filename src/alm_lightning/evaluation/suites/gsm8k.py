@@ -14,7 +14,7 @@ from alm_lightning.evaluation.estimates import ratio, share
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.prompts import Prompt, prompt_ids
 from alm_lightning.evaluation.generation.sampling import Sampling
-from alm_lightning.evaluation.generation.until import generate_until
+from alm_lightning.evaluation.generation.texts import generate_texts
 from alm_lightning.evaluation.harness import Record, Result
 from alm_lightning.evaluation.scoring import Row, score_rows
 from alm_lightning.evaluation.suites.continuations import (
@@ -55,6 +55,20 @@ class Gsm8k:
     chat the question is the user's turn, and the reference is scored as the assistant's.
 
     Reference: Cobbe et al. (2021), arXiv:2110.14168.
+
+    Args:
+        path: One problem a line, plain or compressed (``.jsonl.gz``).
+        question_column: The column of questions.
+        answer_column: The column of reference answers.
+        figure_column: A column of final figures; None where they are part of the answers.
+        mark: What stands before a final figure; None for what a box holds, or the last number.
+        limit: How many problems to take, from the front; None for all.
+        chat: Whether questions are asked in the tokenizer's chat template.
+        fewshot: How many solved problems a prompt begins with.
+        fewshot_path: The file whose first problems they are.
+        max_new_tokens: The most tokens that a model may write.
+        max_new_bytes: The most bytes: the same length for any tokenizer.
+        batch_size: Problems that are answered at once, and written down together.
     """
 
     def __init__(
@@ -73,22 +87,6 @@ class Gsm8k:
         max_new_bytes: int | None,
         batch_size: int,
     ):
-        """Sets up the suite.
-
-        Args:
-            path: One problem a line, plain or compressed (``.jsonl.gz``).
-            question_column: The column of questions.
-            answer_column: The column of reference answers.
-            figure_column: A column of final figures; None where they are part of the answers.
-            mark: What stands before a final figure; None for what a box holds, or the last number.
-            limit: How many problems to take, from the front; None for all.
-            chat: Whether questions are asked in the tokenizer's chat template.
-            fewshot: How many solved problems a prompt begins with.
-            fewshot_path: The file whose first problems they are.
-            max_new_tokens: The most tokens that a model may write.
-            max_new_bytes: The most bytes: the same length for any tokenizer.
-            batch_size: Problems that are answered at once, and written down together.
-        """
         for name, value in {"limit": limit, "batch_size": batch_size}.items():
             if value is not None and value < 1:
                 raise ValueError(f"harness.gsm8k.{name} is {value}: expected at least 1.")
@@ -105,10 +103,9 @@ class Gsm8k:
         self.solved: list[Problem] = []
 
     def prepare(self) -> Sequence[str]:
-        """Reads the problems, and those that prompts begin with.
+        """Reads the problems and the few-shot examples.
 
-        Returns:
-            A key a problem: its line, and hashes of it and of what its prompt begins with.
+        A key is the line of a problem, and hashes of it and of the examples.
         """
         found = read_problems(Path(self.path).expanduser(), self.columns, self.limit)
         if self.fewshot:
@@ -128,24 +125,17 @@ class Gsm8k:
     def records(
         self, evaluated: EvaluatedModel, keys: Sequence[str]
     ) -> Iterator[tuple[str, Record]]:
-        """Has problems answered, and scores the reference answers.
+        """Generates answers, and scores the reference answers.
 
-        Args:
-            evaluated: The model.
-            keys: Of the problems.
-
-        Yields:
-            What the model wrote and what it comes to, and the nats of the reference answer.
-
-        Raises:
-            ValueError: A problem is longer than the model's context.
+        Yields the answer, its final figure, and the nats of the reference answer. A ValueError says
+        that a problem is longer than the model's context.
         """
         # all of them first, so that one that does not fit is told before any is answered
         asked = [self._asked(evaluated, self.problems[key]) for key in keys]
         stops = () if self.chat else (f"\n{QUESTION.rstrip()}",)
         for start in range(0, len(keys), self.batch_size):
             chosen = asked[start : start + self.batch_size]
-            written = generate_until(
+            written = generate_texts(
                 evaluated,
                 [each.prompt_ids for each in chosen],
                 self.sampling,
@@ -216,14 +206,7 @@ class Gsm8k:
         return _Asked(problem, prompt, ids, reference, len(spelled.encode("utf-8")))
 
     def result(self, records: Mapping[str, Record]) -> Result:
-        """Exact match, bits per byte of the reference answers, and how many answers ended.
-
-        Args:
-            records: Of all problems.
-
-        Returns:
-            Three figures, and the first few problems to read.
-        """
+        """Exact match, bits per byte of reference answers, share of answers that ended; samples."""
         found = list(records.values())
         bits = np.array([record["nats"] / math.log(2) for record in found])
         num_bytes = np.array([record["num_bytes"] for record in found])

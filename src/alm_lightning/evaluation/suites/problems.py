@@ -51,18 +51,9 @@ class Columns:
 
 
 def read_problems(path: Path, columns: Columns, count: int | None) -> list[Problem]:
-    """The first problems of a file.
+    """The first problems of a file of JSON lines, plain or compressed; blank lines are skipped.
 
-    Args:
-        path: One JSON object a line, plain or compressed (``.jsonl.gz``).
-        columns: Where it has what.
-        count: How many to take at most; None for all.
-
-    Returns:
-        The problems in order; blank lines are none.
-
-    Raises:
-        CorpusError: The file is missing or holds no problems, or one of them has no figure.
+    A CorpusError says that the file is missing, holds no problems, or has one without a figure.
     """
     if not path.is_file():
         raise CorpusError(

@@ -50,11 +50,7 @@ def single_byte_tokens(
 
 
 def warn_of_missing(old_rows: Sequence[int | None]) -> None:
-    """Names the bytes that no old token stands for.
-
-    Args:
-        old_rows: The old token of each byte, or None; others may follow.
-    """
+    """Names the bytes that no old token stands for."""
     missing = [f"0x{byte:02X}" for byte, old_id in enumerate(old_rows) if old_id is None]
     if missing:
         log.warning(

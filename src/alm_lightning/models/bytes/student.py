@@ -179,15 +179,10 @@ def byte_student(
 
 
 def byte_copy(model: ByteForCausalLM, *, dtype: torch.dtype) -> ByteForCausalLM:
-    """A byte model to be trained on: a copy of one, which shares no storage with it.
+    """A copy of a byte model for training, which shares no storage with it.
 
-    Args:
-        model: A byte model; not changed.
-        dtype: Of the weights to be trained. The old embeddings of the input expansion stay in their
-            own, and are not trained.
-
-    Returns:
-        The copy in training mode, on the same device.
+    It is in training mode and on the same device. The old embeddings of the input expansion stay in
+    their own dtype, and are not trained; all other weights get `dtype`.
     """
     student = _uninitialised(copy.deepcopy(model.config), dtype)
     frozen = {"model.expansion.embedding.weight"}

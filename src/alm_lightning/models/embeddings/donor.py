@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int
 
-from alm_lightning.models.embeddings.counterparts import NONE, same_bytes
+from alm_lightning.counterparts import NONE, same_bytes
 from alm_lightning.tokenization.view import TokenizerView
 
 NAMED = 5
@@ -29,7 +29,7 @@ def donor_ids(
     Raises:
         ValueError: An ordinary token is not among the donor's, or lies beyond its rows.
     """
-    found = same_bytes(donor, new)
+    found = same_bytes(new, donor)
     lacking = np.flatnonzero(new.table.is_content & (found == NONE))
     if len(lacking):
         raise ValueError(
@@ -52,23 +52,14 @@ def donor_ids(
 
 
 def anchors(old: TokenizerView, new: TokenizerView) -> Int[np.ndarray, " atom"]:
-    """The ordinary tokens of a new vocabulary that an old one has, each old token once.
+    """The ordinary tokens of a new vocabulary that an old one has, as ascending new ids.
 
-    Where a new byte fallback and a new ordinary token have one and the same counterpart, the one of
-    its kind is the anchor: the fallback for a byte that has a token of its own is hardly trained,
-    and says nothing of the old token.
-
-    Args:
-        old: The tokenizer that the model was trained with.
-        new: The tokenizer that it gets.
-
-    Returns:
-        New ids, ascending.
-
-    Raises:
-        ValueError: There are none.
+    Each old token is there once. Where a new byte fallback and a new ordinary token have one and
+    the same counterpart, the one of its kind is the anchor: the fallback for a byte that has a
+    token of its own is hardly trained, and says nothing of the old token. A ValueError says that
+    there are none.
     """
-    counterpart = same_bytes(old, new)
+    counterpart = same_bytes(new, old)
     ids = np.flatnonzero(counterpart != NONE)
     if len(ids) == 0:
         raise ValueError(

@@ -24,33 +24,24 @@ class FastVocabularyTransfer:
     """
 
     def fitted(self, *, old: TokenizerView, new: TokenizerView) -> "PieceMeans":
-        """The way from one vocabulary to another.
-
-        Args:
-            old: The tokenizer that the model was trained with.
-            new: The tokenizer that it gets.
-
-        Returns:
-            What makes the matrices.
-        """
+        """Finds the old tokens that new ones are split into."""
         start = Start(old, new)
         surfaces = [new.token_bytes[index] for index in start.missing.tolist()]
         return PieceMeans(start, *pieces(old, surfaces))
 
 
 class PieceMeans:
-    """The rows of `FastVocabularyTransfer`."""
+    """The rows of `FastVocabularyTransfer`.
+
+    Args:
+        start: Of the two vocabularies.
+        ids: The old tokens that the missing tokens of the start are cut into, joined.
+        counts: How many each missing token has.
+    """
 
     def __init__(
         self, start: Start, ids: Int[np.ndarray, " piece"], counts: Int[np.ndarray, " token"]
     ):
-        """Sets up the rows.
-
-        Args:
-            start: Of the two vocabularies.
-            ids: The old tokens that the missing tokens of the start are cut into, joined.
-            counts: How many each missing token has.
-        """
         self._start = start
         self._ids = torch.from_numpy(ids)
         # a token without pieces stays the mean row that it is

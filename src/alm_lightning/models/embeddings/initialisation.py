@@ -35,13 +35,5 @@ class Initialisation(Protocol):
     """A way of making new embeddings, before it knows the vocabularies."""
 
     def fitted(self, *, old: TokenizerView, new: TokenizerView) -> NewRows:
-        """The way from one vocabulary to another.
-
-        Args:
-            old: The tokenizer that the model was trained with.
-            new: The tokenizer that it gets.
-
-        Returns:
-            What makes the matrices.
-        """
+        """What makes the matrices of vocabulary `new` out of those of vocabulary `old`."""
         ...

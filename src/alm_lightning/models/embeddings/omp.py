@@ -9,14 +9,13 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from alm_lightning.models.embeddings.counterparts import NONE
+from alm_lightning.counterparts import NONE
 from alm_lightning.models.embeddings.donor import anchors, donor_ids
 from alm_lightning.models.embeddings.initialisation import Side
 from alm_lightning.models.embeddings.pursuit import Combination, Pursuit
 from alm_lightning.models.embeddings.start import Start
-from alm_lightning.models.loading import load_causal_lm, load_hf_tokenizer
+from alm_lightning.models.loading import load_causal_lm, load_view
 from alm_lightning.models.weights.sources import WeightSource
-from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
@@ -34,23 +33,18 @@ class OrthogonalMatchingPursuit:
     A special token without an old counterpart is made like an ordinary one if the donor has a
     special token of that text. Rows of which the donor says nothing begin as the mean of the old
     ordinary rows.
+
+    Args:
+        donor: Where the weights and the tokenizer of the donor come from.
+        k: Most shared tokens that a new one is written in. Time grows with it.
+        batch_size: New tokens that are worked on at once.
+        table_gib: Memory for products of shared tokens, in GiB. 46,000 of them need 8; where
+            it is too small, seeking takes three times as long.
     """
 
     def __init__(
         self, *, donor: WeightSource, k: int = 8, batch_size: int = 128, table_gib: float = 8.0
     ):
-        """Sets up the initialisation.
-
-        Args:
-            donor: Where the weights and the tokenizer of the donor come from.
-            k: Most shared tokens that a new one is written in. Time grows with it.
-            batch_size: New tokens that are worked on at once.
-            table_gib: Memory for products of shared tokens, in GiB. 46,000 of them need 8; where
-                it is too small, seeking takes three times as long.
-
-        Raises:
-            ValueError: `k` or `batch_size` is not positive.
-        """
         if k < 1 or batch_size < 1:
             raise ValueError(f"k is {k} and batch_size {batch_size}: expected 1 or more of each.")
         self.donor = donor
@@ -59,16 +53,8 @@ class OrthogonalMatchingPursuit:
         self.table_bytes = int(table_gib * 2**30)
 
     def fitted(self, *, old: TokenizerView, new: TokenizerView) -> "DonorRows":
-        """The way from one vocabulary to another; loads the donor.
-
-        Args:
-            old: The tokenizer that the model was trained with.
-            new: The tokenizer that it gets.
-
-        Returns:
-            What makes the matrices: each side's coefficients are sought when first asked for.
-        """
-        view = view_of(load_hf_tokenizer(self.donor), name=f"the donor, {self.donor.describe()}")
+        """Loads the donor; coefficients of each side are computed when they are first needed."""
+        view = load_view(self.donor, name=f"the donor, {self.donor.describe()}")
         model = load_causal_lm(self.donor, dtype=torch.float32, attn_implementation=None)
         matrix = model.get_input_embeddings().weight.detach()
         output = model.get_output_embeddings().weight.detach()
@@ -85,7 +71,18 @@ class OrthogonalMatchingPursuit:
 
 
 class DonorRows:
-    """The rows of `OrthogonalMatchingPursuit`."""
+    """The rows of `OrthogonalMatchingPursuit`.
+
+    Args:
+        start: Of the two vocabularies.
+        donor_ids: The donor's id for each new id, or `NONE`.
+        anchors: New ids of the tokens that both vocabularies have.
+        donor_input: The donor's input matrix.
+        donor_output: Its output matrix; None where that is the same.
+        k: Most anchors that a token is written in.
+        batch_size: Tokens that are worked on at once.
+        table_bytes: Memory for products of anchors.
+    """
 
     def __init__(
         self,
@@ -99,18 +96,6 @@ class DonorRows:
         batch_size: int,
         table_bytes: int,
     ):
-        """Sets up the rows.
-
-        Args:
-            start: Of the two vocabularies.
-            donor_ids: The donor's id for each new id, or `NONE`.
-            anchors: New ids of the tokens that both vocabularies have.
-            donor_input: The donor's input matrix.
-            donor_output: Its output matrix; None where that is the same.
-            k: Most anchors that a token is written in.
-            batch_size: Tokens that are worked on at once.
-            table_bytes: Memory for products of anchors.
-        """
         self._start = start
         self._anchors = torch.from_numpy(start.old_ids[anchors])
         self._donor_anchors = torch.from_numpy(donor_ids[anchors])

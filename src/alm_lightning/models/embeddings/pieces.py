@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from alm_lightning.models.embeddings.counterparts import ids_of_bytes
+from alm_lightning.counterparts import Prefixes, ids_by_bytes
 from alm_lightning.tokenization.view import TokenizerView
 
 STRETCHES = re.compile("[\udc80-\udcff]+|[^\udc80-\udcff]+")
@@ -36,13 +36,13 @@ def pieces(
     text_stretches: list[int] = []
     odd: list[tuple[int, list[int]]] = []
     owners: list[int] = []
-    longest = _Longest(old)
+    longest = Prefixes(ids_by_bytes(old))
     for token, surface in enumerate(surfaces):
         for stretch in STRETCHES.findall(surface.decode("utf-8", "surrogateescape")):
             place = len(owners)
             owners.append(token)
             if "\udc80" <= stretch[0] <= "\udcff":
-                odd.append((place, longest.cut(stretch.encode("utf-8", "surrogateescape"))))
+                odd.append((place, list(longest.cut(stretch.encode("utf-8", "surrogateescape")))))
             else:
                 texts.append(stretch)
                 text_stretches.append(place)
@@ -58,22 +58,3 @@ def pieces(
     all_ids = np.concatenate([ids[is_kept].astype(np.int64), odd_ids])[in_order]
     tokens = np.array(owners, dtype=np.int64)[all_places]
     return all_ids, np.bincount(tokens, minlength=len(surfaces))
-
-
-class _Longest:
-    """Cuts bytes from the left into the longest tokens of a vocabulary."""
-
-    def __init__(self, view: TokenizerView):
-        ordinary, fallback = ids_of_bytes(view)
-        self._ids = {**fallback, **ordinary}
-        self._most = max(map(len, self._ids), default=0)
-
-    def cut(self, content: bytes) -> list[int]:
-        found, start = [], 0
-        while start < len(content):
-            ends = range(min(len(content), start + self._most), start, -1)
-            end = next((end for end in ends if content[start:end] in self._ids), None)
-            if end is not None:
-                found.append(self._ids[content[start:end]])
-            start = end or start + 1
-        return found

@@ -39,30 +39,22 @@ class Combination:
     coefficients: Float[Tensor, "token sparsity"]
 
     def of(self, rows: Float[Tensor, "atom width"]) -> Float[Tensor, "token width"]:
-        """The same combinations of other rows.
-
-        Args:
-            rows: A row for each atom.
-
-        Returns:
-            A row for each vector.
-        """
+        """The same combinations of other rows, one for each atom."""
         return embedding_bag(
             self.atoms, rows, per_sample_weights=self.coefficients.to(rows.dtype), mode="sum"
         )
 
 
 class Pursuit:
-    """Finds combinations of atoms, of which all but padding may be taken."""
+    """Finds combinations of atoms, of which all but padding may be taken.
+
+    Args:
+        atoms: Rows in float32. Those of (almost) no length are never taken.
+        table_bytes: Memory for the products of all atoms with all, 4 bytes each. If they do
+            not fit, correlations are computed from scratch in each round: three times as slow.
+    """
 
     def __init__(self, atoms: Float[Tensor, "atom width"], *, table_bytes: int):
-        """Sets up the pursuit.
-
-        Args:
-            atoms: Rows in float32. Those of (almost) no length are never taken.
-            table_bytes: Memory for the products of all atoms with all, 4 bytes each. If they do
-                not fit, correlations are computed from scratch in each round: three times as slow.
-        """
         norms = atoms.norm(dim=1)
         is_atom = norms > SMALLEST_NORM * norms.max()
         self._norms = torch.where(is_atom, norms, 1.0)
@@ -74,15 +66,7 @@ class Pursuit:
         self.num_atoms = int(is_atom.sum())
 
     def combinations(self, vectors: Float[Tensor, "token width"], *, sparsity: int) -> Combination:
-        """The combination for each of some vectors.
-
-        Args:
-            vectors: Rows in float32.
-            sparsity: Most atoms a vector.
-
-        Returns:
-            The combinations; those of vectors that are finished early have fewer atoms.
-        """
+        """The combinations of some vectors (rows in float32) in at most `sparsity` atoms each."""
         rounds = _Rounds(vectors, min(sparsity, self.num_atoms))
         first = vectors @ self._atoms.T
         left = first.clone()

@@ -19,15 +19,7 @@ class Mean:
     """
 
     def fitted(self, *, old: TokenizerView, new: TokenizerView) -> "MeanRows":
-        """The way from one vocabulary to another.
-
-        Args:
-            old: The tokenizer that the model was trained with.
-            new: The tokenizer that it gets.
-
-        Returns:
-            What makes the matrices.
-        """
+        """Finds the shared tokens."""
         return MeanRows(Start(old, new))
 
 
@@ -56,27 +48,17 @@ class Keep:
     ordinary rows. The covariance is the full one, not that of each channel alone: channels of
     embeddings vary together, and only so have the products of a new row with any hidden state, its
     logits, the mean and the spread that those of old tokens have.
+
+    Args:
+        seed: Of what is drawn: the same seed draws the same rows again. Input and output are
+            drawn apart, in whatever order they are asked for.
     """
 
     def __init__(self, *, seed: int = 0):
-        """Sets up the initialisation.
-
-        Args:
-            seed: Of what is drawn: the same seed draws the same rows again. Input and output are
-                drawn apart, in whatever order they are asked for.
-        """
         self.seed = seed
 
     def fitted(self, *, old: TokenizerView, new: TokenizerView) -> "KeepRows":
-        """The way from one vocabulary to another.
-
-        Args:
-            old: The tokenizer that the model was trained with.
-            new: The tokenizer that it gets.
-
-        Returns:
-            What makes the matrices.
-        """
+        """Finds the shared tokens."""
         return KeepRows(Start(old, new), self.seed)
 
 

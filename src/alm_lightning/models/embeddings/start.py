@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from alm_lightning.models.embeddings.counterparts import NONE, same_bytes
+from alm_lightning.counterparts import NONE, same_bytes
 from alm_lightning.tokenization.specials.roles import old_special_ids
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -23,37 +23,28 @@ class Start:
     (`counterparts.same_bytes`). The mean is that of the old ordinary tokens: those that stand for
     bytes.
 
+    Args:
+        old: The tokenizer that the model was trained with.
+        new: The tokenizer that it gets.
+
     Attributes:
         old_ids: For each new id the old one that it is copied from, or `NONE`.
         missing: Ordinary new ids whose bytes no old token stands for: these have to be made.
     """
 
     def __init__(self, old: TokenizerView, new: TokenizerView):
-        """Sets up the start.
-
-        Args:
-            old: The tokenizer that the model was trained with.
-            new: The tokenizer that it gets.
-        """
         self._old_name, self._old_size = old.name, old.num_tokens
         self._ordinary = np.flatnonzero(old.table.is_content)
-        self.old_ids: Int[np.ndarray, " new_vocab"] = same_bytes(old, new)
+        self.old_ids: Int[np.ndarray, " new_vocab"] = same_bytes(new, old)
         is_missing = new.table.is_content & (self.old_ids == NONE)
         self.missing: Int[np.ndarray, " subset"] = np.flatnonzero(is_missing)
         for new_id, old_id in old_special_ids(old, new).items():
             self.old_ids[new_id] = old_id
 
     def rows(self, matrix: Float[Tensor, "old_vocab width"]) -> Float[Tensor, "new_vocab width"]:
-        """Copies, and the mean for everything else.
+        """Copies, and the mean for everything else: a tensor of its own, in float32.
 
-        Args:
-            matrix: Old rows.
-
-        Returns:
-            A tensor of its own, in float32.
-
-        Raises:
-            ValueError: There are fewer rows than the old vocabulary has ids.
+        A ValueError says that there are fewer rows than the old vocabulary has ids.
         """
         if len(matrix) < self._old_size:
             raise ValueError(
@@ -68,28 +59,13 @@ class Start:
         return rows
 
     def mean(self, matrix: Float[Tensor, "old_vocab width"]) -> Float[Tensor, " width"]:
-        """The mean of the old ordinary rows, summed up in float64.
-
-        Args:
-            matrix: Old rows.
-
-        Returns:
-            One row.
-        """
+        """The mean of the old ordinary rows, summed up in float64."""
         return mean_row(matrix, self._ordinary)
 
     def covariance(
         self, matrix: Float[Tensor, "old_vocab width"]
     ) -> Float[Tensor, "width other_width"]:
-        """How the channels of the old ordinary rows vary together.
-
-        Args:
-            matrix: Old rows.
-
-        Returns:
-            The covariance of the channels, in float64: mean products of what they deviate from
-            their means.
-        """
+        """The covariance of the channels of the old ordinary rows, in float64."""
         width = matrix.shape[1]
         mean = self.mean(matrix)
         total = matrix.new_zeros((width, width), dtype=torch.float64)
@@ -102,29 +78,14 @@ class Start:
     def ordinary_blocks(
         self, matrix: Float[Tensor, "old_vocab width"]
     ) -> Iterator[Float[Tensor, "subset width"]]:
-        """The old ordinary rows, a few at a time: all at once would double the memory.
-
-        Args:
-            matrix: Old rows.
-
-        Yields:
-            Rows in float64.
-        """
+        """The old ordinary rows in float64, in blocks: all at once would double the memory."""
         yield from _blocks(matrix, self._ordinary)
 
 
 def mean_row(
     matrix: Float[Tensor, "old_vocab width"], ids: Int[np.ndarray, " subset"]
 ) -> Float[Tensor, " width"]:
-    """The mean of some rows, summed up in float64.
-
-    Args:
-        matrix: All rows.
-        ids: Which of them.
-
-    Returns:
-        One row, in float32.
-    """
+    """The mean of the rows with these ids, in float32, summed up in float64."""
     total = matrix.new_zeros(matrix.shape[1], dtype=torch.float64)
     for block in _blocks(matrix, ids):
         total += block.sum(dim=0)

@@ -39,15 +39,7 @@ def cache_root() -> Path:
 
 
 def converted_folder(name: str, sha256: str) -> Path:
-    """Where the converted model lies, or will lie: it exists whole or not at all.
-
-    Args:
-        name: What the model is called.
-        sha256: Of its GGUF file.
-
-    Returns:
-        The folder, whether or not it is there.
-    """
+    """The folder of a converted model, which exists whole or not at all."""
     return cache_root() / "models" / f"{name}-{sha256[:HASH_DIGITS_IN_NAME]}-f{FORMAT}"
 
 
@@ -55,14 +47,6 @@ def convert_once(parts: Sequence[Path], *, name: str, sha256: str) -> Path:
     """The folder of a converted GGUF file, made if it is not there, verified if it is.
 
     Safe with several processes: one converts, the others wait for it.
-
-    Args:
-        parts: Files that make up the GGUF file one after another; one is enough.
-        name: What the model is called.
-        sha256: What the joined parts must have; parts with another hash are refused.
-
-    Returns:
-        The folder, which ``from_pretrained`` loads.
     """
     folder = converted_folder(name, sha256)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -84,14 +68,7 @@ def convert_once(parts: Sequence[Path], *, name: str, sha256: str) -> Path:
 
 
 def verify(folder: Path) -> None:
-    """Refuse a converted folder whose files are not those that were written.
-
-    Args:
-        folder: What `convert_once` gave.
-
-    Raises:
-        ValueError: A file differs from its recorded SHA-256, or is missing.
-    """
+    """Refuses a converted folder with a file that is missing or differs from its SHA-256."""
     advice = f"Remove the folder {folder} and run again: it will be converted anew."
     try:
         recorded = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))["files"]

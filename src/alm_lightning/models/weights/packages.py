@@ -13,20 +13,15 @@ class PackagedGGUF:
 
     The packages are only looked into, never imported: none of their code runs. What is trusted is
     the SHA-256 of the joined parts.
+
+    Args:
+        name: What the model is called; names its folder in the cache and nothing else.
+        parts: Files in the order in which they make up the GGUF, each ``package/path/in/it``.
+        sha256: Of the whole GGUF file, in hexadecimal.
+        install: The command that gets the packages, for messages.
     """
 
     def __init__(self, *, name: str, parts: Sequence[str], sha256: str, install: str) -> None:
-        """Sets up the source.
-
-        Args:
-            name: What the model is called; names its folder in the cache and nothing else.
-            parts: Files in the order in which they make up the GGUF, each ``package/path/in/it``.
-            sha256: Of the whole GGUF file, in hexadecimal.
-            install: The command that gets the packages, for messages.
-
-        Raises:
-            ValueError: There are no parts.
-        """
         if not parts:
             raise ValueError(f"PackagedGGUF '{name}' needs at least one part, and was given none.")
         self.name = name
@@ -47,13 +42,9 @@ class PackagedGGUF:
         return None
 
     def resolve(self) -> Location:
-        """The converted model; the first time this takes about a minute.
+        """The converted model; the first call takes about a minute.
 
-        Returns:
-            Its folder in the cache, verified.
-
-        Raises:
-            FileNotFoundError: A package or a file in it is missing.
+        A FileNotFoundError says which package or file is missing.
         """
         if reason := self.available():
             raise FileNotFoundError(f"No weights of {self.name}: {reason}.")

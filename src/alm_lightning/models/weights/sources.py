@@ -55,15 +55,14 @@ class WeightSource(Protocol):
 
 
 class Hub:
-    """A model on the Hugging Face hub."""
+    """A model on the Hugging Face hub.
+
+    Args:
+        hub_id: As ``google/gemma-3-270m``.
+        revision: Branch, tag or commit; None for the newest.
+    """
 
     def __init__(self, *, hub_id: str, revision: str | None) -> None:
-        """Sets up the source.
-
-        Args:
-            hub_id: As ``google/gemma-3-270m``.
-            revision: Branch, tag or commit; None for the newest.
-        """
         self.hub_id = hub_id
         self.revision = revision
 
@@ -90,14 +89,13 @@ class Hub:
 
 
 class Folder:
-    """A folder that ``save_pretrained`` or an export of this project wrote."""
+    """A folder that ``save_pretrained`` or an export of this project wrote.
+
+    Args:
+        path: The folder; ``~`` is spelled out.
+    """
 
     def __init__(self, *, path: str) -> None:
-        """Sets up the source.
-
-        Args:
-            path: The folder; ``~`` is spelled out.
-        """
         # a folder may be named for a year, which Hydra reads as a number
         self.path = Path(str(path)).expanduser()
 
@@ -118,14 +116,7 @@ class Folder:
         )
 
     def resolve(self) -> Location:
-        """The folder itself.
-
-        Returns:
-            Its path.
-
-        Raises:
-            FileNotFoundError: It is missing, or is no folder of a model.
-        """
+        """The folder itself."""
         if reason := self.available():
             raise FileNotFoundError(f"No model to load: {reason}.")
         return Location(str(self.path))
@@ -152,18 +143,14 @@ Source = TypeVar("Source", bound=Place)
 
 
 class InOrder(Generic[Source]):
-    """Several places that may have the same thing, in the order of preference."""
+    """Several places that may have the same thing, in the order of preference.
+
+    Args:
+        sources: By name, in the order of preference. A None takes a place out, so that a
+            command line can switch one off: ``student.source.sources.package=null``.
+    """
 
     def __init__(self, *, sources: Mapping[str, Source | None]) -> None:
-        """Sets up the order.
-
-        Args:
-            sources: By name, in the order of preference. A None takes a place out, so that a
-                command line can switch one off: ``student.source.sources.package=null``.
-
-        Raises:
-            ValueError: There is none.
-        """
         self.sources = {name: source for name, source in sources.items() if source is not None}
         if not self.sources:
             raise ValueError(
@@ -190,13 +177,9 @@ class FirstAvailable(InOrder[WeightSource]):
     """
 
     def resolve(self) -> Location:
-        """The place of the first one that is at hand.
+        """The location of the first place that is available, with the reasons against others.
 
-        Returns:
-            Its location, with the ones before it and why they were passed over.
-
-        Raises:
-            FileNotFoundError: None of them is.
+        A FileNotFoundError says why none of them is.
         """
         passed_over: list[str] = []
         for name, source in self.sources.items():

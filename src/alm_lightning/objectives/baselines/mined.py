@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from alm_lightning.counterparts import NONE
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.likelihood.slices import slice_rows, sum_over_slices
 from alm_lightning.objectives.chunks.one_to_one import OneToOne, one_to_one
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.objectives.vocabularies.counterparts import NONE
 from alm_lightning.objectives.vocabularies.nearest import NearestTokens
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 from alm_lightning.objectives.vocabularies.shared import shared_ids, warn_of_little

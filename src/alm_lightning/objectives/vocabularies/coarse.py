@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from alm_lightning.objectives.vocabularies.counterparts import NONE, Prefixes
+from alm_lightning.counterparts import NONE, Prefixes
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, Vocabulary
 from alm_lightning.objectives.vocabularies.shared import SharedVocabulary, shared_ids
 

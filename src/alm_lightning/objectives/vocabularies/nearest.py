@@ -5,9 +5,9 @@ from jaxtyping import Int
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-from alm_lightning.objectives.vocabularies.counterparts import NONE, same_tokens
+from alm_lightning.counterparts import NONE, ids_by_bytes
+from alm_lightning.objectives.vocabularies.counterparts import same_tokens
 from alm_lightning.objectives.vocabularies.pair_facts import Vocabulary
-from alm_lightning.objectives.vocabularies.shared import ids_by_surface
 
 BATCH = 64
 """Tokens that are compared with all of a vocabulary at once: 64 MiB where it has 262,144."""
@@ -31,7 +31,7 @@ class NearestTokens:
         self._found = same_tokens(teacher, student)
         self._surfaces = teacher.token_bytes
         # the lowest id first, so that it is the one that is found where several are as near
-        candidates = sorted((id_, _text(s)) for s, id_ in ids_by_surface(student).items())
+        candidates = sorted((id_, _text(s)) for s, id_ in ids_by_bytes(student).items())
         self._ids = np.array([id_ for id_, _ in candidates], dtype=np.int64)
         self._texts = [text for _, text in candidates]
 

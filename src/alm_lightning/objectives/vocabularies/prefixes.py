@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from alm_lightning.objectives.vocabularies.counterparts import NONE, longest_prefixes
+from alm_lightning.counterparts import NONE
+from alm_lightning.objectives.vocabularies.counterparts import longest_prefixes
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, Vocabulary
 from alm_lightning.objectives.vocabularies.shared import LITTLE
 

@@ -5,9 +5,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from alm_lightning.objectives.vocabularies.counterparts import NONE, Prefixes, same_tokens
+from alm_lightning.counterparts import NONE, Prefixes, ids_by_bytes
+from alm_lightning.objectives.vocabularies.counterparts import same_tokens
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, Vocabulary
-from alm_lightning.objectives.vocabularies.shared import ids_by_surface
 
 
 class Projection(nn.Module):
@@ -79,7 +79,7 @@ def _pieces(
 ) -> tuple[Int[np.ndarray, " piece"], Int[np.ndarray, " token"]]:
     """The teacher's tokens that bytes are cut into, joined; and how many each has."""
     found: list[list[int]] = [[] for _ in surfaces]
-    prefixes = Prefixes(ids_by_surface(teacher))
+    prefixes = Prefixes(ids_by_bytes(teacher))
     texts: dict[int, str] = {}
     for place, surface in enumerate(surfaces):
         try:

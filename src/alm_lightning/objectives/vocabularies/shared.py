@@ -7,12 +7,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
+from alm_lightning.counterparts import NONE, ids_by_bytes
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, Vocabulary
 
 log = logging.getLogger(__name__)
-
-NO_COUNTERPART = -1
-"""Of an id that only the student has."""
 
 LITTLE = 0.02
 """Of the larger vocabulary: a smaller share of it in common is told as a warning. Bytes have 0.1 %
@@ -29,7 +27,7 @@ def shared_ids(pair: PairFacts) -> tuple[Int[np.ndarray, " shared"], Int[np.ndar
         Ids of the student, ascending, and of the teacher. Of several ids with the same bytes the
         one that texts are tokenized with counts: a byte-fallback token gives way to any other.
     """
-    student, teacher = ids_by_surface(pair.student.view), ids_by_surface(pair.teacher.view)
+    student, teacher = ids_by_bytes(pair.student.view), ids_by_bytes(pair.teacher.view)
     pairs = [(id_, teacher[surface]) for surface, id_ in student.items() if surface in teacher]
     pairs += special_pairs(pair.student.view, pair.teacher.view).items()
     found = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
@@ -62,24 +60,6 @@ def special_pairs(student: Vocabulary, teacher: Vocabulary) -> dict[int, int]:
     return pairs
 
 
-def ids_by_surface(view: Vocabulary) -> dict[bytes, int]:
-    """From the bytes of a token to its id.
-
-    Args:
-        view: A vocabulary.
-
-    Returns:
-        One id for each string of bytes that is a token's; special tokens have none.
-    """
-    ids: dict[bytes, int] = {}
-    for id_, surface in enumerate(view.token_bytes):
-        if not surface:
-            continue
-        if surface not in ids or ids[surface] in view.fallback_ids:
-            ids[surface] = id_
-    return ids
-
-
 class SharedVocabulary(nn.Module):
     """Ids of the shared tokens on the device of the module that holds them.
 
@@ -98,7 +78,7 @@ class SharedVocabulary(nn.Module):
         super().__init__()
         self.register_buffer("student", torch.from_numpy(student.copy()), persistent=False)
         self.register_buffer("teacher", torch.from_numpy(teacher.copy()), persistent=False)
-        counterparts = np.full(max(student, default=0) + 2, NO_COUNTERPART, dtype=np.int64)
+        counterparts = np.full(max(student, default=0) + 2, NONE, dtype=np.int64)
         counterparts[student] = teacher
         self.register_buffer("_counterparts", torch.from_numpy(counterparts), persistent=False)
 

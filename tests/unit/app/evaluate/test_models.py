@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from tests.runs import REPOSITORY
 
-from alm_lightning.app.evaluate.models import find_model, load_subject
+from alm_lightning.app.evaluate.models import find_model, load_evaluated
 from alm_lightning.app.evaluate.names import members_of, with_unique_names
 from alm_lightning.models.weights.sources import Folder, Hub
 
@@ -30,7 +30,7 @@ def test_a_folder_of_a_model(model_folder):
     entry = find_model(str(model_folder), MODELS)
     assert (entry.name, entry.run) == ("tiny-gemma", None)
     assert isinstance(entry.source, Folder)
-    evaluated = load_subject(entry, "float32", "cpu")
+    evaluated = load_evaluated(entry, "float32", "cpu")
     assert evaluated.stop_ids == (1,)
     assert evaluated.context_length == 512
 
@@ -177,6 +177,6 @@ def test_every_named_model_can_be_found():
 def test_a_device_that_is_none_is_told(model_folder):
     entry = find_model(str(model_folder), MODELS)
     with pytest.raises(ValueError, match="device is 'gpu0': expected auto, cpu"):
-        load_subject(entry, "float32", "gpu0")
+        load_evaluated(entry, "float32", "gpu0")
     expected = "cuda" if torch.cuda.is_available() else "cpu"
-    assert load_subject(entry, "float32", "auto").model.device.type == expected
+    assert load_evaluated(entry, "float32", "auto").model.device.type == expected

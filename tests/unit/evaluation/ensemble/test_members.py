@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.unit.evaluation.conftest import subject_of
+from tests.unit.evaluation.conftest import evaluated_of
 from tests.unit.evaluation.ensemble.tiny_members import gemma3, llama
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from alm_lightning.evaluation.ensemble.members import check_same_tokenizer, ensemble_subject
+from alm_lightning.evaluation.ensemble.members import check_same_tokenizer, ensemble_of
 from alm_lightning.evaluation.scoring import Row, score_rows
 from alm_lightning.tokenization.bytes.view import byte_view, byte_view_like
 from alm_lightning.tokenization.fast import view_of
@@ -21,7 +21,7 @@ from alm_lightning.tokenization.new_vocabulary import new_vocabulary
 def members_of(view, *names):
     makers = (gemma3, llama)
     return [
-        subject_of(makers[place % 2](view.num_tokens + place), view, name)
+        evaluated_of(makers[place % 2](view.num_tokens + place), view, name)
         for place, name in enumerate(names)
     ]
 
@@ -40,7 +40,7 @@ def test_an_ensemble_of_subjects_is_one(byte_level_view):
     second = replace(second, stop_ids=(4, 1))
     # made anew, as each member's own folder has it
     second = replace(second, view=remade(byte_level_view, lambda state: None))
-    ensemble = ensemble_subject([first, second], "mean_prob", [3, 1], "both")
+    ensemble = ensemble_of([first, second], "mean_prob", [3, 1], "both")
     assert ensemble.name == "both"
     assert ensemble.described == "mean_prob of first 0.750, second 0.250"
     assert ensemble.stop_ids == (1, 4)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.conftest import tiny_gemma3
-from tests.unit.evaluation.conftest import subject_of
+from tests.unit.evaluation.conftest import evaluated_of
 from tests.unit.tokenization.chat.test_template import TOKENS, view_with
 
 from alm_lightning.corpus.document import CorpusError
@@ -19,7 +19,7 @@ CHAT = [
 
 
 def subject_with(view):
-    return subject_of(tiny_gemma3(view.num_tokens), view)
+    return evaluated_of(tiny_gemma3(view.num_tokens), view)
 
 
 def told(view, ids):

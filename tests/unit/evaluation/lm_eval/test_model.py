@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from alm_lightning.evaluation.ensemble import Ensemble
-from alm_lightning.evaluation.generation.stream import generate_texts
+from alm_lightning.evaluation.generation.sampling import Sampling
+from alm_lightning.evaluation.generation.texts import generate_texts
 from alm_lightning.evaluation.lm_eval.model import LmEvalModel
 from alm_lightning.evaluation.lm_eval.settings import Writing
 
@@ -154,7 +155,7 @@ def test_texts_end_at_stops_and_lengths(evaluated_models):
     for name, scale in (("gemma", 1), ("bytes", 5)):
         evaluated = evaluated_models[name]
         prompt = [evaluated.view.start_id, *evaluated.view.encode("The quick").ids.tolist()]
-        [whole] = generate_texts(evaluated, [prompt], max_new_tokens=4 * scale)
+        [whole] = generate_texts(evaluated, [prompt], Sampling(4 * scale))
         model = adapted(evaluated)
         requests = asked(
             ("The quick", {"until": ["never"], "max_gen_toks": 4}),
@@ -242,7 +243,7 @@ def test_chats_are_written_by_the_template_and_their_special_tokens_parsed(evalu
     expected, _ = directly(evaluated, prompt + answer, len(answer) - len(head))
     assert found == pytest.approx(expected, abs=1e-4)
     [text] = model.generate_until(asked((context, {"max_gen_toks": 3})))
-    assert text == generate_texts(evaluated, [prompt + head], max_new_tokens=3)[0].text
+    assert text == generate_texts(evaluated, [prompt + head], Sampling(3))[0].text
 
 
 def test_an_answer_that_is_begun_goes_on(evaluated_models):

@@ -8,7 +8,9 @@ from tests.conftest import tiny_gemma3
 from tests.unit.evaluation.ensemble.tiny_members import opinionated
 from tests.unit.tokenization.chat.test_template import TOKENS, view_with
 
-from alm_lightning.evaluation.generation.stream import generate_texts, prompt_ids
+from alm_lightning.evaluation.generation.prompts import prompt_ids
+from alm_lightning.evaluation.generation.sampling import Sampling
+from alm_lightning.evaluation.generation.texts import generate_texts
 from alm_lightning.evaluation.store import Store
 from alm_lightning.evaluation.suites.generate import Generate
 
@@ -44,7 +46,7 @@ def test_a_prompt_is_gone_on_with_before_the_readers_eyes(evaluated):
     (key,) = harness.prepare()
     ((found, record),) = harness.records(evaluated, [key])
     ids = prompt_ids(evaluated, "The quick")
-    (expected,) = generate_texts(evaluated, [ids], max_new_tokens=12)
+    (expected,) = generate_texts(evaluated, [ids], Sampling(12))
     assert found == key
     assert record == {
         "prompt": "The quick",

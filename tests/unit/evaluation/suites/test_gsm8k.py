@@ -62,13 +62,13 @@ def test_reference_answers_have_the_likelihood_that_transformers_gives(evaluated
 def test_an_answer_is_right_if_it_comes_to_the_same_number(
     evaluated_models, data, monkeypatch, written, right
 ):
-    from alm_lightning.evaluation.generation.stream import GeneratedText
+    from alm_lightning.evaluation.generation.texts import GeneratedText
     from alm_lightning.evaluation.suites import gsm8k
 
     def says(evaluated, prompts, *args, **kwargs):
         return [GeneratedText(written, 3, stopped=True) for _ in prompts]
 
-    monkeypatch.setattr(gsm8k, "generate_until", says)
+    monkeypatch.setattr(gsm8k, "generate_texts", says)
     harness = suite(data)
     records = dict(harness.records(evaluated_models["gemma"], harness.prepare()))
     expected = [right == figure for figure in (5, 25, 1299)]

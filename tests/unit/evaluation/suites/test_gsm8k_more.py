@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from alm_lightning.corpus.document import CorpusError
-from alm_lightning.evaluation.generation.stream import GeneratedText
+from alm_lightning.evaluation.generation.texts import GeneratedText
 from alm_lightning.evaluation.suites import gsm8k
 from alm_lightning.evaluation.suites.gsm8k import Gsm8k
 
@@ -59,7 +59,7 @@ def writes(monkeypatch):
             asked.append((prompts, stops))
             return [GeneratedText(next(left), 3, place % 2 == 0) for place in range(len(prompts))]
 
-        monkeypatch.setattr(gsm8k, "generate_until", generate)
+        monkeypatch.setattr(gsm8k, "generate_texts", generate)
         return asked
 
     return installed

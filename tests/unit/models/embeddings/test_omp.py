@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.conftest import tiny_gemma3
 
-from alm_lightning.models.embeddings.counterparts import same_bytes
+from alm_lightning.counterparts import same_bytes
 from alm_lightning.models.embeddings.donor import anchors
 from alm_lightning.models.embeddings.omp import OrthogonalMatchingPursuit
 from alm_lightning.models.weights.sources import Folder
@@ -48,7 +48,7 @@ def plant(matrix, made, atoms, seed):
 def sides(byte_level_view, metaspace_view):
     """Old and new tokenizer, new ids of anchors, and of tokens to make."""
     old, new = byte_level_view, metaspace_view
-    same = same_bytes(old, new)
+    same = same_bytes(new, old)
     content = [index for index, surface in enumerate(new.token_bytes) if surface is not None]
     made = [index for index in content if same[index] < 0]
     return old, new, anchors(old, new), made
@@ -66,7 +66,7 @@ def test_planted_proportions_are_carried_over(sides, metaspace_tokenizer, tmp_pa
     way = OrthogonalMatchingPursuit(donor=Folder(path=str(tmp_path)), k=4, batch_size=7)
     make = way.fitted(old=old, new=new)
     matrix = torch.randn(old.num_tokens + 3, 10, generator=torch.Generator().manual_seed(2))
-    same = same_bytes(old, new)
+    same = same_bytes(new, old)
     for side in ("output", "input"):
         rows = make(matrix, side=side)
         assert rows.shape == (new.num_tokens, 10)
@@ -115,7 +115,7 @@ def test_a_special_token_of_the_donor_alone_is_made_like_others(
     matrix = torch.randn(old.num_tokens, 10)
     way = OrthogonalMatchingPursuit(donor=Folder(path=str(tmp_path)), k=4)
     rows = way.fitted(old=old, new=new)(matrix, side="input")
-    expected = proportions @ matrix[same_bytes(old, new)[atoms]]
+    expected = proportions @ matrix[same_bytes(new, old)[atoms]]
     torch.testing.assert_close(rows[[unknown]], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -137,7 +137,7 @@ def test_untrained_rows_of_the_donor(sides, metaspace_tokenizer, tmp_path):
 def test_each_old_token_is_an_anchor_once_and_of_its_kind(byte_level_view, metaspace_view):
     old, new = byte_level_view, metaspace_view
     found = anchors(old, new)
-    counterparts = same_bytes(old, new)
+    counterparts = same_bytes(new, old)
     assert len(set(counterparts[found].tolist())) == len(found)
     by_surface = {new.token_bytes[index]: index for index in found.tolist()}
     assert by_surface[b"a"] not in new.fallback_ids

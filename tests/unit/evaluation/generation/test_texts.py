@@ -5,14 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.conftest import SENTENCES
-from tests.unit.evaluation.conftest import subject_of
+from tests.unit.evaluation.conftest import evaluated_of
 from tests.unit.evaluation.ensemble.tiny_members import gemma3, llama, opinionated
 from transformers import GenerationConfig
 
-from alm_lightning.evaluation.ensemble.members import ensemble_subject
+from alm_lightning.evaluation.ensemble.members import ensemble_of
+from alm_lightning.evaluation.generation.prompts import prompt_ids
 from alm_lightning.evaluation.generation.sampling import Sampling, next_ids
 from alm_lightning.evaluation.generation.spelling import Spelling
-from alm_lightning.evaluation.generation.stream import generate_texts, prompt_ids, stream
+from alm_lightning.evaluation.generation.texts import generate_texts
 
 PROMPTS = [SENTENCES[0], SENTENCES[1][:20], "", SENTENCES[3][:25]]
 LENGTH = 20
@@ -23,10 +24,10 @@ def evaluated(request, evaluated_models, metaspace_view):
     name = request.param
     if name == "ensemble":
         members = [
-            subject_of(make(metaspace_view.num_tokens), metaspace_view, make.__name__)
+            evaluated_of(make(metaspace_view.num_tokens), metaspace_view, make.__name__)
             for make in (gemma3, llama)
         ]
-        return ensemble_subject(members, "mean_prob", None, "both")
+        return ensemble_of(members, "mean_prob", None, "both")
     opinionated(evaluated_models[name].model)
     return evaluated_models[name]
 
@@ -47,6 +48,14 @@ def by_hand(evaluated, ids, steps, stops=()):
     return ids[start:]
 
 
+def stream(evaluated, ids, *limits, **settings):
+    """A text as it comes, piece by piece."""
+    pieces = []
+    sampling = Sampling(*limits, **settings)
+    generate_texts(evaluated, [ids], sampling, on_text=lambda _, piece: pieces.append(piece))
+    return pieces
+
+
 def spelled(evaluated, ids):
     surfaces = [evaluated.view.token_bytes[index] or b"" for index in ids]
     return b"".join(surfaces).decode("utf-8", errors="replace")
@@ -59,11 +68,11 @@ def test_streams_and_batches_say_what_steps_by_hand_do(evaluated):
     expected = [by_hand(evaluated, ids, LENGTH) for ids in prompts]
     assert len({tuple(ids) for ids in expected}) > 1
     for batch_size in (1, 3):
-        found = generate_texts(evaluated, prompts, max_new_tokens=LENGTH, batch_size=batch_size)
+        found = generate_texts(evaluated, prompts, Sampling(LENGTH), batch_size=batch_size)
         assert [text.text for text in found] == [spelled(evaluated, ids) for ids in expected]
         assert [(text.num_tokens, text.stopped) for text in found] == [(LENGTH, False)] * 4
     for ids, text in zip(prompts, expected, strict=True):
-        streamed = stream(evaluated, ids, max_new_tokens=LENGTH)
+        streamed = stream(evaluated, ids, LENGTH)
         assert "".join(streamed) == spelled(evaluated, text)
 
 
@@ -75,19 +84,19 @@ def test_texts_end_at_a_stop_token(evaluated):
     stop = by_hand(free, prompts[0], LENGTH)[5]
     evaluated = replace(evaluated, stop_ids=(stop, 1))
     expected = [by_hand(evaluated, ids, LENGTH, stops=(stop, 1)) for ids in prompts]
-    found = generate_texts(evaluated, prompts, max_new_tokens=LENGTH)
+    found = generate_texts(evaluated, prompts, Sampling(LENGTH))
     assert len(expected[0]) <= 5
     for text, ids, prompt in zip(found, expected, prompts, strict=True):
         assert text.text == spelled(evaluated, ids)
         assert (text.num_tokens, text.stopped) == (len(ids), len(ids) < LENGTH)
-        assert "".join(stream(evaluated, prompt, max_new_tokens=LENGTH)) == text.text
+        assert "".join(stream(evaluated, prompt, LENGTH)) == text.text
 
 
 @EACH
 def test_a_length_in_bytes(evaluated):
     evaluated = replace(evaluated, stop_ids=())
     prompts = [prompt_ids(evaluated, prompt) for prompt in PROMPTS]
-    found = generate_texts(evaluated, prompts, max_new_bytes=7)
+    found = generate_texts(evaluated, prompts, Sampling(None, 7))
     for text, prompt in zip(found, prompts, strict=True):
         ids = by_hand(evaluated, prompt, 7)
         whole = b"".join(evaluated.view.token_bytes[index] or b"" for index in ids)
@@ -95,8 +104,8 @@ def test_a_length_in_bytes(evaluated):
         # half a character that the length cut is left out
         assert decoded.startswith(text.text)
         assert set(decoded[len(text.text) :]) <= {"\ufffd"}
-        assert "".join(stream(evaluated, prompt, max_new_bytes=7)) == text.text
-    short = generate_texts(evaluated, prompts, max_new_bytes=50, max_new_tokens=2)
+        assert "".join(stream(evaluated, prompt, None, 7)) == text.text
+    short = generate_texts(evaluated, prompts, Sampling(2, 50))
     assert [text.num_tokens for text in short] == [2, 2, 2, 2]
 
 
@@ -104,10 +113,10 @@ def test_a_length_in_bytes(evaluated):
 def test_what_a_folder_says_of_generation_makes_no_difference(evaluated):
     evaluated = replace(evaluated, stop_ids=())
     prompts = [prompt_ids(evaluated, prompt) for prompt in PROMPTS]
-    before = generate_texts(evaluated, prompts, max_new_tokens=LENGTH)
+    before = generate_texts(evaluated, prompts, Sampling(LENGTH))
     settings = GenerationConfig(repetition_penalty=5.0, do_sample=True, max_length=3, top_k=1)
     evaluated.model.generation_config = settings
-    assert generate_texts(evaluated, prompts, max_new_tokens=LENGTH) == before
+    assert generate_texts(evaluated, prompts, Sampling(LENGTH)) == before
     assert evaluated.model.generation_config is settings
 
 
@@ -119,26 +128,27 @@ def test_sampling_depends_on_the_seed_alone(evaluated):
     torch.manual_seed(1)
     state = torch.get_rng_state()
     first = "".join(stream(evaluated, ids, seed=3, **settings))
-    batch = generate_texts(evaluated, [ids], seed=3, **settings)
+    batch = generate_texts(evaluated, [ids], Sampling(seed=3, **settings))
+    assert batch[0].text == first
     assert torch.equal(state, torch.get_rng_state())
     torch.manual_seed(2)
     assert "".join(stream(evaluated, ids, seed=3, **settings)) == first
-    assert generate_texts(evaluated, [ids], seed=3, **settings) == batch
+    assert generate_texts(evaluated, [ids], Sampling(seed=3, **settings)) == batch
     assert "".join(stream(evaluated, ids, seed=4, **settings)) != first
     # next to nothing but the likeliest token
     cold = {"max_new_tokens": LENGTH, "temperature": 1e-4}
-    greedy = "".join(stream(evaluated, ids, max_new_tokens=LENGTH))
+    greedy = "".join(stream(evaluated, ids, LENGTH))
     assert "".join(stream(evaluated, ids, **cold)) == greedy
-    assert generate_texts(evaluated, [ids], **cold)[0].text == greedy
+    assert generate_texts(evaluated, [ids], Sampling(**cold))[0].text == greedy
 
 
 def test_a_text_comes_while_it_is_made(evaluated_models):
     evaluated = replace(evaluated_models["bytes"], stop_ids=())
     calls = []
     evaluated.model.register_forward_hook(lambda *_: calls.append(1))
-    pieces = stream(evaluated, [256, 65], max_new_tokens=50)
-    next(pieces)
-    assert 1 <= len(calls) < 50
+    when = []
+    generate_texts(evaluated, [[256, 65]], Sampling(50), on_text=lambda *_: when.append(len(calls)))
+    assert 1 <= when[0] < 50 == len(calls)
 
 
 def test_whole_characters_only(evaluated_models):
@@ -189,25 +199,23 @@ def test_samples_have_the_probabilities_that_they_should():
         ({"max_new_tokens": 1, "top_p": 1.5}, "top_p is 1.5"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused_at_once(evaluated_models, settings, message):
+def test_settings_that_make_no_sense_are_refused_at_once(settings, message):
     with pytest.raises(ValueError, match=message):
-        stream(evaluated_models["gemma"], [2], **settings)
-    with pytest.raises(ValueError, match=message):
-        generate_texts(evaluated_models["gemma"], [[2]], **settings)
+        Sampling(**settings)
 
 
 def test_the_context_is_a_limit(short_context):
     evaluated = replace(short_context, stop_ids=())
     # of 24 tokens 4 are left
-    assert generate_texts(evaluated, [[2] * 20], max_new_tokens=9)[0].num_tokens == 4
+    assert generate_texts(evaluated, [[2] * 20], Sampling(9))[0].num_tokens == 4
     with pytest.raises(ValueError, match="has 24 tokens, but short reads at most 24"):
-        next(stream(evaluated, [2] * 24, max_new_tokens=9))
+        stream(evaluated, [2] * 24, 9)
 
 
 def test_logits_that_are_no_numbers_are_told(evaluated_models):
     evaluated = evaluated_models["gemma"]
     evaluated.model.model.layers[0].mlp.up_proj.weight.data[0] = torch.nan
     with pytest.raises(ValueError, match="gemma gives logits that are no numbers"):
-        list(stream(evaluated, [2, 5], max_new_tokens=3))
+        stream(evaluated, [2, 5], 3)
     with pytest.raises(ValueError, match="gemma gives logits that are no numbers"):
-        generate_texts(evaluated, [[2, 5]], max_new_tokens=3)
+        generate_texts(evaluated, [[2, 5]], Sampling(3))

@@ -5,8 +5,7 @@ import torch
 
 from alm_lightning.evaluation.generation.prompts import prompt_ids
 from alm_lightning.evaluation.generation.sampling import Sampling
-from alm_lightning.evaluation.generation.stream import generate_texts
-from alm_lightning.evaluation.generation.until import generate_until
+from alm_lightning.evaluation.generation.texts import generate_texts
 
 PROMPTS = ["The quick", "A statement is executed, and", "def add(", "In 2024"]
 
@@ -22,17 +21,17 @@ def evaluated(request, evaluated_models):
 
 def test_without_a_stop_text_nothing_changes(evaluated):
     prompts = prompts_of(evaluated)
-    whole = generate_texts(evaluated, prompts, max_new_tokens=24)
-    assert generate_until(evaluated, prompts, Sampling(24), ["", "never written"]) == whole
+    whole = generate_texts(evaluated, prompts, Sampling(24))
+    assert generate_texts(evaluated, prompts, Sampling(24), ["", "never written"]) == whole
 
 
 def test_texts_end_before_the_first_of_their_stops(evaluated):
     prompts = prompts_of(evaluated)
-    whole = [each.text for each in generate_texts(evaluated, prompts, max_new_tokens=24)]
+    whole = [each.text for each in generate_texts(evaluated, prompts, Sampling(24))]
     # two characters from the middle of what is written, wherever tokens end
     stops = [text[len(text) // 2 :][:2] for text in whole[:2]]
     assert all(stops)
-    found = generate_until(evaluated, prompts, Sampling(24), stops, batch_size=3)
+    found = generate_texts(evaluated, prompts, Sampling(24), stops, batch_size=3)
     for text, each in zip(whole, found, strict=True):
         places = [text.find(stop) for stop in stops if stop in text]
         assert each.text == (text[: min(places)] if places else text)
@@ -42,7 +41,7 @@ def test_texts_end_before_the_first_of_their_stops(evaluated):
 
 def test_a_batch_ends_when_all_of_it_has_ended(evaluated, monkeypatch):
     prompts = prompts_of(evaluated)[:1]
-    [whole] = generate_texts(evaluated, prompts, max_new_tokens=24)
+    [whole] = generate_texts(evaluated, prompts, Sampling(24))
     steps = []
     forward = evaluated.model.forward
 
@@ -51,7 +50,7 @@ def test_a_batch_ends_when_all_of_it_has_ended(evaluated, monkeypatch):
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(evaluated.model, "forward", counted)
-    [found] = generate_until(evaluated, prompts, Sampling(24), [whole.text[:1]])
+    [found] = generate_texts(evaluated, prompts, Sampling(24), [whole.text[:1]])
     assert found.text == ""
     assert found.stopped
     assert len(steps) < 5 < whole.num_tokens
@@ -59,8 +58,8 @@ def test_a_batch_ends_when_all_of_it_has_ended(evaluated, monkeypatch):
 
 def test_a_length_in_bytes_still_counts(evaluated):
     prompts = prompts_of(evaluated)
-    whole = generate_texts(evaluated, prompts, max_new_bytes=7)
-    assert generate_until(evaluated, prompts, Sampling(None, 7), ["never"]) == whole
+    whole = generate_texts(evaluated, prompts, Sampling(None, 7))
+    assert generate_texts(evaluated, prompts, Sampling(None, 7), ["never"]) == whole
     assert whole[0].num_tokens <= 7
 
 
@@ -79,5 +78,5 @@ def test_a_stop_text_over_several_tokens(evaluated_models):
     evaluated.model.generate = lambda *a, logits_processor, **k: generate(
         *a, logits_processor=[*logits_processor, Says()], **k
     )
-    [found] = generate_until(evaluated, prompts_of(evaluated)[:1], Sampling(len(target)), ["\nQ:"])
+    [found] = generate_texts(evaluated, prompts_of(evaluated)[:1], Sampling(len(target)), ["\nQ:"])
     assert (found.text, found.stopped, found.num_tokens) == ("ab", True, 5)
