@@ -1,7 +1,7 @@
 """What a suite of measurements is: items with keys, a record for each, and figures of them all.
 
-A record is written down as soon as it is made, so an evaluation that was stopped goes on where it
-was: only the items without a record are scored again.
+A record is written as soon as it is made, so an evaluation that was stopped continues where it
+was: only the items without a record are scored.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +13,12 @@ from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.show.numbers import Figure as Figure
 
 Record = dict[str, object]
-"""What was found of one item, as JSON has it: numbers that figures can be made of exactly."""
+"""The result of one item, as JSON: numbers from which figures are computed exactly."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a harness found of a model.
+    """The result of a harness for a model.
 
     Attributes:
         figures: The main figures by name, in the order to show them.
@@ -58,9 +58,9 @@ class HasBasis(Protocol):
     """A harness whose records depend on more than its settings, its items and the model."""
 
     def basis(self, name: str, run: Path | None) -> Mapping[str, object]:
-        """What that is, as JSON has it; `prepare` was called before.
+        """What that is, as JSON; `prepare` was called before.
 
-        Digests rather than contents, for it is compared when an evaluation goes on. A model that
-        can't be evaluated so is refused here, before any other is scored.
+        Hashes rather than contents, since it is compared when an evaluation continues. A model that
+        can't be evaluated in this way is refused here, before any other is scored.
         """
         ...

@@ -26,7 +26,7 @@ def side_of(evaluated: EvaluatedModel, batch: DistillBatch, tokens: SideTokens) 
     logprobs = token_logprobs(evaluated, ids, mask, scored).cpu()
     if not torch.isfinite(logprobs).all():
         raise ValueError(
-            f"{evaluated.name} gives a log-probability that is no number (NaN or infinite): its "
+            f"{evaluated.name} gives a log-probability that is not a number (NaN or infinite): its "
             "weights are broken, or overflow in their type. Take dtype=float32, or another "
             "checkpoint."
         )

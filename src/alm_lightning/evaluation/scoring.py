@@ -15,7 +15,7 @@ from alm_lightning.likelihood.linear import linear_log_likelihood
 from alm_lightning.models.structure import last_hidden, output_head
 
 BATCH_TOKENS = 2048
-"""Tokens of a batch, padding included: enough for a processor to be quick, and little memory."""
+"""Tokens of a batch, padding included: enough for a processor to be fast, with little memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def score_rows(
 
     Raises:
         ValueError: A row is longer than the model's context, or the model gives a log-probability
-            that is no number.
+            that is NaN or infinite.
     """
     for index, row in enumerate(rows):
         if len(row.ids) > evaluated.context_length:
@@ -102,11 +102,11 @@ def _batch_scores(
         scored[place, row.first : length] = True
     device = evaluated.model.device
     ids, mask, scored = ids.to(device), mask.to(device), scored.to(device)
-    found = token_logprobs(evaluated, ids, mask, scored)[scored]
-    values = found.double().cpu().numpy()
+    logprobs = token_logprobs(evaluated, ids, mask, scored)[scored]
+    values = logprobs.double().cpu().numpy()
     if not np.isfinite(values).all():
         raise ValueError(
-            f"{evaluated.name} gives a log-probability that is no number (NaN or infinite) to "
+            f"{evaluated.name} gives a log-probability that is not a number (NaN or infinite) to "
             f"{int((~np.isfinite(values)).sum())} of {len(values)} tokens: its weights are broken, "
             "or overflow in their type. Take dtype=float32, or another checkpoint."
         )
@@ -134,7 +134,7 @@ def token_logprobs(
     if isinstance(evaluated.model, Ensemble):
         return evaluated.model.token_logprobs(ids, mask).masked_fill(~scored, 0.0)
     head = output_head(evaluated.model, evaluated.view)
-    found, _ = linear_log_likelihood(
+    logprobs, _ = linear_log_likelihood(
         # the position before a token is what predicts it
         last_hidden(evaluated.model, ids, mask)[scored.roll(-1, dims=1)],
         head.weight,
@@ -144,4 +144,4 @@ def token_logprobs(
         num_tokens=head.num_tokens,
         padding_ids=head.padding_ids,
     )
-    return found.new_zeros(ids.shape).masked_scatter(scored, found)
+    return logprobs.new_zeros(ids.shape).masked_scatter(scored, logprobs)

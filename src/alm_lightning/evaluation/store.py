@@ -1,4 +1,4 @@
-"""Records of an evaluation on disk: written as they are made, read again to go on."""
+"""Records of an evaluation on disk: written as they are made, read again to continue."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,8 +10,8 @@ from alm_lightning.evaluation.harness import Harness, Record, Result
 
 RECORDS, SETTINGS, RESULT = "records.jsonl", "settings.json", "result.json"
 ABSENT = "not there"
-"""What a message has for a setting that the other side lacks."""
-MOST_TOLD = 8
+"""Stands in a message for a setting that one side lacks."""
+MAX_NAMED = 8
 """Settings that a refusal names."""
 
 
@@ -19,15 +19,15 @@ class Store:
     """The folder of one model under one harness.
 
     Args:
-        folder: Where records lie, or are to lie.
-        settings: Everything that records depend on, as JSON has it.
+        folder: Where records are, or will be.
+        settings: Everything that records depend on, as JSON.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, object]):
         self.folder = folder
         self.settings = json.loads(json.dumps(settings))
         self.records = _read(folder / RECORDS)
-        # settings that no record was made with bind nobody
+        # without records, other settings conflict with nothing
         if self.records:
             before = json.loads((folder / SETTINGS).read_text("utf-8"))
             _check_same(before, self.settings, folder)
@@ -47,7 +47,7 @@ class Store:
         _cut_half_line(self.folder / RECORDS)
         with (self.folder / RECORDS).open("a", encoding="utf-8") as file:
             for key, record in harness.records(evaluated, keys):
-                # no number of JSON is NaN, and a figure of one would be no figure
+                # JSON has no NaN, and no figure can be computed from it
                 line = json.dumps({"key": key, **record}, ensure_ascii=False, allow_nan=False)
                 file.write(line + "\n")
                 file.flush()
@@ -69,7 +69,7 @@ class Store:
 
 
 def as_plain(result: Result) -> dict[str, object]:
-    """A result as JSON has it."""
+    """A result as plain values for JSON."""
     return {
         "figures": {name: asdict(figure) for name, figure in result.figures.items()},
         "groups": {
@@ -95,7 +95,7 @@ def _read(path: Path) -> dict[str, Record]:
 
 
 def _whole_lines(path: Path) -> bytes:
-    """What a file holds, without the half line that a killed process may have left."""
+    """The content of a file without the half line that a killed process may have left."""
     whole = path.read_bytes()
     return whole[: whole.rfind(b"\n") + 1]
 
@@ -109,17 +109,18 @@ def _cut_half_line(path: Path) -> None:
 
 def _check_same(old: Mapping[str, object], new: Mapping[str, object], folder: Path) -> None:
     sides = dict(_leaves(old)), dict(_leaves(new))
-    told = [
+    changes = [
         f"{name}: " + ", now ".join(repr(side[name]) if name in side else ABSENT for side in sides)
         for name in dict.fromkeys([*sides[0], *sides[1]])
         if any(name not in side for side in sides) or sides[0][name] != sides[1][name]
     ]
-    if told:
-        rest = f"; and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    if changes:
+        more = len(changes) - MAX_NAMED
+        rest = f"; and {more} more" if more > 0 else ""
         raise ValueError(
             f"{folder} holds records of an evaluation with other settings "
-            f"({'; '.join(told[:MOST_TOLD])}{rest}). Give another paths.output_dir, or the "
-            "settings that it was made with."
+            f"({'; '.join(changes[:MAX_NAMED])}{rest}). Give another folder (paths.output_dir), or "
+            "the settings that it was made with."
         )
 
 
@@ -130,8 +131,8 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
         members = value.items()
     elif isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
         members = enumerate(value)
-    found = list(members)
-    if not found:
+    pairs = list(members)
+    if not pairs:
         yield name, value
-    for key, each in found:
+    for key, each in pairs:
         yield from _leaves(each, f"{name}.{key}" if name else str(key))

@@ -30,23 +30,25 @@ def keyed_documents(
             f"leave_out is {leave_out}: expected a share of the documents, from 0 to below 1."
         )
     if max_documents is not None and max_documents < 1:
-        raise ValueError(f"max_documents is {max_documents}: expected at least 1, or null for all.")
+        raise ValueError(
+            f"max_documents is {max_documents}: expected at least 1, or None (null) for all."
+        )
     documents = list(source.documents())
     # rounded, since 0.9 * 10 must not be 9.000000001 documents
     first = math.ceil(round(leave_out * len(documents), 6))
     last = None if max_documents is None else first + max_documents
-    found = {
+    by_key = {
         f"{place}:{digest(document.text)}": document
         for place, document in enumerate(documents[first:last], start=first)
         if not document.is_blank
     }
-    if not found:
+    if not by_key:
         raise CorpusError(
             f"the corpus has {len(documents)} documents, and none with text is left to evaluate on "
             f"(leave_out={leave_out}, max_documents={max_documents}). Choose another corpus, or "
             "take more of it."
         )
-    return found
+    return by_key
 
 
 def digest(text: str) -> str:

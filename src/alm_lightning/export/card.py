@@ -58,13 +58,13 @@ def model_card(
     ]
     usage = USAGE.format(
         trust=", trust_remote_code=True" if is_byte_model else "",
-        # without a word, AutoTokenizer reads the model's config first, and asks about its code
+        # without this, AutoTokenizer reads the model's config first, and asks about its code
         distrust=", trust_remote_code=False" if is_byte_model else "",
         new_tokens=200 if is_byte_model else 50,
     )
     note = (
         "The model reads and writes bytes: ids 0 to 255 are bytes of UTF-8, special tokens follow. "
-        "Its code lies in this folder, so the model needs `trust_remote_code=True`; the tokenizer "
+        "Its code is in this folder, so the model needs `trust_remote_code=True`; the tokenizer "
         "is a stock one.\n"
     )
     sections = [

@@ -46,7 +46,7 @@ def export_folder(
         The path.
 
     Raises:
-        FileExistsError: Something lies at `path` already.
+        FileExistsError: There is something at `path` already.
         OSError: The disk is full, or cannot be written to. Nothing is left behind.
     """
     if path.exists():
@@ -138,7 +138,7 @@ def _with_true_usage(card: str, folder: Path, tokenizer: PreTrainedTokenizerFast
 
 
 def _is_full_disk(error: BaseException) -> bool:
-    """Whether the disk (or a quota) ran full; safetensors tells so only in its message."""
+    """Whether the disk (or a quota) ran full; safetensors says so only in its message."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, SafetensorError) and "No space left" in str(error)

@@ -1,4 +1,4 @@
-"""What of a student is trained: all of it, or low-rank adapters and its embeddings."""
+"""Which weights of a student are trained: all, or low-rank adapters and embeddings."""
 
 import logging
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 ADAPTER = "default"
 """peft's name of the only adapter."""
 MANY = 0.1
-"""Part of the blocks' matrices from which on it is worth a word that they get no adapters."""
+"""Share of the blocks' matrices without adapters above which a warning is logged."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class FullFineTuning:
 class LowRank:
     """LoRA on every linear layer of the blocks; embeddings in full, or frozen like all else.
 
-    Experts that transformers keeps in one tensor are no linear layers: a log line says so.
+    Experts that transformers keeps in one tensor are not linear layers: a warning says so.
 
     The recipe for subword targets (docs/method.md, section 4). Reference: Hu et al. (2021),
     "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685.
@@ -60,8 +60,8 @@ class LowRank:
         """Refuses a rank or a factor that nothing could be learned with."""
         if self.rank < 1 or not self.alpha > 0:
             raise ValueError(
-                f"adapter.rank is {self.rank} and adapter.alpha {self.alpha}: expected a rank of "
-                "1 or more, and a factor above 0."
+                f"rank is {self.rank} and alpha {self.alpha} (adapter.rank, adapter.alpha): "
+                "expected a rank of 1 or more, and a factor above 0."
             )
 
     def adapt(self, model: PreTrainedModel) -> None:
@@ -75,7 +75,7 @@ class LowRank:
         if not targets:
             raise ValueError(
                 f"the blocks of {type(model).__name__} have no linear layers for adapters. Take "
-                "adapter=full."
+                "FullFineTuning (adapter=full)."
             )
         _warn_of_others(model, layers, targets)
         inject_adapter_in_model(
@@ -117,7 +117,7 @@ def _warn_of_others(model: PreTrainedModel, layers: nn.Module, targets: list[str
     if sum(others.values()) > MANY * sum(matrices.values()):
         log.warning(
             "%s of %s weights in the blocks of %s are in no linear layer, such as %s: they get no "
-            "adapters, and stay frozen. adapter=full trains them too.",
+            "adapters, and stay frozen. FullFineTuning (adapter=full) trains them too.",
             f"{sum(others.values()):,}",
             f"{sum(matrices.values()):,}",
             type(model).__name__,

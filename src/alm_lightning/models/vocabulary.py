@@ -60,7 +60,8 @@ class BytesFromOldTokens:
         if share_body:
             raise ValueError(
                 "a byte student can't share its teacher's body: bytes ask more of it than adapters "
-                "can give (docs/method.md, section 4). Take adapter=full."
+                "can give (docs/method.md, section 4). Take FullFineTuning "
+                "(adapter=full)."
             )
         in_order = sorted(new.special_ids, key=new.special_ids.__getitem__)
         old_ids = old_special_ids(old, new)
@@ -145,7 +146,7 @@ def _warn_of_eos(old: TokenizerView, new: TokenizerView) -> None:
     if old.start_id != old.roles.get("eos"):
         log.warning(
             "tokenizer %s begins documents with its EOS, and the model's embeddings are tied: that "
-            "token is read as %s's BOS at first, and has to learn anew to end a text. Without "
+            "token is read as %s's BOS at first, and has to learn again to end a text. Without "
             "training the student hardly ever stops.",
             new.name,
             old.name,

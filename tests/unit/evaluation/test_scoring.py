@@ -71,5 +71,5 @@ def test_weights_that_are_no_numbers_are_told_with_the_model(evaluated_models):
     evaluated = evaluated_models["gemma"]
     with torch.no_grad():
         evaluated.model.model.norm.weight.fill_(float("nan"))
-    with pytest.raises(ValueError, match="gemma gives a log-probability that is no number"):
+    with pytest.raises(ValueError, match="gemma gives a log-probability that is not a number"):
         list(score_rows(evaluated, rows_of(evaluated, SENTENCES[:1])))

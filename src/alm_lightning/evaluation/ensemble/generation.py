@@ -1,4 +1,4 @@
-"""Generation by an ensemble: what transformers' own means are told of its members."""
+"""Generation by an ensemble: how transformers' `generate` handles its members."""
 
 from collections.abc import Mapping
 
@@ -31,10 +31,10 @@ class EnsembleGeneration(GenerationMixin):
         self, generation_config: GenerationConfig, model_kwargs: dict, *args, **kwargs
     ) -> None:
         """Puts a cache of all members where transformers would put that of one model."""
-        given = model_kwargs.get(CACHE)
-        check_cache(given)
-        if given is not None:
-            given._is_user_defined = True
+        cache = model_kwargs.get(CACHE)
+        check_cache(cache)
+        if cache is not None:
+            cache._is_user_defined = True
             return
         if generation_config.use_cache is False:
             return
@@ -46,12 +46,14 @@ class EnsembleGeneration(GenerationMixin):
         model_kwargs[CACHE] = EnsembleCache.empty(self.running)
 
 
-def refuse_insides(kwargs: Mapping[str, object]) -> None:
+def refuse_internals(kwargs: Mapping[str, object]) -> None:
     """Refuses arguments of a forward pass about hidden states, attentions or embeddings."""
     wanted = ("inputs_embeds", "output_hidden_states", "output_attentions")
-    found = [name for name in wanted if kwargs.get(name) is not None and kwargs[name] is not False]
-    if found:
+    refused = [
+        name for name in wanted if kwargs.get(name) is not None and kwargs[name] is not False
+    ]
+    if refused:
         raise ValueError(
-            f"an ensemble has no {' and no '.join(found)}: its members have insides of different "
-            "shapes. Ask one of its `members`."
+            f"an ensemble has no {' and no '.join(refused)}: its members have hidden states of "
+            "different shapes. Ask one of its `members`."
         )

@@ -88,30 +88,30 @@ def _difference(first: TokenizerView, other: TokenizerView) -> str | None:
     for index in range(min(first.num_tokens, other.num_tokens)):
         meanings = [_stands_for(view, index) for view in (first, other)]
         if meanings[0] != meanings[1]:
-            told = f"id {index} stands for {meanings[0]} there and for {meanings[1]} here."
+            text = f"id {index} stands for {meanings[0]} there and for {meanings[1]} here."
             is_special = any(index in view.special_ids.values() for view in (first, other))
-            return f"{told} {SPECIALS}" if is_special else told
+            return f"{text} {SPECIALS}" if is_special else text
     if first.num_tokens != other.num_tokens:
         longer = max(first, other, key=lambda view: view.num_tokens)
         index = min(first.num_tokens, other.num_tokens)
-        told = (
+        text = (
             f"their tokenizers have {first.num_tokens:,} and {other.num_tokens:,} tokens, of which "
             f"the first {index:,} are the same; id {index} stands for {_stands_for(longer, index)} "
             "in the longer one alone."
         )
-        return f"{told} {SPECIALS}" if index in longer.special_ids.values() else told
+        return f"{text} {SPECIALS}" if index in longer.special_ids.values() else text
     for what, text in {**AWKWARD, "the texts of all tokens": _all_texts(first)}.items():
         ids = [view.encode(text).ids for view in (first, other)]
         if not np.array_equal(*ids):
             return (
                 "their tokens are the same, but the merges, the normaliser or the pre-tokenizer "
-                f"differ: one cuts {what} into {len(ids[0]):,} tokens, the other into "
+                f"differ: one splits {what} into {len(ids[0]):,} tokens, the other into "
                 f"{len(ids[1]):,}, of which {_first_different(first, *ids)} are the first that "
                 "differ."
             )
     log.warning(
-        "tokenizers %s and %s have the same tokens and settings that differ, though they cut all "
-        "texts that were tried alike",
+        "tokenizers %s and %s have the same tokens and settings that differ, though they split all "
+        "tested texts alike",
         first.name,
         other.name,
     )
@@ -129,11 +129,11 @@ def _first_different(
     length = min(len(ids), len(others))
     places = np.flatnonzero(ids[:length] != others[:length])
     place = int(places[0]) if len(places) else length
-    found = [
+    tokens = [
         _stands_for(view, int(each[place])) if place < len(each) else "the end"
         for each in (ids, others)
     ]
-    return " and ".join(found)
+    return " and ".join(tokens)
 
 
 def _stands_for(view: TokenizerView, index: int) -> str:

@@ -20,14 +20,14 @@ def checked_weights(weights: Sequence[float | int] | None, num_members: int) -> 
     >>> checked_weights([3, 1], 2)
     (0.75, 0.25)
     """
-    given = [1.0] * num_members if weights is None else [float(weight) for weight in weights]
+    numbers = [1.0] * num_members if weights is None else [float(weight) for weight in weights]
     expected = f"expected {num_members} numbers, one for each member"
-    if len(given) != num_members:
-        raise ValueError(f"weights has {len(given)} numbers ({given}): {expected}.")
+    if len(numbers) != num_members:
+        raise ValueError(f"weights has {len(numbers)} numbers ({numbers}): {expected}.")
     # the sum is checked for NaN and infinity too
-    if min(given) < 0 or not 0 < sum(given) < float("inf"):
-        raise ValueError(f"weights is {given}: {expected}, none below 0, and not all of them 0.")
-    return tuple(weight / sum(given) for weight in given)
+    if min(numbers) < 0 or not 0 < sum(numbers) < float("inf"):
+        raise ValueError(f"weights is {numbers}: {expected}, none below 0, and not all of them 0.")
+    return tuple(weight / sum(numbers) for weight in numbers)
 
 
 def combined_logits(
@@ -108,7 +108,7 @@ def geometric_logprobs(
         for states, head in zip(hidden, heads, strict=True)
     ]
     sums = targets.new_full((len(targets),), -torch.inf, dtype=members[0].dtype)
-    found = torch.full_like(sums, torch.nan)
+    at_targets = torch.full_like(sums, torch.nan)
     for _, start, ids in order.blocks(members[0].num_columns):
         matrices = [member.select(ids) for member in members]
         for rows in members[0].rows:
@@ -120,5 +120,5 @@ def geometric_logprobs(
             columns = positions[rows] - start
             here = (columns >= 0) & (columns < logits.shape[1])
             at_target = logits.gather(1, (columns * here)[:, None]).squeeze(1)
-            found[rows] = torch.where(here, at_target, found[rows])
-    return found - sums
+            at_targets[rows] = torch.where(here, at_target, at_targets[rows])
+    return at_targets - sums

@@ -1,4 +1,4 @@
-"""Several causal language models over one tokenizer that speak as one."""
+"""Several causal language models over one tokenizer that are used as one."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from transformers.utils import can_return_tuple
 
 from alm_lightning.evaluation.ensemble.cache import EnsembleCache, check_cache
 from alm_lightning.evaluation.ensemble.config import EnsembleConfig, checked_size
-from alm_lightning.evaluation.ensemble.generation import EnsembleGeneration, refuse_insides
+from alm_lightning.evaluation.ensemble.generation import EnsembleGeneration, refuse_internals
 from alm_lightning.evaluation.ensemble.mixture import (
     COMBINES,
     MEAN_PROB,
@@ -43,7 +43,7 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
 
     Args:
         models: Causal language models that read and predict the same ids: see
-            `ensemble_members.check_same_tokenizer`.
+            `members.check_same_tokenizer`.
         combine: ``mean_prob``, the weighted mean of probabilities, or ``mean_logprob``, the
             weighted geometric mean, renormalised.
         weights: One a member, none below 0; they are divided by their sum. Equal if None.
@@ -139,7 +139,7 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
         Logits are float32, those of the combined distribution, with the members' mean normaliser.
         `member_inputs` are for one step of generation, as each member that is run prepares its own.
         """
-        refuse_insides(kwargs)
+        refuse_internals(kwargs)
         cache = past_key_values if cache is None else cache
         check_cache(cache)
         if member_inputs is None:
@@ -150,9 +150,9 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
             }
             caches = [None] * len(self.running) if cache is None else cache.members
             member_inputs = [shared | {CACHE: own} for own in caches]
-        asked = {"use_cache": use_cache, "logits_to_keep": logits_to_keep}
+        options = {"use_cache": use_cache, "logits_to_keep": logits_to_keep}
         outputs = [
-            member(**{**own, **asked})
+            member(**{**own, **options})
             for member, own in zip(self.running, member_inputs, strict=True)
         ]
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -197,15 +197,15 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
         """
         has_target = scored_positions(mask)
         if self.combine == MEAN_PROB:
-            found = [self._own_logprobs(index, ids, mask) for index in self._active]
-            return scattered(mixture_logprobs(torch.stack(found), self._shares), has_target)
+            own = torch.stack([self._own_logprobs(index, ids, mask) for index in self._active])
+            return scattered(mixture_logprobs(own, self._shares), has_target)
         states = [states_before(member, ids, mask) for member in self.running]
         heads = [self._head(index) for index in self._active]
-        found = geometric_logprobs(states, heads, ids[:, 1:][has_target], self._shares)
-        if not found.isfinite().all():
+        logprobs = geometric_logprobs(states, heads, ids[:, 1:][has_target], self._shares)
+        if not logprobs.isfinite().all():
             # the error names the member that is to blame
             self.member_logprobs(ids, mask)
-        return scattered(found, has_target)
+        return scattered(logprobs, has_target)
 
     @torch.no_grad()
     def member_logprobs(
@@ -214,12 +214,12 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
         """The same for each member by itself, those of weight 0 included."""
         has_target = scored_positions(mask)
         each = [self._own_logprobs(index, ids, mask) for index in range(len(self.members))]
-        return torch.stack([scattered(found, has_target) for found in each])
+        return torch.stack([scattered(own, has_target) for own in each])
 
     def _own_logprobs(self, index: int, ids: Tensor, mask: Tensor) -> Float[Tensor, " target"]:
-        found = own_logprobs(self.members[index], ids, mask, self._head(index))
-        check_numbers(found[None], [self.names[index]])
-        return found
+        logprobs = own_logprobs(self.members[index], ids, mask, self._head(index))
+        check_numbers(logprobs[None], [self.names[index]])
+        return logprobs
 
     def _head(self, index: int) -> OutputHead:
         return head_of(self.members[index], self.num_tokens, self.unused)

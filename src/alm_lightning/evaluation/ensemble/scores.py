@@ -25,7 +25,7 @@ def own_logprobs(
     head: OutputHead,
 ) -> Float[Tensor, " target"]:
     """Log-probabilities of the scored tokens under one model, in nats, rows one after another."""
-    found, _ = linear_log_likelihood(
+    logprobs, _ = linear_log_likelihood(
         states_before(model, ids, mask),
         head.weight,
         ids[:, 1:][scored_positions(mask)],
@@ -34,7 +34,7 @@ def own_logprobs(
         num_tokens=head.num_tokens,
         padding_ids=head.padding_ids,
     )
-    return found
+    return logprobs
 
 
 def scored_positions(mask: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos_before_last"]:
@@ -67,7 +67,7 @@ def check_numbers(values: Float[Tensor, " member *rest"], names: Sequence[str]) 
     for name, is_fine in zip(names, fine.tolist(), strict=True):
         if not is_fine:
             raise ValueError(
-                f"member {name} of the ensemble gives logits that are no numbers (NaN or "
+                f"member {name} of the ensemble gives logits that are not numbers (NaN or "
                 "infinite): its weights are broken, or overflow in their type. Take dtype=float32, "
                 "or another checkpoint, or leave that member out."
             )

@@ -1,4 +1,4 @@
-"""Prompts: a text or a chat, as the ids that a model goes on from."""
+"""Prompts: a text or a chat, as the ids that a model continues."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from alm_lightning.tokenization.chat.choice import template_of
 from alm_lightning.tokenization.chat.template import FAILURES, ChatTemplate
 
 Prompt = str | Sequence[Mapping[str, str]]
-"""A text to go on with, or the messages of a chat to answer."""
+"""A text to continue, or the messages of a chat to answer."""
 
 
 def prompt_ids(evaluated: EvaluatedModel, prompt: Prompt, *, name: str = "prompt") -> list[int]:
@@ -65,26 +65,26 @@ def read_prompts(path: Path, *, chat: bool) -> list[Prompt]:
         chat: Whether a text is what a user says in a chat.
 
     Returns:
-        The prompts, in order; blank lines are none.
+        The prompts, in order; blank lines are skipped.
 
     Raises:
-        CorpusError: There is no such file, or a line of it is no prompt.
+        CorpusError: There is no such file, or one of its lines is not a prompt.
     """
     if not path.is_file():
         raise CorpusError(
-            f"harness.generate.prompts={path}: there is no such file. Expected one JSON object a "
-            'line: {"prompt": "..."} or {"messages": [...]}.'
+            f"prompts={path} (harness.generate.prompts): there is no such file. Expected one JSON "
+            'object a line: {"prompt": "..."} or {"messages": [...]}.'
         )
-    found: list[Prompt] = []
+    prompts: list[Prompt] = []
     # lines of bytes end at a line end alone: str.splitlines would cut texts at U+2028, too
     with opened(path) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 name = f"{path}:{number}"
-                found.append(_of_line(decode(line, name), name, chat=chat))
-    if not found:
+                prompts.append(_of_line(decode(line, name), name, chat=chat))
+    if not prompts:
         raise CorpusError(f"{path} holds no prompts. Expected one JSON object a line.")
-    return found
+    return prompts
 
 
 def _of_line(line: str, name: str, *, chat: bool) -> Prompt:
@@ -92,7 +92,7 @@ def _of_line(line: str, name: str, *, chat: bool) -> Prompt:
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
-        raise CorpusError(f"{name}: no JSON ({error}): {expected}.") from error
+        raise CorpusError(f"{name}: not JSON ({error}): {expected}.") from error
     if not isinstance(value, dict) or len({"prompt", "messages"} & set(value)) != 1:
         raise CorpusError(f"{name}: found {shortened(value)}; {expected}.")
     if "messages" in value:

@@ -31,7 +31,7 @@ class Sampling:
         lengths = {name: getattr(self, name) for name in ("max_new_tokens", "max_new_bytes")}
         if all(length is None for length in lengths.values()):
             raise ValueError(
-                "no length is given: expected max_new_tokens or max_new_bytes, at least 1."
+                "there is no length: expected max_new_tokens or max_new_bytes, at least 1."
             )
         for name, length in lengths.items():
             if length is not None and length < 1:
@@ -68,6 +68,6 @@ def check_logits(logits: Float[Tensor, "batch vocab"], name: str) -> None:
     """Refuses logits of which one is NaN; -inf stands for what can't come next."""
     if bool(logits.isnan().any()):
         raise ValueError(
-            f"{name} gives logits that are no numbers (NaN): its weights are broken, or overflow "
+            f"{name} gives logits that are not numbers (NaN): its weights are broken, or overflow "
             "in their type. Take dtype=float32, or another checkpoint."
         )

@@ -50,11 +50,11 @@ def generate_texts(
         evaluated: The model or ensemble.
         prompts: Token ids, as `prompt_ids` gives them.
         sampling: How tokens are chosen, and how many. A batch ends where the context leaves no
-            place after its longest prompt. Random numbers start anew with each batch.
+            place after its longest prompt. The seed is set again for each batch.
         stop_texts: A continuation ends before the first of these, however it is tokenized. Empty
             ones are ignored.
         batch_size: Prompts of a batch.
-        on_text: Is given each piece of text when it is generated, a stop text included.
+        on_text: Is called with each piece of text when it is generated, a stop text included.
 
     Returns:
         Continuations in the order of the prompts.
@@ -174,8 +174,8 @@ def _max_new_tokens(evaluated: EvaluatedModel, longest: Sequence[int], sampling:
     if left < 1:
         raise ValueError(
             f"a prompt has {len(longest):,} tokens, but {evaluated.name} reads at most "
-            f"{evaluated.context_length:,}, and there must be room for an answer. "
-            "Shorten the prompt."
+            f"{evaluated.context_length:,}, and one token at least must be left for an "
+            "answer. Shorten the prompt."
         )
     return min(sampling.most_tokens, left)
 

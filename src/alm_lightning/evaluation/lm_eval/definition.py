@@ -1,4 +1,4 @@
-"""What a task of lm-eval is, as a hash: a task that has changed is another one."""
+"""A hash of a task of lm-eval, by which a task that has changed is noticed."""
 
 import functools
 import hashlib
@@ -18,11 +18,11 @@ def definition(task: Any) -> str:
     may be random. Those that few-shot examples are taken from are left out: they may be many times
     as many as those that are evaluated.
     """
-    found = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     settings = task.config.to_dict(keep_callable=True)
     for each in (settings, type(task), *_documents(task)):
-        found.update(json.dumps(each, sort_keys=True, default=_plain).encode())
-    return found.hexdigest()
+        digest.update(json.dumps(each, sort_keys=True, default=_plain).encode())
+    return digest.hexdigest()
 
 
 def _documents(task: Any) -> Iterator[Mapping[str, object]]:

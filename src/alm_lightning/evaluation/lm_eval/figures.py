@@ -48,7 +48,7 @@ def _figures(
     numbers: Mapping[str, float], better: Mapping[str, bool], count: int
 ) -> dict[str, Figure]:
     """Figures by metric, from keys such as ``acc,none`` and ``acc_stderr,none``."""
-    found = {}
+    figures = {}
     for key, value in numbers.items():
         metric, comma, filtered = key.partition(",")
         if not comma or metric.endswith("_stderr"):
@@ -57,10 +57,10 @@ def _figures(
         name = metric if filtered == "none" else f"{metric} ({filtered})"
         is_higher = better.get(metric)
         unit = UNITS.get(metric, "accuracy" if metric.startswith("acc_") else metric)
-        found[name] = Figure(
+        figures[name] = Figure(
             value, error, count, unit, None if is_higher is None else not is_higher
         )
-    return found
+    return figures
 
 
 def _named(task: str, figures: Mapping[str, Figure]) -> dict[str, Figure]:

@@ -64,29 +64,31 @@ class LmEval:
     ):
         self.names = [tasks] if isinstance(tasks, str) else list(tasks)
         if not self.names:
-            raise ValueError("harness.lm_eval.tasks is empty: expected names, as [arc_easy,blimp].")
+            raise ValueError(
+                "tasks is empty (harness.lm_eval.tasks): expected names, as [arc_easy,blimp]."
+            )
         if limit is not None and limit <= 0:
             raise ValueError(
-                f"harness.lm_eval.limit is {limit}: expected a number of documents, a share of "
-                "them below 1, or null for all."
+                f"limit is {limit} (harness.lm_eval.limit): expected a number of documents, a "
+                "share of them below 1, or None (null) for all."
             )
         if num_fewshot is not None and num_fewshot < 0:
-            raise ValueError(f"harness.lm_eval.num_fewshot is {num_fewshot}: expected 0 or more.")
+            raise ValueError(f"num_fewshot is {num_fewshot}: expected 0 or more.")
         if max_length is not None and max_length < 2:
-            raise ValueError(f"harness.lm_eval.max_length is {max_length}: expected at least 2.")
+            raise ValueError(f"max_length is {max_length}: expected at least 2.")
         self.include_path = None if include_path is None else Path(include_path).expanduser()
         self.num_fewshot, self.limit, self.chat = num_fewshot, limit, chat
         self.fewshot_as_multiturn, self.max_length = fewshot_as_multiturn, max_length
         self.batch_size, self.gen_kwargs = batch_size, dict(gen_kwargs)
         self.writing, self.bootstrap_iters = Writing(bytes_per_token, seed), bootstrap_iters
         self.seed = seed
-        self.found = Tasks({}, {})
+        self.loaded = Tasks({}, {})
         self.digests: dict[str, str] = {}
 
     def prepare(self) -> Sequence[str]:
         """Finds the tasks and loads their data; returns their names, with the members of groups."""
-        self.found = find_tasks(self.names, self.include_path)
-        for name, task in self.found.tasks.items():
+        self.loaded = find_tasks(self.names, self.include_path)
+        for name, task in self.loaded.tasks.items():
             own = task.config.num_fewshot
             if self.num_fewshot is not None and own == 0 != self.num_fewshot:
                 log.info("%s says itself that it takes no examples, and gets none", name)
@@ -94,8 +96,8 @@ class LmEval:
                 task.set_config("num_fewshot", self.num_fewshot or 0)
             if task.OUTPUT_TYPE == "generate_until" and self.gen_kwargs:
                 task.set_config("generation_kwargs", self.gen_kwargs, update=True)
-        self.digests = {name: definition(task) for name, task in self.found.tasks.items()}
-        return list(self.found.tasks)
+        self.digests = {name: definition(task) for name, task in self.loaded.tasks.items()}
+        return list(self.loaded.tasks)
 
     def basis(self, name: str, run: Path | None) -> Mapping[str, object]:
         """What tasks are: lm-eval's version, and hashes of definitions and documents."""
@@ -112,7 +114,7 @@ class LmEval:
             writing=self.writing,
             batch_size=self.batch_size,
         )
-        if reads_bytes(evaluated) and any(_writes(self.found.tasks[key]) for key in keys):
+        if reads_bytes(evaluated) and any(_writes(self.loaded.tasks[key]) for key in keys):
             log.info(
                 "%s reads bytes: texts may be %s times as long as tasks say in tokens "
                 "(harness.lm_eval.bytes_per_token)",
@@ -120,7 +122,7 @@ class LmEval:
                 self.writing.bytes_per_token,
             )
         for key in keys:
-            yield key, self._record(model, key, self.found.tasks[key])
+            yield key, self._record(model, key, self.loaded.tasks[key])
 
     def _record(self, model: LmEvalModel, name: str, task: Any) -> Record:
         import lm_eval
@@ -144,7 +146,9 @@ class LmEval:
         numbers = {k: v for k, v in done["results"][name].items() if "," in k and v != "N/A"}
         lost = [key for key, value in numbers.items() if not math.isfinite(value)]
         if lost:
-            log.warning("%s, %s: %s is no number and is left out", model.evaluated.name, name, lost)
+            log.warning(
+                "%s, %s: %s is not a number and is left out", model.evaluated.name, name, lost
+            )
         return {
             # JSON has no other numbers
             "results": {k: float(v) for k, v in numbers.items() if math.isfinite(v)},
@@ -158,7 +162,7 @@ class LmEval:
 
     def result(self, records: Mapping[str, Record]) -> Result:
         """A figure for each metric of each group, and of each task that is in none; and samples."""
-        figures, groups = figures_of(records, self.found.groups)
+        figures, groups = figures_of(records, self.loaded.groups)
         samples = [sample for record in records.values() for sample in record["samples"]]
         return Result(figures, groups, samples)
 

@@ -66,7 +66,7 @@ class LmEvalModel:
         limits = [evaluated.context_length, *([] if max_length is None else [max_length])]
         self.max_length, self.batch_size = min(limits), batch_size
         self.needs_greedy = True
-        self._told_lengths: set[int] = set()
+        self._warned_lengths: set[int] = set()
 
     @property
     def device(self) -> torch.device:
@@ -103,9 +103,9 @@ class LmEvalModel:
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """Log-likelihoods of continuations, in nats, and whether each token is the likeliest."""
-        found = [self._pair(*request.args) for request in requests]
-        cut = [self._cut(each) for each in found]
-        if shorter := sum(len(new.ids) < len(old.ids) for new, old in zip(cut, found, strict=True)):
+        whole = [self._pair(*request.args) for request in requests]
+        cut = [self._cut(each) for each in whole]
+        if shorter := sum(len(new.ids) < len(old.ids) for new, old in zip(cut, whole, strict=True)):
             log.warning(
                 "%s: %d of %d contexts are longer than %d tokens: only their ends are read",
                 self.evaluated.name,
@@ -134,9 +134,9 @@ class LmEvalModel:
             raise ValueError(
                 f"a text to be scored has {len(each.ids) - each.first:,} tokens, but "
                 f"{self.evaluated.name} reads at most {self.max_length:,} at once. Leave the task "
-                "out, or raise harness.lm_eval.max_length if the model reads more."
+                "out, or raise max_length (harness.lm_eval.max_length) if the model reads more."
             )
-        # the start token gives way to the last one of the context, if that is all there is room for
+        # the start token gives way to the last one of the context, if no more fits
         start = min(start, each.first - surplus - 1)
         ids = np.concatenate([each.ids[:start], each.ids[start + surplus :]])
         return Continuation(ids, each.first - surplus, each.crosses)
@@ -160,10 +160,10 @@ class LmEvalModel:
         alike: dict[str, list[int]] = {}
         for index, request in enumerate(requests):
             alike.setdefault(json.dumps(request.args[1], sort_keys=True), []).append(index)
-        found: dict[int, str] = {}
+        results: dict[int, str] = {}
         for members in alike.values():
             sampling, stops = self.writing.of(requests[members[0]].args[1], self.evaluated)
-            most = self._room(sampling.most_tokens)
+            most = self._max_new_tokens(sampling.most_tokens)
             prompts = [self._prompt(requests[i].args[0], self.max_length - most) for i in members]
             specials = self.evaluated.view.special_ids
             ends = [specials[stop] for stop in stops if stop in specials]
@@ -174,19 +174,19 @@ class LmEvalModel:
                 stops,
                 batch_size=self.batch_size,
             )
-            found |= {i: each.text for i, each in zip(members, texts, strict=True)}
-        return [found[index] for index in range(len(requests))]
+            results |= {i: each.text for i, each in zip(members, texts, strict=True)}
+        return [results[index] for index in range(len(requests))]
 
-    def _room(self, asked: int) -> int:
-        """The most tokens to write: half of the context at least is for what is asked."""
-        most = min(asked, self.max_length // 2)
-        if most < asked and asked not in self._told_lengths:
-            self._told_lengths.add(asked)
+    def _max_new_tokens(self, limit: int) -> int:
+        """The most tokens to generate: at least half of the context is for the prompt."""
+        most = min(limit, self.max_length // 2)
+        if most < limit and limit not in self._warned_lengths:
+            self._warned_lengths.add(limit)
             log.warning(
                 "%s: a task asks for texts of up to %d tokens, and they end at %d, half of the %d "
                 "that are read at once: the other half is for prompts",
                 self.evaluated.name,
-                asked,
+                limit,
                 most,
                 self.max_length,
             )

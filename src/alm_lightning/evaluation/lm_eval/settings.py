@@ -28,13 +28,13 @@ class Writing:
     seed: int
 
     def of(
-        self, given: Mapping[str, object], evaluated: EvaluatedModel
+        self, task_settings: Mapping[str, object], evaluated: EvaluatedModel
     ) -> tuple[Sampling, list[str]]:
         """How tokens are chosen for one request of a task, and the texts to stop at.
 
         A ValueError says that the task wants something else than sampling by temperature and top-p.
         """
-        settings = dict(given)
+        settings = dict(task_settings)
         until = settings.pop("until", None) or []
         lengths = [settings.pop(name, None) for name in LENGTHS]
         most = next((int(length) for length in lengths if length is not None), NUM_TOKENS)
@@ -46,8 +46,8 @@ class Writing:
         if wrong:
             raise ValueError(
                 f"a task generates with {wrong}, which is not supported: known are until, "
-                f"do_sample, temperature, top_p and {LENGTHS[0]}. Set them to null in "
-                "harness.lm_eval.gen_kwargs, or leave the task out."
+                f"do_sample, temperature, top_p and {LENGTHS[0]}. Set them to None "
+                "(null) in gen_kwargs (harness.lm_eval.gen_kwargs), or leave the task out."
             )
         if reads_bytes(evaluated):
             most = round(most * self.bytes_per_token)

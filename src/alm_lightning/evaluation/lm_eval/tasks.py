@@ -16,7 +16,7 @@ NUM_CLOSE = 5
 
 @dataclass(frozen=True)
 class Tasks:
-    """What names stand for.
+    """Loaded tasks and groups.
 
     Attributes:
         tasks: Tasks by name, in order, those of groups among them.
@@ -41,17 +41,17 @@ def find_tasks(names: Sequence[str], include_path: Path | None) -> Tasks:
     Raises:
         ModuleNotFoundError: lm-eval is not installed.
         FileNotFoundError: There is no such folder.
-        ValueError: There is no such task, or its data can't be had.
+        ValueError: There is no such task, or its data can't be loaded.
     """
     if importlib.util.find_spec("lm_eval") is None:
         raise ModuleNotFoundError(
-            "harness=lm_eval needs the package lm-eval, which is not installed. Install with: "
-            "pip install 'alm-lightning[eval]'"
+            "the package lm-eval is needed (by harness=lm_eval), and is not installed. Install "
+            "with: pip install 'alm-lightning[eval]'"
         )
     if include_path is not None and not include_path.is_dir():
         raise FileNotFoundError(
-            f"harness.lm_eval.include_path={include_path}: there is no such folder. Expected one "
-            "with a YAML file a task."
+            f"include_path={include_path} (harness.lm_eval.include_path): there is no such folder. "
+            "Expected one with a YAML file a task."
         )
     manager = _manager(names, include_path)
     wanted: list[str] = []
@@ -62,10 +62,10 @@ def find_tasks(names: Sequence[str], include_path: Path | None) -> Tasks:
         wanted += matching or [name]
     try:
         loaded = manager.load(list(dict.fromkeys(wanted)))
-    # what a dataset ends with that is not at hand, or not as the task expects
+    # raised by a dataset that is not available, or not as the task expects
     except (OSError, ValueError, LookupError) as error:
         raise ValueError(
-            f"harness.lm_eval.tasks={list(names)} can't be loaded: {error} "
+            f"tasks={list(names)} (harness.lm_eval.tasks) can't be loaded: {error} "
             f"({type(error).__name__}). Most tasks fetch their data from the hub; a task of your "
             "own can read files: dataset_path: json, dataset_kwargs: {data_files: {test: FILE}}."
         ) from error
@@ -89,13 +89,13 @@ def _unknown(name: str, known: Sequence[str], include_path: Path | None) -> str:
     close = difflib.get_close_matches(name, known, NUM_CLOSE, cutoff=0.5)
     suggested = f" Close to it: {', '.join(close)}." if close else ""
     folder = (
-        "Tasks of your own are found with harness.lm_eval.include_path=FOLDER."
+        "Tasks of your own are found with include_path=FOLDER (harness.lm_eval.include_path)."
         if include_path is None
         else f"Of {include_path}, only files that are valid YAML with a `task:` count."
     )
     return (
-        f"harness.lm_eval.tasks has {name!r}, which is no task, group or tag of lm-eval, and no "
-        f"file.{suggested} {folder} `lm_eval ls tasks` lists all."
+        f"tasks has {name!r} (harness.lm_eval.tasks), which is no task, group or tag of lm-eval, "
+        f"and no file.{suggested} {folder} `lm_eval ls tasks` lists all."
     )
 
 

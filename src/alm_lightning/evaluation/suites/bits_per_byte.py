@@ -15,7 +15,7 @@ from alm_lightning.evaluation.scoring import Row, score_rows
 from alm_lightning.evaluation.texts import keyed_documents
 
 DOCUMENTS_AT_ONCE = 32
-"""Documents that are written down together: a stopped run loses less than these."""
+"""Documents that are written together: a stopped run loses less than these."""
 
 
 class BitsPerByte:
@@ -59,7 +59,7 @@ class BitsPerByte:
             if not isinstance(document, Document):
                 raise CorpusError(
                     f"{document.name} is a chat: bits_per_byte reads plain text. Choose a column "
-                    "with text, or harness=compare, which reads chats in each model's template."
+                    "with text, or the suite compare (harness=compare), which reads chats, too."
                 )
         self.documents = found
         return list(found)
@@ -97,7 +97,7 @@ class BitsPerByte:
                 if scored[place] != made[place]["tokens"]:
                     raise RuntimeError(
                         f"document {key}: {scored[place]} of {made[place]['tokens']} tokens were "
-                        "scored: this is a fault of the program. Open an issue with the text."
+                        "scored: this is a bug. Open an issue with the text."
                     )
                 yield key, {"nats": float(nats[place]), **made[place]}
 

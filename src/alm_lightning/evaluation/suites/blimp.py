@@ -17,7 +17,7 @@ from alm_lightning.evaluation.texts import digest
 
 COLUMNS = ("UID", "linguistics_term", "sentence_good", "sentence_bad")
 PAIRS_AT_ONCE = 128
-"""Pairs that are written down together: a stopped run loses less than these."""
+"""Pairs that are written together: a stopped run loses less than these."""
 
 
 class Blimp:
@@ -37,7 +37,8 @@ class Blimp:
     def __init__(self, *, path: str, pairs: int | None):
         if pairs is not None and pairs < 1:
             raise ValueError(
-                f"harness.blimp.pairs is {pairs}: expected at least 1, or null for all."
+                f"pairs is {pairs} (harness.blimp.pairs): expected at least 1, or None (null) for "
+                "all."
             )
         self.path, self.most = Path(path).expanduser(), pairs
         self.pairs: dict[str, dict[str, str]] = {}
@@ -107,8 +108,8 @@ def _minimal_rows(evaluated: EvaluatedModel, pair: Mapping[str, str]) -> tuple[R
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     if not path.is_file():
         raise CorpusError(
-            f"There is no file at '{path}'. Give harness.blimp.path, a file of minimal pairs with "
-            f"the columns {', '.join(COLUMNS)} (github.com/alexwarstadt/blimp has them)."
+            f"There is no file at '{path}'. Give path (harness.blimp.path), a file of minimal "
+            f"pairs with the columns {', '.join(COLUMNS)} (github.com/alexwarstadt/blimp has them)."
         )
     with opened(path) as lines:
         for number, line in enumerate(lines, start=1):
@@ -119,7 +120,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
                 missing = [name for name in COLUMNS if not isinstance(row.get(name), str)]
             except (json.JSONDecodeError, AttributeError) as error:
                 raise CorpusError(
-                    f"{path}:{number} is no JSON object ({error}). Expected one a line."
+                    f"{path}:{number} is not a JSON object ({error}). Expected one a line."
                 ) from error
             if missing:
                 raise CorpusError(

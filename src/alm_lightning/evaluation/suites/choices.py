@@ -27,10 +27,10 @@ def likelihoods(
     Args:
         evaluated: The model.
         continuations: The tokens, no longer than the context.
-        needs_greedy: Whether anybody asks for the second value, which may take a second pass.
+        needs_greedy: Whether the second value is needed, which may take a second pass.
 
     Returns:
-        Nats, and a truth value: False for all if nobody asks.
+        Nats, and a truth value: False for all if it is not needed.
     """
     found: dict[int, tuple[float, bool]] = {}
     shared: dict[bytes, list[int]] = {}
@@ -90,14 +90,14 @@ def _last_logprobs(
 ) -> Float[Tensor, "kept vocab"]:
     """Log-probabilities of every token, at the last positions of one text alone."""
     model, view = evaluated.model, evaluated.view
-    given = torch.from_numpy(ids.astype(np.int64))[None].to(model.device)
-    logits = model(input_ids=given, logits_to_keep=count, use_cache=False).logits[0]
+    inputs = torch.from_numpy(ids.astype(np.int64))[None].to(model.device)
+    logits = model(input_ids=inputs, logits_to_keep=count, use_cache=False).logits[0]
     logits = logits[-count:, : view.num_tokens].float()
     unused = torch.from_numpy(unused_ids(view)).to(logits.device)
     found = logits.index_fill(1, unused, -torch.inf).log_softmax(-1)
     if bool(found.isnan().any()):
         raise ValueError(
-            f"{evaluated.name} gives logits that are no numbers (NaN): its weights are broken, or "
+            f"{evaluated.name} gives logits that are not numbers (NaN): its weights are broken, or "
             "overflow in their type. Take dtype=float32, or another checkpoint."
         )
     return found

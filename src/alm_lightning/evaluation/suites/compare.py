@@ -139,8 +139,8 @@ class Compare:
         if not counted:
             raise CorpusError(
                 f"none of the {len(records)} documents leaves a chunk to compare. Of chats, "
-                "harness.compare.chat.trained says what counts; else take other text, or longer "
-                "windows (harness.compare.student_length, teacher_length)."
+                "chat.trained (harness.compare.chat.trained) says what counts; else take other "
+                "text, or longer windows (student_length, teacher_length of harness.compare)."
             )
         members: dict[str, list[Record]] = {}
         lengths: Counter[str] = Counter()

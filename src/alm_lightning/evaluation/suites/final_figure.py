@@ -1,4 +1,4 @@
-r"""The figure that an answer to a sum comes to: found in a text, and compared as a number."""
+r"""The final figure of an answer: found in a text, and compared as a number."""
 
 import re
 from decimal import Decimal
@@ -25,7 +25,7 @@ _WORDS = re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf)\s*\{[^{}]*\}")
 
 
 def final_figure(text: str, mark: str | None = MARK) -> Decimal | None:
-    r"""The figure that a text comes to.
+    r"""The final figure of a text.
 
     The figure after the last mark; without one, that in the last ``\boxed{}``; or else the last
     number of the text. Separators of thousands, currencies and units are no part of it.
@@ -55,11 +55,11 @@ def final_figure(text: str, mark: str | None = MARK) -> Decimal | None:
     return numbers[-1] if numbers else None
 
 
-def told(figure: Decimal | None) -> str | None:
+def spelled_figure(figure: Decimal | None) -> str | None:
     """A figure in one spelling: no exponent, no zeros at the end of a fraction.
 
-    >>> told(Decimal("1250.00")), told(Decimal("-0.50"))
-    ('1250', '-0.5')
+    >>> [spelled_figure(Decimal(figure)) for figure in ("1250.00", "-0.50")]
+    ['1250', '-0.5']
     """
     if figure is None:
         return None

@@ -18,10 +18,10 @@ from alm_lightning.evaluation.texts import digest
 
 
 class Generate:
-    """What models go on to say after a prompt, or answer in a chat.
+    """Continuations of prompts, or answers in a chat.
 
     Args:
-        prompt: A text to go on with.
+        prompt: A text to continue.
         prompts: A file of prompts instead, one JSON object a line.
         chat: Whether a text is what a user says, and the model is to answer.
         max_new_tokens: The most tokens of a continuation.
@@ -32,7 +32,7 @@ class Generate:
         write: Where texts go while they are made; the terminal if None.
 
     Attributes:
-        writes_itself: That it shows its texts as they are made, so that a bar would be in the way.
+        writes_itself: True: it shows its texts as they are made, so there is no progress bar.
     """
 
     writes_itself = True
@@ -51,10 +51,11 @@ class Generate:
         write: Callable[[str], object] | None = None,
     ):
         if (prompt is None) == (prompts is None):
-            given = "both" if prompt is not None else "neither"
+            given = "both" if prompt is not None else "neither of"
             raise ValueError(
-                f"harness=generate was given {given} of a prompt and a file: expected one of "
-                'prompt="..." and harness.generate.prompts=FILE.'
+                f'generate has {given} prompt and prompts: expected one of prompt="..." and '
+                "prompts=FILE "
+                "(harness.generate.prompts)."
             )
         self.prompt, self.path, self.chat = prompt, prompts, chat
         self.sampling = Sampling(max_new_tokens, max_new_bytes, temperature, top_p, seed)
@@ -100,15 +101,17 @@ class Generate:
 
     def result(self, records: Mapping[str, Record]) -> Result:
         """How long continuations are and how many ended by themselves; and the texts."""
-        found = list(records.values())
+        all_records = list(records.values())
         figures = {
-            "length": share(np.array([r["num_bytes"] for r in found]), "bytes"),
-            "stopped": share(np.array([r["stopped"] for r in found]), "share"),
+            "length": share(np.array([r["num_bytes"] for r in all_records]), "bytes"),
+            "stopped": share(np.array([r["stopped"] for r in all_records]), "share"),
         }
         return Result(
             # neither is better than the other
             {name: replace(figure, lower_is_better=None) for name, figure in figures.items()},
-            samples=[{"prompt": r["prompt"], "continuation": r["continuation"]} for r in found],
+            samples=[
+                {"prompt": r["prompt"], "continuation": r["continuation"]} for r in all_records
+            ],
         )
 
 

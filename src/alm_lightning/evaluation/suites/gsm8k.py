@@ -1,4 +1,4 @@
-"""Problems in words whose answer is a figure: does a model find it, and how likely is the way?"""
+"""Word problems whose answer is a number: does a model reach it, and how likely is the solution?"""
 
 import logging
 import math
@@ -22,7 +22,7 @@ from alm_lightning.evaluation.suites.continuations import (
     last_content,
     text_continuation,
 )
-from alm_lightning.evaluation.suites.final_figure import final_figure, told
+from alm_lightning.evaluation.suites.final_figure import final_figure, spelled_figure
 from alm_lightning.evaluation.suites.problems import Columns, Problem, read_problems
 from alm_lightning.evaluation.texts import digest
 from alm_lightning.tokenization.chat.choice import template_of
@@ -36,7 +36,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _Question:
     """A problem, as one model reads it."""
 
     problem: Problem
@@ -68,7 +68,7 @@ class Gsm8k:
         fewshot_path: The file whose first problems they are.
         max_new_tokens: The most tokens that a model may write.
         max_new_bytes: The most bytes: the same length for any tokenizer.
-        batch_size: Problems that are answered at once, and written down together.
+        batch_size: Problems that are answered at once, and written together.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class Gsm8k:
     ):
         for name, value in {"limit": limit, "batch_size": batch_size}.items():
             if value is not None and value < 1:
-                raise ValueError(f"harness.gsm8k.{name} is {value}: expected at least 1.")
+                raise ValueError(f"{name} is {value} (harness.gsm8k.{name}): expected at least 1.")
         if fewshot < 0 or (fewshot and fewshot_path is None):
             raise ValueError(
-                f"harness.gsm8k.fewshot is {fewshot} and fewshot_path {fewshot_path}: expected 0, "
-                "or a file of solved problems that is not the one to evaluate on."
+                f"fewshot is {fewshot} and fewshot_path {fewshot_path} (of harness.gsm8k): "
+                "expected 0, or a file of solved problems that is not the one to evaluate on."
             )
         self.path, self.limit, self.chat, self.batch_size = path, limit, chat, batch_size
         self.columns = Columns(question_column, answer_column, figure_column, mark)
@@ -113,7 +113,7 @@ class Gsm8k:
             self.solved = read_problems(path, self.columns, self.fewshot)
             if len(self.solved) < self.fewshot:
                 raise CorpusError(
-                    f"harness.gsm8k.fewshot is {self.fewshot}, but {path} holds "
+                    f"fewshot is {self.fewshot} (harness.gsm8k.fewshot), but {path} holds "
                     f"{len(self.solved)} problems. Take fewer, or another file."
                 )
             # answers depend on what a prompt begins with
@@ -130,11 +130,11 @@ class Gsm8k:
         Yields the answer, its final figure, and the nats of the reference answer. A ValueError says
         that a problem is longer than the model's context.
         """
-        # all of them first, so that one that does not fit is told before any is answered
-        asked = [self._asked(evaluated, self.problems[key]) for key in keys]
+        # all of them first, so that one that does not fit is refused before any is answered
+        questions = [self._question(evaluated, self.problems[key]) for key in keys]
         stops = () if self.chat else (f"\n{QUESTION.rstrip()}",)
         for start in range(0, len(keys), self.batch_size):
-            chosen = asked[start : start + self.batch_size]
+            chosen = questions[start : start + self.batch_size]
             written = generate_texts(
                 evaluated,
                 [each.prompt_ids for each in chosen],
@@ -152,9 +152,9 @@ class Gsm8k:
                         "question": each.problem.question,
                         "prompt": each.prompt,
                         "answer": answer.text,
-                        "figure": told(figure),
+                        "figure": spelled_figure(figure),
                         "reference_answer": each.problem.answer,
-                        "reference": told(each.problem.figure),
+                        "reference": spelled_figure(each.problem.figure),
                         "right": figure == each.problem.figure,
                         "stopped": answer.stopped,
                         "answer_tokens": answer.num_tokens,
@@ -162,17 +162,17 @@ class Gsm8k:
                         "num_bytes": each.num_bytes,
                     },
                 )
-        crossing = sum(each.reference.crosses for each in asked)
+        crossing = sum(each.reference.crosses for each in questions)
         if crossing:
             log.info(
                 "%s: in %d of %d reference answers the first or last token spells text beside the "
                 "answer as well; all of its nats count for the answer",
                 evaluated.name,
                 crossing,
-                len(asked),
+                len(questions),
             )
 
-    def _asked(self, evaluated: EvaluatedModel, problem: Problem) -> _Asked:
+    def _question(self, evaluated: EvaluatedModel, problem: Problem) -> _Question:
         if self.chat:
             turns = [
                 {"role": role, "content": text}
@@ -200,23 +200,23 @@ class Gsm8k:
         if longest > evaluated.context_length:
             raise ValueError(
                 f"{problem.name} has {longest:,} tokens with its prompt, but {evaluated.name} "
-                f"reads at most {evaluated.context_length:,}. Lower harness.gsm8k.fewshot (it is "
-                f"{self.fewshot}), or leave out long problems."
+                f"reads at most {evaluated.context_length:,}. Lower fewshot "
+                f"(harness.gsm8k.fewshot, it is {self.fewshot}), or leave out long problems."
             )
-        return _Asked(problem, prompt, ids, reference, len(spelled.encode("utf-8")))
+        return _Question(problem, prompt, ids, reference, len(spelled.encode("utf-8")))
 
     def result(self, records: Mapping[str, Record]) -> Result:
         """Exact match, bits per byte of reference answers, share of answers that ended; samples."""
-        found = list(records.values())
-        bits = np.array([record["nats"] / math.log(2) for record in found])
-        num_bytes = np.array([record["num_bytes"] for record in found])
-        stopped = share(np.array([record["stopped"] for record in found]), "share")
+        all_records = list(records.values())
+        bits = np.array([record["nats"] / math.log(2) for record in all_records])
+        num_bytes = np.array([record["num_bytes"] for record in all_records])
+        stopped = share(np.array([record["stopped"] for record in all_records]), "share")
         figures = {
-            "exact_match": share(np.array([record["right"] for record in found])),
+            "exact_match": share(np.array([record["right"] for record in all_records])),
             "answer_bits_per_byte": ratio(bits, num_bytes, "bits/byte", lower_is_better=True),
             # neither is better than the other
             "stopped": replace(stopped, lower_is_better=None),
         }
         shown = ("prompt", "answer", "figure", "reference", "right", "stopped")
-        samples = [{name: record[name] for name in shown} for record in found[:SHOWN]]
+        samples = [{name: record[name] for name in shown} for record in all_records[:SHOWN]]
         return Result(figures, samples=samples)

@@ -74,7 +74,7 @@ def _problem(row: Mapping[str, object], name: str, columns: Columns) -> Problem:
         raise CorpusError(
             f"{name}: there is no column {' and no '.join(map(repr, missing))}; it has "
             f"{', '.join(sorted(row)) or '(none)'}. Say which ones to read: "
-            "harness.gsm8k.question_column, answer_column, figure_column."
+            "question_column, answer_column, figure_column (of harness.gsm8k)."
         )
     question, answer = (
         Document.of(row[column], f"{name}, column '{column}'").text
@@ -101,8 +101,9 @@ def _figure(row: Mapping[str, object], answer: str, name: str, columns: Columns)
         raise CorpusError(
             f"{name}: there is no '{columns.mark}' in column '{columns.answer}', which ends in "
             f"{answer[-60:]!r}; the file has the columns {', '.join(sorted(row))}. If another "
-            "column holds final figures, give harness.gsm8k.figure_column; "
-            "harness.gsm8k.mark=null takes the one in the last \\boxed{}, or the last number."
+            "column holds final figures, give figure_column (harness.gsm8k.figure_column); "
+            "mark=None (harness.gsm8k.mark=null) takes the one in the last \\boxed{}, or the last "
+            "number."
         )
     figure = final_figure(answer, columns.mark)
     if figure is None:

@@ -36,7 +36,8 @@ def donor_ids(
             f"{donor.name}: its tokenizer has no token for {len(lacking):,} of the "
             f"{int(new.table.is_content.sum()):,} tokens of {new.name!r}, such as "
             f"{_named(new, lacking)}. The donor has to be a model of the new tokenizer: give its "
-            "source, or choose another initialisation, such as embeddings=fvt."
+            "source, or choose another initialisation, such as FastVocabularyTransfer "
+            "(embeddings=fvt)."
         )
     for text, index in new.special_ids.items():
         found[index] = donor.special_ids.get(text, NONE)
@@ -64,7 +65,8 @@ def anchors(old: TokenizerView, new: TokenizerView) -> Int[np.ndarray, " atom"]:
     if len(ids) == 0:
         raise ValueError(
             f"tokenizers {old.name!r} and {new.name!r} share no token, so there is nothing to "
-            "write new tokens in. Choose another initialisation, such as embeddings=fvt."
+            "write new tokens in. Choose another initialisation, such as FastVocabularyTransfer "
+            "(embeddings=fvt)."
         )
     is_other_kind = np.array(
         [

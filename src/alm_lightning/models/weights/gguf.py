@@ -56,8 +56,8 @@ def convert_once(parts: Sequence[Path], *, name: str, sha256: str) -> Path:
             return folder
         _require_readers()
         # beside the target, for a rename is atomic within a file system only
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as workshop:
-            joined, whole = Path(workshop, "model.gguf"), Path(workshop, "whole")
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as work:
+            joined, whole = Path(work, "model.gguf"), Path(work, "whole")
             _join(parts, joined, sha256)
             log.info("Converting %s from GGUF, once; this takes about a minute", name)
             start = time.perf_counter()
@@ -69,7 +69,7 @@ def convert_once(parts: Sequence[Path], *, name: str, sha256: str) -> Path:
 
 def verify(folder: Path) -> None:
     """Refuses a converted folder with a file that is missing or differs from its SHA-256."""
-    advice = f"Remove the folder {folder} and run again: it will be converted anew."
+    advice = f"Remove the folder {folder} and run again: it will be converted again."
     try:
         recorded = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))["files"]
         found = {name: _sha256(folder / name) for name in recorded}

@@ -11,7 +11,7 @@ from alm_lightning.models.weights.sources import Location
 class PackagedGGUF:
     """A GGUF file inside Python packages, whole or in parts, converted once and then cached.
 
-    The packages are only looked into, never imported: none of their code runs. What is trusted is
+    The packages are read as files, never imported: none of their code runs. What is trusted is
     the SHA-256 of the joined parts.
 
     Args:
@@ -30,7 +30,7 @@ class PackagedGGUF:
         self.install = install
 
     def available(self) -> str | None:
-        """At hand if it was converted before, or if every part is there."""
+        """Available if it was converted before, or if every part is there."""
         if gguf.converted_folder(self.name, self.sha256).is_dir():
             return None
         for part in self.parts:

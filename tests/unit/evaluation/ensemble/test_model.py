@@ -217,7 +217,7 @@ def test_a_broken_member_is_named(combine, part):
     ids = some_ids("subwords")
     mask = torch.ones_like(ids, dtype=torch.bool)
     ensemble = Ensemble([good, broken], combine, names=["good", "the broken one"])
-    message = "member the broken one of the ensemble gives logits that are no numbers"
+    message = "member the broken one of the ensemble gives logits that are not numbers"
     with pytest.raises(ValueError, match=message):
         ensemble(ids)
     with pytest.raises(ValueError, match=message):
@@ -241,7 +241,7 @@ def test_what_a_member_gives_for_padding_is_no_matter(monkeypatch):
     monkeypatch.setattr(second, "forward", broken_at_padding)
     found = Ensemble([first, second])(ids, mask).logits
     torch.testing.assert_close(found[mask.bool()], expected[mask.bool()])
-    with pytest.raises(ValueError, match="no numbers"):
+    with pytest.raises(ValueError, match="not numbers"):
         Ensemble([first, second])(ids)
 
 

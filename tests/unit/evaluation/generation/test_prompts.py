@@ -106,7 +106,7 @@ def test_prompts_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Once", r"p.jsonl:2: no JSON \(.*\): expected .*prompt"),
+        ("Once", r"p.jsonl:2: not JSON \(.*\): expected .*prompt"),
         ('["Once"]', r"p.jsonl:2: found \['Once'\]; expected"),
         ('{"prompt": "a", "messages": []}', "p.jsonl:2: found"),
         ('{"text": "a"}', "p.jsonl:2: found"),

@@ -190,7 +190,7 @@ def test_samples_have_the_probabilities_that_they_should():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "no length is given"),
+        ({}, "there is no length"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
         ({"max_new_bytes": -1}, "max_new_bytes is -1"),
         ({"max_new_tokens": 1, "temperature": -0.1}, "temperature is -0.1"),
@@ -215,7 +215,7 @@ def test_the_context_is_a_limit(short_context):
 def test_logits_that_are_no_numbers_are_told(evaluated_models):
     evaluated = evaluated_models["gemma"]
     evaluated.model.model.layers[0].mlp.up_proj.weight.data[0] = torch.nan
-    with pytest.raises(ValueError, match="gemma gives logits that are no numbers"):
+    with pytest.raises(ValueError, match="gemma gives logits that are not numbers"):
         stream(evaluated, [2, 5], 3)
-    with pytest.raises(ValueError, match="gemma gives logits that are no numbers"):
+    with pytest.raises(ValueError, match="gemma gives logits that are not numbers"):
         generate_texts(evaluated, [[2, 5]], Sampling(3))

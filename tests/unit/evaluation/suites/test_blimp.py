@@ -79,8 +79,8 @@ def test_another_pair_in_the_same_place_has_another_key(data):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("[1]", "no JSON object"),
-        ("{not json", "no JSON object"),
+        ("[1]", "not a JSON object"),
+        ("{not json", "not a JSON object"),
         ('{"UID": "a", "sentence_good": "x"}', "linguistics_term, sentence_bad"),
         ("", "holds no pairs"),
     ],

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from alm_lightning.evaluation.suites.final_figure import final_figure, told
+from alm_lightning.evaluation.suites.final_figure import final_figure, spelled_figure
 
 CASES = [
     ("She has 9 eggs.\n#### 18", "18"),
@@ -73,6 +73,6 @@ def test_without_a_mark_a_text_ends_in_its_last_number():
 
 
 def test_a_figure_is_told_in_one_spelling():
-    spelled = [told(Decimal(text)) for text in ("100", "1E+2", "100.50", "0.0", "-3.0")]
+    spelled = [spelled_figure(Decimal(text)) for text in ("100", "1E+2", "100.50", "0.0", "-3.0")]
     assert spelled == ["100", "100", "100.5", "0", "-3"]
-    assert told(None) is None
+    assert spelled_figure(None) is None

@@ -102,7 +102,7 @@ def test_without_a_place_for_it_text_goes_to_the_terminal(evaluated, capsys):
     [
         ({}, "was given neither of a prompt and a file"),
         ({"prompt": "a", "prompts": "b"}, "was given both"),
-        ({"prompt": "a", "max_new_tokens": None}, "no length is given"),
+        ({"prompt": "a", "max_new_tokens": None}, "there is no length"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):
