@@ -11,6 +11,11 @@ from alm_lightning.tokenization.view import TokenizerView
 NO_LIMIT = 1 << 30
 """A context as long as this is no limit: some families (state-space models) have none."""
 
+BROKEN = (
+    "its weights are broken, or overflow in their type. Take dtype=float32, or another checkpoint"
+)
+"""Why a model gives numbers that are not finite, and what to do."""
+
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedModel:

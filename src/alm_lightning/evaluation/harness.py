@@ -31,6 +31,15 @@ class Result:
     samples: Sequence[Mapping[str, object]] = ()
 
 
+def grouped(records: Mapping[str, Record], by: str) -> dict[str, list[Record]]:
+    """Records by one of their values, in alphabetical order, without those where it is None."""
+    groups: dict[str, list[Record]] = {}
+    for record in records.values():
+        if record[by] is not None:
+            groups.setdefault(str(record[by]), []).append(record)
+    return dict(sorted(groups.items()))
+
+
 @runtime_checkable
 class Harness(Protocol):
     """A suite of measurements. Plain classes, built from a file of conf/harness/."""

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from alm_lightning.data.batch import DistillBatch, SideTokens
-from alm_lightning.evaluation.evaluated_model import EvaluatedModel
+from alm_lightning.evaluation.evaluated_model import BROKEN, EvaluatedModel
 from alm_lightning.evaluation.scoring import token_logprobs
 from alm_lightning.likelihood.chunks import sum_into_chunks
 from alm_lightning.likelihood.signal import SideSignal
@@ -26,9 +26,8 @@ def side_of(evaluated: EvaluatedModel, batch: DistillBatch, tokens: SideTokens) 
     logprobs = token_logprobs(evaluated, ids, mask, scored).cpu()
     if not torch.isfinite(logprobs).all():
         raise ValueError(
-            f"{evaluated.name} gives a log-probability that is not a number (NaN or infinite): its "
-            "weights are broken, or overflow in their type. Take dtype=float32, or another "
-            "checkpoint."
+            f"{evaluated.name} gives a log-probability that is not a number (NaN or infinite): "
+            f"{BROKEN}."
         )
     chunk_ids = tokens.chunk_ids.long()
     chunks = sum_into_chunks(logprobs, chunk_ids, num_chunks=batch.chunk_mask.shape[1])

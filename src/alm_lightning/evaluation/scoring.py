@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from alm_lightning.evaluation.ensemble import Ensemble
-from alm_lightning.evaluation.evaluated_model import EvaluatedModel
+from alm_lightning.evaluation.evaluated_model import BROKEN, EvaluatedModel
 from alm_lightning.likelihood.linear import linear_log_likelihood
 from alm_lightning.models.structure import last_hidden, output_head
 
@@ -107,8 +107,7 @@ def _batch_scores(
     if not np.isfinite(values).all():
         raise ValueError(
             f"{evaluated.name} gives a log-probability that is not a number (NaN or infinite) to "
-            f"{int((~np.isfinite(values)).sum())} of {len(values)} tokens: its weights are broken, "
-            "or overflow in their type. Take dtype=float32, or another checkpoint."
+            f"{int((~np.isfinite(values)).sum())} of {len(values)} tokens: {BROKEN}."
         )
     return np.split(values, np.cumsum([len(row.ids) - row.first for row in rows])[:-1])
 

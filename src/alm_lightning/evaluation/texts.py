@@ -1,9 +1,13 @@
-"""The documents of an evaluation: read once, each with a key that is the same the next time."""
+"""The data of an evaluation: documents with keys that are the same next time, and JSON lines."""
 
 import hashlib
+import json
 import math
+from collections.abc import Iterator
+from pathlib import Path
 
-from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.document import CorpusError, decode, shortened
+from alm_lightning.corpus.sources.compression import opened
 from alm_lightning.corpus.sources.source import AnyDocument, Source
 
 
@@ -49,6 +53,30 @@ def keyed_documents(
             "take more of it."
         )
     return by_key
+
+
+def json_lines(path: Path, expected: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """The objects of a file, plain or compressed, each with its place: ``problems.jsonl:12``.
+
+    Blank lines are skipped. `expected` says in errors what a line should hold.
+    """
+    if not path.is_file():
+        raise CorpusError(
+            f"There is no file at '{path}'. Expected one JSON object a line: {expected}."
+        )
+    # lines of bytes end at a line feed alone: text would be cut at U+2028, too
+    with opened(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            name = f"{path}:{number}"
+            try:
+                row = json.loads(decode(line, name))
+            except json.JSONDecodeError as error:
+                raise CorpusError(f"{name}: not JSON ({error}); expected {expected}.") from error
+            if not isinstance(row, dict):
+                raise CorpusError(f"{name}: found {shortened(row)}; expected {expected}.")
+            yield name, row
 
 
 def digest(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from alm_lightning.models.loading import load_view
 from alm_lightning.models.weights import wheels
-from alm_lightning.models.weights.sources import InOrder, WeightSource
+from alm_lightning.models.weights.sources import InOrder, Place, WeightSource
 from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.new_vocabulary import new_vocabulary
 from alm_lightning.tokenization.view import TokenizerView
@@ -17,19 +17,11 @@ log = logging.getLogger(__name__)
 
 
 @runtime_checkable
-class TokenizerSource(Protocol):
+class TokenizerSource(Place, Protocol):
     """A place that has a tokenizer. Plain classes, as the sources of weights are."""
-
-    def available(self) -> str | None:
-        """Why the tokenizer is not available, with what would help; None if it may be."""
-        ...
 
     def load(self, name: str) -> TokenizerView:
         """The tokenizer, under the name that errors and logs call it by."""
-        ...
-
-    def describe(self) -> str:
-        """The place in a few words."""
         ...
 
 

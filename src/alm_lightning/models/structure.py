@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.models.bytes.byte_config import ByteLMConfig
@@ -168,3 +169,20 @@ def head_of(model: PreTrainedModel, num_tokens: int, unused: Int[Tensor, " unuse
         padding_ids=unused.to(device) if len(unused) else None,
         boundary_ids=torch.zeros(0, dtype=torch.long, device=device),
     )
+
+
+def uninitialised(
+    kind: type[PreTrainedModel], config: PreTrainedConfig, dtype: torch.dtype
+) -> PreTrainedModel:
+    """A model on the CPU without weights, but with its rotary frequencies and scales.
+
+    Those are in no checkpoint, and a model in bfloat16 has rounded ones (Gemma's scale, by 0.2%).
+    Memory is taken only where something is written: not for the weights.
+    """
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("cpu"), no_init_weights():
+            return kind(config)
+    finally:
+        torch.set_default_dtype(default)

@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.initialization import no_init_weights
 
-from alm_lightning.models.structure import UNSUPPORTED_HEADS, refuse_byte_model
+from alm_lightning.models.structure import UNSUPPORTED_HEADS, refuse_byte_model, uninitialised
 
 FORMER_IDS = (
     "bad_words_ids",
@@ -58,7 +57,7 @@ def transferred(
         ValueError: If the model is not a plain causal language model.
     """
     check_transferable(model)
-    student = _uninitialised(
+    student = uninitialised(
         type(model),
         _new_config(model, len(input_rows), roles, content_ids),
         dtype,
@@ -171,20 +170,3 @@ def _new_generation(model: PreTrainedModel, roles: Mapping[str, int]):
         if getattr(generation, key, None) is not None:
             setattr(generation, key, None)
     return generation
-
-
-def _uninitialised(
-    kind: type[PreTrainedModel], config: PreTrainedConfig, dtype: torch.dtype
-) -> PreTrainedModel:
-    """A model on the CPU without weights, but with its rotary frequencies and scales.
-
-    Those are in no checkpoint, and a model in bfloat16 has rounded ones (Gemma's scale, by 0.2%).
-    Memory is taken only where something is written: not for the weights.
-    """
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device("cpu"), no_init_weights():
-            return kind(config)
-    finally:
-        torch.set_default_dtype(default)

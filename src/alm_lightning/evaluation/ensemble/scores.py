@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from alm_lightning.evaluation.evaluated_model import BROKEN
 from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.linear import linear_log_likelihood
 from alm_lightning.models.structure import last_hidden
@@ -68,6 +69,5 @@ def check_numbers(values: Float[Tensor, " member *rest"], names: Sequence[str]) 
         if not is_fine:
             raise ValueError(
                 f"member {name} of the ensemble gives logits that are not numbers (NaN or "
-                "infinite): its weights are broken, or overflow in their type. Take dtype=float32, "
-                "or another checkpoint, or leave that member out."
+                f"infinite): {BROKEN}, or leave that member out."
             )

@@ -1,20 +1,21 @@
 """Prompts: a text or a chat, as the ids that a model continues."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from alm_lightning.alignment.chat.turns import turns_of
 from alm_lightning.corpus.chat import BadChat, Chat
-from alm_lightning.corpus.document import CorpusError, decode, shortened
-from alm_lightning.corpus.sources.compression import opened
+from alm_lightning.corpus.document import CorpusError, shortened
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
+from alm_lightning.evaluation.texts import json_lines
 from alm_lightning.tokenization.chat.choice import template_of
 from alm_lightning.tokenization.chat.template import FAILURES, ChatTemplate
 
 Prompt = str | Sequence[Mapping[str, str]]
 """A text to continue, or the messages of a chat to answer."""
+
+EXPECTED = '{"prompt": "..."} or {"messages": [...]} (prompts: harness.generate.prompts)'
 
 
 def prompt_ids(evaluated: EvaluatedModel, prompt: Prompt, *, name: str = "prompt") -> list[int]:
@@ -70,40 +71,24 @@ def read_prompts(path: Path, *, chat: bool) -> list[Prompt]:
     Raises:
         CorpusError: There is no such file, or one of its lines is not a prompt.
     """
-    if not path.is_file():
-        raise CorpusError(
-            f"prompts={path} (harness.generate.prompts): there is no such file. Expected one JSON "
-            'object a line: {"prompt": "..."} or {"messages": [...]}.'
-        )
-    prompts: list[Prompt] = []
-    # lines of bytes end at a line end alone: str.splitlines would cut texts at U+2028, too
-    with opened(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                name = f"{path}:{number}"
-                prompts.append(_of_line(decode(line, name), name, chat=chat))
+    prompts = [_of_row(row, name, chat=chat) for name, row in json_lines(path, EXPECTED)]
     if not prompts:
         raise CorpusError(f"{path} holds no prompts. Expected one JSON object a line.")
     return prompts
 
 
-def _of_line(line: str, name: str, *, chat: bool) -> Prompt:
-    expected = 'expected {"prompt": "..."} or {"messages": [...]}'
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise CorpusError(f"{name}: not JSON ({error}): {expected}.") from error
-    if not isinstance(value, dict) or len({"prompt", "messages"} & set(value)) != 1:
-        raise CorpusError(f"{name}: found {shortened(value)}; {expected}.")
-    if "messages" in value:
+def _of_row(row: Mapping[str, object], name: str, *, chat: bool) -> Prompt:
+    if len({"prompt", "messages"} & set(row)) != 1:
+        raise CorpusError(f"{name}: found {shortened(dict(row))}; expected {EXPECTED}.")
+    if "messages" in row:
         # checked here, before the first prompt is answered
         return [
             {"role": message.role, "content": message.content}
-            for message in Chat.of(value["messages"], name).messages
+            for message in Chat.of(row["messages"], name).messages
         ]
-    if not isinstance(value["prompt"], str):
-        raise CorpusError(f"{name}: the prompt is {shortened(value['prompt'])}; expected a text.")
-    return as_user(value["prompt"]) if chat else value["prompt"]
+    if not isinstance(row["prompt"], str):
+        raise CorpusError(f"{name}: the prompt is {shortened(row['prompt'])}; expected a text.")
+    return as_user(row["prompt"]) if chat else row["prompt"]
 
 
 def as_user(text: str) -> Prompt:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from alm_lightning.evaluation.evaluated_model import BROKEN
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -67,7 +69,4 @@ def next_ids(
 def check_logits(logits: Float[Tensor, "batch vocab"], name: str) -> None:
     """Refuses logits of which one is NaN; -inf stands for what can't come next."""
     if bool(logits.isnan().any()):
-        raise ValueError(
-            f"{name} gives logits that are not numbers (NaN): its weights are broken, or overflow "
-            "in their type. Take dtype=float32, or another checkpoint."
-        )
+        raise ValueError(f"{name} gives logits that are not numbers (NaN): {BROKEN}.")

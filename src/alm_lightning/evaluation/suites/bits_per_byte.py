@@ -10,7 +10,7 @@ from alm_lightning.corpus.document import CorpusError, Document
 from alm_lightning.corpus.sources.source import Source
 from alm_lightning.evaluation.estimates import ratio
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
-from alm_lightning.evaluation.harness import Figure, Record, Result
+from alm_lightning.evaluation.harness import Figure, Record, Result, grouped
 from alm_lightning.evaluation.scoring import Row, score_rows
 from alm_lightning.evaluation.texts import keyed_documents
 
@@ -123,13 +123,8 @@ class BitsPerByte:
 
     def result(self, records: Mapping[str, Record]) -> Result:
         """Bits per byte of all documents, and by group."""
-        figures = _figures(list(records.values()))
-        members: dict[str, list[Record]] = {}
-        for record in records.values():
-            if record["group"] is not None:
-                members.setdefault(str(record["group"]), []).append(record)
-        groups = {"group": {name: _figures(own) for name, own in sorted(members.items())}}
-        return Result(figures, groups if members else {})
+        groups = {name: _figures(own) for name, own in grouped(records, "group").items()}
+        return Result(_figures(list(records.values())), {"group": groups} if groups else {})
 
 
 def _figures(records: Sequence[Record]) -> dict[str, Figure]:

@@ -1,19 +1,17 @@
 """BLiMP: which of two sentences that differ in one point of grammar a model finds more likely."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from alm_lightning.corpus.document import CorpusError, decode
-from alm_lightning.corpus.sources.compression import opened
+from alm_lightning.corpus.document import CorpusError
 from alm_lightning.evaluation.estimates import share
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
-from alm_lightning.evaluation.harness import Record, Result
+from alm_lightning.evaluation.harness import Figure, Record, Result, grouped
 from alm_lightning.evaluation.scoring import Row, score_rows
-from alm_lightning.evaluation.texts import digest
+from alm_lightning.evaluation.texts import digest, json_lines
 
 COLUMNS = ("UID", "linguistics_term", "sentence_good", "sentence_bad")
 PAIRS_AT_ONCE = 128
@@ -46,7 +44,7 @@ class Blimp:
     def prepare(self) -> Sequence[str]:
         """Reads the pairs; a key has the phenomenon, the place in it, and a hash of the texts."""
         seen: Counter[str] = Counter()
-        for row in _rows(self.path):
+        for row in _pairs(self.path):
             uid = row["UID"]
             if self.most is None or seen[uid] < self.most:
                 text = f"{row['sentence_good']}\n{row['sentence_bad']}"
@@ -79,17 +77,15 @@ class Blimp:
 
     def result(self, records: Mapping[str, Record]) -> Result:
         """Accuracy over all pairs, by phenomenon and by linguistic term."""
-        right = {key: record["difference_nats"] > 0 for key, record in records.items()}
-        groups = {}
-        for by in ("phenomenon", "term"):
-            members: dict[str, list[bool]] = {}
-            for key, record in records.items():
-                members.setdefault(str(record[by]), []).append(right[key])
-            groups[by] = {
-                name: {"accuracy": share(np.array(values))}
-                for name, values in sorted(members.items())
-            }
-        return Result({"accuracy": share(np.array(list(right.values())))}, groups)
+        groups = {
+            by: {name: _accuracy(own) for name, own in grouped(records, by).items()}
+            for by in ("phenomenon", "term")
+        }
+        return Result(_accuracy(records.values()), groups)
+
+
+def _accuracy(records: Iterable[Record]) -> dict[str, Figure]:
+    return {"accuracy": share(np.array([record["difference_nats"] > 0 for record in records]))}
 
 
 def _minimal_rows(evaluated: EvaluatedModel, pair: Mapping[str, str]) -> tuple[Row, Row]:
@@ -105,26 +101,17 @@ def _minimal_rows(evaluated: EvaluatedModel, pair: Mapping[str, str]) -> tuple[R
     return Row(good, max(first, 1)), Row(bad, max(first, 1))
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    if not path.is_file():
-        raise CorpusError(
-            f"There is no file at '{path}'. Give path (harness.blimp.path), a file of minimal "
-            f"pairs with the columns {', '.join(COLUMNS)} (github.com/alexwarstadt/blimp has them)."
-        )
-    with opened(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(decode(line, f"{path}:{number}"))
-                missing = [name for name in COLUMNS if not isinstance(row.get(name), str)]
-            except (json.JSONDecodeError, AttributeError) as error:
-                raise CorpusError(
-                    f"{path}:{number} is not a JSON object ({error}). Expected one a line."
-                ) from error
-            if missing:
-                raise CorpusError(
-                    f"{path}:{number} has no text in {', '.join(missing)}; it has the columns "
-                    f"{', '.join(row)}. Expected minimal pairs with {', '.join(COLUMNS)}."
-                )
-            yield row
+def _pairs(path: Path) -> Iterator[dict[str, str]]:
+    columns = ", ".join(COLUMNS)
+    expected = (
+        f"minimal pairs with the columns {columns} (github.com/alexwarstadt/blimp has them; "
+        "path is harness.blimp.path)"
+    )
+    for name, row in json_lines(path, expected):
+        missing = [column for column in COLUMNS if not isinstance(row.get(column), str)]
+        if missing:
+            raise CorpusError(
+                f"{name} has no text in {', '.join(missing)}; it has the columns "
+                f"{', '.join(row)}. Expected minimal pairs with {columns}."
+            )
+        yield row

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
+from alm_lightning.evaluation.generation.sampling import check_logits
 from alm_lightning.evaluation.scoring import Row, score_rows
 from alm_lightning.evaluation.suites.continuations import Continuation
 from alm_lightning.models.structure import unused_ids
@@ -94,10 +95,5 @@ def _last_logprobs(
     logits = model(input_ids=inputs, logits_to_keep=count, use_cache=False).logits[0]
     logits = logits[-count:, : view.num_tokens].float()
     unused = torch.from_numpy(unused_ids(view)).to(logits.device)
-    found = logits.index_fill(1, unused, -torch.inf).log_softmax(-1)
-    if bool(found.isnan().any()):
-        raise ValueError(
-            f"{evaluated.name} gives logits that are not numbers (NaN): its weights are broken, or "
-            "overflow in their type. Take dtype=float32, or another checkpoint."
-        )
-    return found
+    check_logits(logits, evaluated.name)
+    return logits.index_fill(1, unused, -torch.inf).log_softmax(-1)

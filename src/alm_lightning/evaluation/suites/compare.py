@@ -15,7 +15,7 @@ from alm_lightning.data.pairing import ChatSettings, Pairing
 from alm_lightning.data.windows import Window
 from alm_lightning.evaluation.estimates import ratio
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
-from alm_lightning.evaluation.harness import Figure, Record, Result
+from alm_lightning.evaluation.harness import Figure, Record, Result, grouped
 from alm_lightning.evaluation.paired import chunk_lengths, side_of, totals_of
 from alm_lightning.evaluation.texts import keyed_documents
 from alm_lightning.tokenization.view import TokenizerView
@@ -135,22 +135,18 @@ class Compare:
     def result(self, records: Mapping[str, Record]) -> Result:
         """Figures over all documents and by group; as samples the chunks of the documents shown."""
         # a document that left no window (nothing of it is trained on) has no totals
-        counted = [record for record in records.values() if record.get("bytes")]
+        counted = {key: record for key, record in records.items() if record.get("bytes")}
         if not counted:
             raise CorpusError(
                 f"none of the {len(records)} documents leaves a chunk to compare. Of chats, "
                 "chat.trained (harness.compare.chat.trained) says what counts; else take other "
                 "text, or longer windows (student_length, teacher_length of harness.compare)."
             )
-        members: dict[str, list[Record]] = {}
         lengths: Counter[str] = Counter()
-        for record in counted:
+        for record in counted.values():
             lengths.update(record["chunk_bytes"])
-            if record["group"] is not None:
-                members.setdefault(str(record["group"]), []).append(record)
-        groups = {}
-        if members:
-            groups["group"] = {name: paired_figures(own) for name, own in sorted(members.items())}
+        by_group = {n: paired_figures(own) for n, own in grouped(counted, "group").items()}
+        groups = {"group": by_group} if by_group else {}
         num_chunks = sum(lengths.values())
         groups["chunk_bytes"] = {
             length: {"share": Figure(lengths[length] / num_chunks, None, lengths[length], "share")}
@@ -164,10 +160,10 @@ class Compare:
                     for text, student, teacher in record["shown"]
                 ],
             }
-            for record in counted
+            for record in counted.values()
             if record.get("shown")
         ]
-        return Result(paired_figures(counted), groups, samples)
+        return Result(paired_figures(list(counted.values())), groups, samples)
 
 
 def _title(record: Record) -> str:

@@ -1,16 +1,14 @@
 """Problems whose reference answers come to a figure, from a file of JSON lines."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 
-from alm_lightning.corpus.document import CorpusError, Document, decode, shortened
-from alm_lightning.corpus.sources.compression import opened
+from alm_lightning.corpus.document import CorpusError, Document, shortened
 from alm_lightning.evaluation.suites.final_figure import final_figure
-from alm_lightning.evaluation.texts import digest
+from alm_lightning.evaluation.texts import digest, json_lines
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,12 @@ def read_problems(path: Path, columns: Columns, count: int | None) -> list[Probl
 
     A CorpusError says that the file is missing, holds no problems, or has one without a figure.
     """
-    if not path.is_file():
-        raise CorpusError(
-            f"There is no file at '{path}'. Expected problems, one JSON object a line, with the "
-            f"columns '{columns.question}' and '{columns.answer}'."
-        )
-    rows = islice(_rows(path), count)
-    found = [_problem(row, name, columns) for name, row in rows]
-    if not found:
+    expected = f"a problem with the columns '{columns.question}' and '{columns.answer}'"
+    rows = islice(json_lines(path, expected), count)
+    problems = [_problem(row, name, columns) for name, row in rows]
+    if not problems:
         raise CorpusError(f"{path} holds no problems. Expected one JSON object a line.")
-    return found
+    return problems
 
 
 def _problem(row: Mapping[str, object], name: str, columns: Columns) -> Problem:
@@ -112,21 +106,3 @@ def _figure(row: Mapping[str, object], answer: str, name: str, columns: Columns)
             f"{answer[-60:]!r}. Leave out problems whose answer is none."
         )
     return figure
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
-    # bytes: text mode would end a line at a carriage return, too
-    with opened(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            name = f"{path.name}:{number}"
-            try:
-                row = json.loads(decode(line, name))
-            except json.JSONDecodeError as error:
-                raise CorpusError(
-                    f"{name}: not JSON ({error}). Expected one whole JSON object a line."
-                ) from error
-            if not isinstance(row, dict):
-                raise CorpusError(f"{name}: expected a JSON object, found {shortened(row)}.")
-            yield name, row

@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.initialization import no_init_weights
 
 from alm_lightning.models.bytes.byte_config import ByteLMConfig
 from alm_lightning.models.bytes.byte_lm import ByteForCausalLM
@@ -22,7 +21,7 @@ from alm_lightning.models.bytes.rows import (
     warn_of_missing,
 )
 from alm_lightning.models.expansion import reversed_trie
-from alm_lightning.models.structure import UNSUPPORTED_HEADS, refuse_byte_model
+from alm_lightning.models.structure import UNSUPPORTED_HEADS, refuse_byte_model, uninitialised
 
 BYTE_ROLES = {"bos": NUM_BYTES, "eos": NUM_BYTES + 1, "pad": NUM_BYTES + 2}
 """Ids of the special tokens that have a role, where each has a token of its own."""
@@ -151,7 +150,7 @@ def byte_student(
         expansion_depth=0 if trie is None else trie.depth,
         roles=roles,
     )
-    student = _uninitialised(config, dtype)
+    student = uninitialised(ByteForCausalLM, config, dtype)
     # by the place of the embeddings, since families name them as they like
     place = next(n for n, m in body.named_modules() if m is teacher_model.get_input_embeddings())
     copies = {
@@ -184,7 +183,7 @@ def byte_copy(model: ByteForCausalLM, *, dtype: torch.dtype) -> ByteForCausalLM:
     It is in training mode and on the same device. The old embeddings of the input expansion stay in
     their own dtype, and are not trained; all other weights get `dtype`.
     """
-    student = _uninitialised(copy.deepcopy(model.config), dtype)
+    student = uninitialised(ByteForCausalLM, copy.deepcopy(model.config), dtype)
     frozen = {"model.expansion.embedding.weight"}
     weights = {}
     for name, tensor in model.state_dict().items():
@@ -195,18 +194,3 @@ def byte_copy(model: ByteForCausalLM, *, dtype: torch.dtype) -> ByteForCausalLM:
         parameter.requires_grad_(name not in frozen)
     student.generation_config = copy.deepcopy(model.generation_config)
     return student.to(model.device).train()
-
-
-def _uninitialised(config: ByteLMConfig, dtype: torch.dtype) -> ByteForCausalLM:
-    """A model on the CPU whose weights are yet to come, but not its rotary frequencies and scales.
-
-    Those are in no checkpoint, and a teacher in bfloat16 has rounded ones (Gemma's scale, by 0.2%).
-    Memory is taken only where something is written: not for the largest matrix.
-    """
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device("cpu"), no_init_weights():
-            return ByteForCausalLM(config)
-    finally:
-        torch.set_default_dtype(default)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from alm_lightning.models.embeddings.initialisation import Side
+from alm_lightning.models.embeddings.initialisation import NewRows, Side
 from alm_lightning.models.embeddings.pieces import pieces
 from alm_lightning.models.embeddings.start import Start
 from alm_lightning.tokenization.view import TokenizerView
@@ -23,41 +23,23 @@ class FastVocabularyTransfer:
     that no token has, tokens of which the old tokenizer knows nothing.
     """
 
-    def fitted(self, *, old: TokenizerView, new: TokenizerView) -> "PieceMeans":
+    def fitted(self, *, old: TokenizerView, new: TokenizerView) -> NewRows:
         """Finds the old tokens that new ones are split into."""
         start = Start(old, new)
         surfaces = [new.token_bytes[index] for index in start.missing.tolist()]
-        return PieceMeans(start, *pieces(old, surfaces))
-
-
-class PieceMeans:
-    """The rows of `FastVocabularyTransfer`.
-
-    Args:
-        start: Of the two vocabularies.
-        ids: The old tokens that the missing tokens of the start are cut into, joined.
-        counts: How many each missing token has.
-    """
-
-    def __init__(
-        self, start: Start, ids: Int[np.ndarray, " piece"], counts: Int[np.ndarray, " token"]
-    ):
-        self._start = start
-        self._ids = torch.from_numpy(ids)
+        ids, counts = pieces(old, surfaces)
         # a token without pieces stays the mean row that it is
-        self._made = torch.from_numpy(start.missing[counts > 0])
+        made = start.missing[counts > 0]
         counts = counts[counts > 0]
-        self._offsets = torch.from_numpy(np.cumsum(counts) - counts)
+        indices = [torch.from_numpy(each) for each in (ids, np.cumsum(counts) - counts, made)]
 
-    def __call__(
-        self, matrix: Float[Tensor, "old_vocab width"], *, side: Side
-    ) -> Float[Tensor, "new_vocab width"]:
-        """New rows (see `NewRows`), the same way on both sides."""
-        del side
-        rows = self._start.rows(matrix)
-        if len(self._made):
-            ids, offsets, made = (
-                indices.to(matrix.device) for indices in (self._ids, self._offsets, self._made)
-            )
-            rows[made] = embedding_bag(ids, matrix.detach().float(), offsets, mode="mean")
-        return rows
+        def rows_of(
+            matrix: Float[Tensor, "old_vocab width"], *, side: Side
+        ) -> Float[Tensor, "new_vocab width"]:
+            rows = start.rows(matrix)
+            if len(made):
+                ids, offsets, places = (each.to(matrix.device) for each in indices)
+                rows[places] = embedding_bag(ids, matrix.detach().float(), offsets, mode="mean")
+            return rows
+
+        return rows_of

@@ -1,12 +1,12 @@
 """New embeddings that know nothing of what a token stands for: what others are compared with."""
 
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from alm_lightning.models.embeddings.initialisation import Side
+from alm_lightning.models.embeddings.initialisation import NewRows, Side
 from alm_lightning.models.embeddings.start import BLOCK, Start
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -18,27 +18,10 @@ class Mean:
     are no copies begin equal, and come apart in training.
     """
 
-    def fitted(self, *, old: TokenizerView, new: TokenizerView) -> "MeanRows":
+    def fitted(self, *, old: TokenizerView, new: TokenizerView) -> NewRows:
         """Finds the shared tokens."""
-        return MeanRows(Start(old, new))
-
-
-@dataclass(frozen=True)
-class MeanRows:
-    """The rows of `Mean`.
-
-    Attributes:
-        start: Of the two vocabularies.
-    """
-
-    start: Start
-
-    def __call__(
-        self, matrix: Float[Tensor, "old_vocab width"], *, side: Side
-    ) -> Float[Tensor, "new_vocab width"]:
-        """New rows (see `NewRows`), the same way on both sides."""
-        del side
-        return self.start.rows(matrix)
+        start = Start(old, new)
+        return lambda matrix, *, side: start.rows(matrix)
 
 
 class Keep:
@@ -57,36 +40,22 @@ class Keep:
     def __init__(self, *, seed: int = 0):
         self.seed = seed
 
-    def fitted(self, *, old: TokenizerView, new: TokenizerView) -> "KeepRows":
+    def fitted(self, *, old: TokenizerView, new: TokenizerView) -> NewRows:
         """Finds the shared tokens."""
-        return KeepRows(Start(old, new), self.seed)
+        return partial(self._rows, Start(old, new))
 
-
-@dataclass(frozen=True)
-class KeepRows:
-    """The rows of `Keep`.
-
-    Attributes:
-        start: Of the two vocabularies.
-        seed: Of what is drawn.
-    """
-
-    start: Start
-    seed: int
-
-    def __call__(
-        self, matrix: Float[Tensor, "old_vocab width"], *, side: Side
+    def _rows(
+        self, start: Start, matrix: Float[Tensor, "old_vocab width"], *, side: Side
     ) -> Float[Tensor, "new_vocab width"]:
-        """New rows (see `NewRows`), drawn anew for each side."""
-        rows = self.start.rows(matrix)
-        mean = self.start.mean(matrix)
+        rows = start.rows(matrix)
+        mean = start.mean(matrix)
         # a root of the covariance by its eigenvectors: Cholesky's would need full rank, which
         # fewer tokens than channels do not have
-        values, vectors = torch.linalg.eigh(self.start.covariance(matrix))
+        values, vectors = torch.linalg.eigh(start.covariance(matrix))
         root = (vectors * values.clamp_min(0).sqrt()).T.float()
         # drawn on the CPU, so that one seed means the same rows on every device
         generator = torch.Generator().manual_seed(2 * self.seed + (side == "output"))
-        for ids in torch.from_numpy(self.start.missing).split(BLOCK):
+        for ids in torch.from_numpy(start.missing).split(BLOCK):
             drawn = torch.randn((len(ids), matrix.shape[1]), generator=generator)
             rows[ids.to(rows.device)] = torch.addmm(mean, drawn.to(rows.device), root)
         return rows

@@ -34,23 +34,28 @@ class Location:
 
 
 @runtime_checkable
-class WeightSource(Protocol):
+class Place(Protocol):
+    """A source that may be available or not: of weights, or of a tokenizer."""
+
+    def available(self) -> str | None:
+        """Why it is not available, with what would help; None if it is, or may be."""
+        ...
+
+    def describe(self) -> str:
+        """The place in a few words, for logs and model cards."""
+        ...
+
+
+@runtime_checkable
+class WeightSource(Place, Protocol):
     """A place that has a model and its tokenizer.
 
     The sources are plain classes and no dataclasses: OmegaConf would take a dataclass inside the
     mapping of `FirstAvailable` for a configuration, and swallow it.
     """
 
-    def available(self) -> str | None:
-        """Why the weights are not available, with what would help; None if they are."""
-        ...
-
     def resolve(self) -> Location:
         """The place in the form that ``from_pretrained`` takes, prepared if it has to be."""
-        ...
-
-    def describe(self) -> str:
-        """The place in a few words, for logs and model cards."""
         ...
 
 
@@ -124,19 +129,6 @@ class Folder:
     def describe(self) -> str:
         """The path."""
         return f"folder {self.path}"
-
-
-@runtime_checkable
-class Place(Protocol):
-    """A source that may be available or not: of weights, or of a tokenizer."""
-
-    def available(self) -> str | None:
-        """Why it is not available, with what would help; None if it is."""
-        ...
-
-    def describe(self) -> str:
-        """The place in a few words."""
-        ...
 
 
 Source = TypeVar("Source", bound=Place)

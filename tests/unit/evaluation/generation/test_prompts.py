@@ -106,7 +106,7 @@ def test_prompts_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Once", r"p.jsonl:2: not JSON \(.*\): expected .*prompt"),
+        ("Once", r"p.jsonl:2: not JSON \(.*\); expected .*prompt"),
         ('["Once"]', r"p.jsonl:2: found \['Once'\]; expected"),
         ('{"prompt": "a", "messages": []}', "p.jsonl:2: found"),
         ('{"text": "a"}', "p.jsonl:2: found"),
@@ -122,7 +122,7 @@ def test_lines_that_are_no_prompts_are_told_with_their_number(tmp_path, line, me
 
 
 def test_files_without_prompts_are_told(tmp_path):
-    with pytest.raises(CorpusError, match="there is no such file"):
+    with pytest.raises(CorpusError, match="no file at"):
         read_prompts(tmp_path / "none.jsonl", chat=False)
     (tmp_path / "blank.jsonl").write_text("\n")
     with pytest.raises(CorpusError, match="holds no prompts"):

@@ -79,8 +79,8 @@ def test_another_pair_in_the_same_place_has_another_key(data):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("[1]", "not a JSON object"),
-        ("{not json", "not a JSON object"),
+        ("[1]", r"found \[1\]; expected minimal pairs"),
+        ("{not json", "not JSON"),
         ('{"UID": "a", "sentence_good": "x"}', "linguistics_term, sentence_bad"),
         ("", "holds no pairs"),
     ],
