@@ -34,6 +34,16 @@
 ``text``          texts that are tokenized at once
 ``atom``          tokens of a donor that others are written in; ``other_atom`` the same again
 ``sparsity``      atoms that one token is written in
+``node``          nodes of a trie of tokens; ``edge`` its edges
+``item``          items of an evaluation: documents, pairs of sentences, problems
+``scored``        tokens of a row that are scored, the last ones
+``target``        scored tokens of all rows in one list
+``pos_before_last`` positions but the last, each of which predicts the next token
+``member``        members of an ensemble
+``beam``          rows of a batch in the order that beam search wants
+``kept``          a selection of positions or rows
+``other_pos``     positions of another sequence
+``lead``          any axes before the last one; ``rest`` any axes after the first one
 ================= ================================================================================
 """
 

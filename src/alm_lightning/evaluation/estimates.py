@@ -1,11 +1,12 @@
 """Estimates with their standard errors: shares, and ratios of sums over items."""
 
 import numpy as np
+from jaxtyping import Shaped
 
 from alm_lightning.evaluation.harness import Figure
 
 
-def share(values: np.ndarray, unit: str = "accuracy") -> Figure:
+def share(values: Shaped[np.ndarray, " item"], unit: str = "accuracy") -> Figure:
     """Mean of independent items, such as right answers, with its standard error: None for one item.
 
     >>> share(np.array([True, True, False, True]))
@@ -17,7 +18,11 @@ def share(values: np.ndarray, unit: str = "accuracy") -> Figure:
 
 
 def ratio(
-    numerators: np.ndarray, denominators: np.ndarray, unit: str, *, lower_is_better: bool | None
+    numerators: Shaped[np.ndarray, " item"],
+    denominators: Shaped[np.ndarray, " item"],
+    unit: str,
+    *,
+    lower_is_better: bool | None,
 ) -> Figure:
     r"""A sum over a sum, such as bits over bytes, over items that are drawn independently.
 

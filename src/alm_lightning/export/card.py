@@ -30,19 +30,10 @@ def model_card(
     figures: Mapping[str, Value],
     is_byte_model: bool,
 ) -> str:
-    """The text of an exported folder's README.md.
+    """The text of an exported folder's README.md, with a YAML front matter that the hub reads.
 
-    Args:
-        title: Heading of the card.
-        base_model: Hub id (or description) of the model that the student was made from.
-        license_note: What the licence of the base model asks of whoever uses the student.
-        how_made: A paragraph on the method.
-        recipe: Names and values of the run's settings, in the order to show them.
-        figures: Names and values of what was measured, likewise.
-        is_byte_model: Whether the folder brings its own code, which the reader has to allow.
-
-    Returns:
-        Markdown with a YAML front matter that the hub understands.
+    Recipe and figures are shown in the order given. A byte model brings its own code, which the
+    reader has to allow.
     """
     tags = ["cross-tokenizer-distillation", "alm-lightning"] + ["byte-level"] * is_byte_model
     front = [

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int32, Int64, UInt8
 
 EDGE_RADIX = 512
 """The key of an edge is ``node * EDGE_RADIX + byte``; above 256, so that other ids have no edge."""
@@ -62,8 +62,8 @@ def reversed_trie(
     depth = int(lengths.max(initial=0))
     node_of_token = np.zeros(len(token_ids), dtype=np.int64)
     num_nodes = 1
-    level_keys: list[np.ndarray] = []
-    terminals: list[tuple[np.ndarray, np.ndarray]] = []
+    level_keys: list[Int64[np.ndarray, " edge"]] = []
+    terminals: list[tuple[Int64[np.ndarray, " token"], Int32[np.ndarray, " token"]]] = []
     for level in range(1, depth + 1):
         alive = np.flatnonzero(lengths >= level)
         last_bytes = packed[ends[alive] - level].astype(np.int64)
@@ -85,7 +85,7 @@ def reversed_trie(
 
 def _packed(
     token_bytes: Sequence[bytes | None], fallback_ids: frozenset[int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[Int32[np.ndarray, " token"], UInt8[np.ndarray, " byte"], Int64[np.ndarray, " token"]]:
     """Distinct tokens: their ids, all their bytes end to end, and the end of each in that row."""
     winner: dict[bytes, int] = {}
     ordinary = (i for i in range(len(token_bytes)) if i not in fallback_ids)

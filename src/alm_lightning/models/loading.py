@@ -51,21 +51,12 @@ def load_view(source: WeightSource, *, name: str) -> TokenizerView:
 def load_causal_lm(
     source: WeightSource, *, dtype: torch.dtype, attn_implementation: str | None
 ) -> PreTrainedModel:
-    """A causal language model in eval mode: a student has to be put into train mode by who trains.
+    """A causal language model on the CPU and in eval mode, with all parameters of type `dtype`.
 
-    Of a checkpoint that reads images too, the text part alone.
-
-    Args:
-        source: Where the weights come from.
-        dtype: Of the parameters, whatever the checkpoint was saved in.
-        attn_implementation: As ``eager`` or ``sdpa``; None for what transformers prefers.
-
-    Returns:
-        The model, on the CPU.
-
-    Raises:
-        OSError: The source cannot be reached, or has no such model.
-        ValueError: The checkpoint is damaged, or lacks weights that the model has.
+    Of a checkpoint that reads images too, the text part alone. `attn_implementation` is ``eager``
+    or ``sdpa``; None for the default of transformers. An OSError says that the source cannot be
+    reached or has no such model, a ValueError that the checkpoint is damaged, or lacks weights of
+    the model.
     """
     location = source.resolve()
     try:

@@ -118,22 +118,7 @@ class FirstAvailableTokenizer(InOrder[TokenizerSource]):
 
     def load(self, name: str) -> TokenizerView:
         """The tokenizer of the first place that is available and can be read."""
-        passed_over: list[str] = []
-        for place, source in self.sources.items():
-            reason = source.available()
-            if reason is None:
-                log.info("Tokenizer %s from %s (%s)", name, place, source.describe())
-                try:
-                    return source.load(name)
-                except OSError as error:
-                    # the network may fail only now; a wrong hash is another error
-                    reason = str(error)
-            log.info("  not from %s: %s", place, reason)
-            passed_over.append(f"{place}: {reason}")
-        raise FileNotFoundError(
-            f"The tokenizer {name} is not available. Fix one of these:"
-            + "".join(f"\n  - {reason}" for reason in passed_over)
-        )
+        return self._first(f"Tokenizer {name}", lambda source: source.load(name))[0]
 
 
 class NewTokenizer:

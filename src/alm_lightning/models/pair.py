@@ -39,16 +39,9 @@ class Scorer:
         keep_hidden: bool = False,
         keep_distributions: bool = False,
     ) -> SideSignal:
-        """This model's side of the signal.
+        """This model's side of the signal, with a gradient where the model has one.
 
-        Args:
-            batch: The batch.
-            tokens: Its tokens that are this model's: ``batch.student`` or ``batch.teacher``.
-            keep_hidden: Whether hidden states at the ends of chunks are wanted.
-            keep_distributions: Whether whole next-token distributions are wanted.
-
-        Returns:
-            The side, with a gradient where the model has one.
+        On request with hidden states at the ends of chunks, or whole next-token distributions.
         """
         if batch.is_packed:
             check_packable(self.model)

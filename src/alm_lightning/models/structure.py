@@ -40,17 +40,10 @@ def last_hidden(
     mask: Bool[Tensor, "batch pos"],
     positions: Int[Tensor, "batch pos"] | None = None,
 ) -> Float[Tensor, "batch pos hidden"]:
-    """Last hidden states: what the output head is applied to.
+    """Last hidden states, after the final norm: what the output head is applied to.
 
-    Args:
-        model: A causal language model.
-        ids: Token ids, padded on the right.
-        mask: True for a token, False for padding. Not read where positions are given.
-        positions: For packed rows: place of each token in its document, from 0. No token sees
-            another document; padding is one too.
-
-    Returns:
-        Hidden states after the final norm.
+    `ids` are padded on the right. For packed rows, `positions` are the places of tokens in their
+    documents, from 0: no token sees another document, padding is one too, and the mask is not read.
     """
     decoder = model.get_decoder()
     if positions is None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from alm_lightning.models.structure import UNSUPPORTED_HEADS, refuse_byte_model, uninitialised
 
@@ -162,7 +162,7 @@ def _new_config(
     return config
 
 
-def _new_generation(model: PreTrainedModel, roles: Mapping[str, int]):
+def _new_generation(model: PreTrainedModel, roles: Mapping[str, int]) -> GenerationConfig:
     generation = copy.deepcopy(model.generation_config)
     for role in ("bos", "eos", "pad"):
         setattr(generation, f"{role}_token_id", roles.get(role))

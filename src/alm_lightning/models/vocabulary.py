@@ -4,11 +4,12 @@ import logging
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from alm_lightning.models.bytes.student import byte_student
-from alm_lightning.models.embeddings.initialisation import Initialisation
+from alm_lightning.models.embeddings.initialisation import Initialisation, Side
 from alm_lightning.models.transfer import check_transferable, is_tied, transferred
 from alm_lightning.tokenization.specials.roles import old_special_ids
 from alm_lightning.tokenization.view import TokenizerView
@@ -111,7 +112,9 @@ class NewVocabulary:
         rows_of = self.initialisation.fitted(old=old, new=new)
         head = model.get_output_embeddings()
 
-        def rows(matrix: Tensor, side: str) -> Tensor:
+        def rows(
+            matrix: Float[Tensor, "old_vocab width"], side: Side
+        ) -> Float[Tensor, "new_vocab width"]:
             made = rows_of(matrix.detach(), side=side)
             if len(made) != new.num_tokens:
                 raise ValueError(

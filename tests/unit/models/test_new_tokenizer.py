@@ -57,7 +57,7 @@ def test_no_place_has_it():
     sources = {"wheel": Place(error=FileNotFoundError("no network")), "hub": Place("set X")}
     with pytest.raises(FileNotFoundError) as caught:
         FirstAvailableTokenizer(sources=sources).load("t")
-    assert "tokenizer t is not available" in str(caught.value)
+    assert "Tokenizer t: not available" in str(caught.value)
     assert "\n  - wheel: no network\n  - hub: set X" in str(caught.value)
     reasons = {"wheel": Place("no pip"), "hub": Place("set X")}
     assert FirstAvailableTokenizer(sources=reasons).available() == "wheel: no pip; hub: set X"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jaxtyping import Int
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 
@@ -38,7 +39,7 @@ class EnsembleCache(Cache):
         counting = [member for member in self.members if not all(member.is_linear)]
         return (counting or self.members)[0].get_seq_length(layer_idx)
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
+    def reorder_cache(self, beam_idx: Int[Tensor, " beam"]) -> None:
         """Puts rows where beam search wants them."""
         for member in self.members:
             member.reorder_cache(beam_idx)
@@ -53,7 +54,7 @@ class EnsembleCache(Cache):
         for member in self.members:
             member.batch_repeat_interleave(repeats)
 
-    def batch_select_indices(self, indices: Tensor) -> None:
+    def batch_select_indices(self, indices: Int[Tensor, " kept"]) -> None:
         """Keeps some rows."""
         for member in self.members:
             member.batch_select_indices(indices)

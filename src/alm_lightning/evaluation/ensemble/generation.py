@@ -1,7 +1,9 @@
 """Generation by an ensemble: how transformers' `generate` handles its members."""
 
 from collections.abc import Mapping
+from typing import Any
 
+from jaxtyping import Int
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
@@ -12,7 +14,9 @@ from alm_lightning.models.bytes.byte_lm import CACHE
 class EnsembleGeneration(GenerationMixin):
     """`generate` for a model with `running` members, each of which has a cache of its own."""
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs) -> dict:
+    def prepare_inputs_for_generation(
+        self, input_ids: Int[Tensor, "batch pos"], **kwargs: object
+    ) -> dict[str, Any]:
         """The inputs of one step, and those that each member makes of them.
 
         A member may want more than ids: a byte student the bytes before them, whose rows beam

@@ -45,16 +45,8 @@ def combined_logits(
               \sum_i w_i \log p_i - \log \sum_v e^{\sum_i w_i \log p_{iv}} + \sum_i w_i Z_i
 
     for `mean_prob` and `mean_logprob`. The last term makes no difference to a softmax: with it, a
-    model combined with itself has its own logits.
-
-    Args:
-        logits: Of each member; -inf for what is no token.
-        normalisers: Their log-sum-exp.
-        weights: Of each member, above 0, with a sum of 1.
-        combine: A way of `COMBINES`.
-
-    Returns:
-        The logits, -inf where every member has that.
+    model combined with itself has its own logits. Weights are above 0 with a sum of 1. Logits are
+    -inf for ids that are no token, and the result is -inf where every member's are.
     """
     # few numbers, whose differences are to be exactly 0 for members that are the same
     exact = normalisers.double()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from transformers import Cache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -54,10 +54,6 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
 
     Attributes:
         members: The models.
-        names: What errors call them.
-        combine: How their distributions are combined.
-        weights: Of the members, with a sum of 1.
-        num_tokens: Output rows that count; those after them are padding, without mass.
     """
 
     config_class = EnsembleConfig
@@ -123,13 +119,13 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
     @can_return_tuple
     def forward(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
+        input_ids: Int[Tensor, "batch pos"],
+        attention_mask: Shaped[Tensor, "..."] | None = None,
+        position_ids: Int[Tensor, "..."] | None = None,
         past_key_values: Cache | None = None,
-        labels: Tensor | None = None,
+        labels: Int[Tensor, "batch pos"] | None = None,
         use_cache: bool | None = None,
-        logits_to_keep: int | Tensor = 0,
+        logits_to_keep: int | Int[Tensor, " kept"] = 0,
         cache: Cache | None = None,
         member_inputs: Sequence[Mapping] | None = None,
         **kwargs,
@@ -172,7 +168,9 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE: cache})
 
     def _combined(
-        self, logits: Sequence[Tensor], is_token: Bool[Tensor, "batch pos"] | None
+        self,
+        logits: Sequence[Float[Tensor, "batch pos _"]],
+        is_token: Bool[Tensor, "batch pos"] | None,
     ) -> Float[Tensor, "batch pos vocab"]:
         own = []
         for each in logits:
@@ -216,7 +214,9 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
         each = [self._own_logprobs(index, ids, mask) for index in range(len(self.members))]
         return torch.stack([scattered(own, has_target) for own in each])
 
-    def _own_logprobs(self, index: int, ids: Tensor, mask: Tensor) -> Float[Tensor, " target"]:
+    def _own_logprobs(
+        self, index: int, ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
+    ) -> Float[Tensor, " target"]:
         logprobs = own_logprobs(self.members[index], ids, mask, self._head(index))
         check_numbers(logprobs[None], [self.names[index]])
         return logprobs

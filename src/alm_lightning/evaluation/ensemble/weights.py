@@ -22,26 +22,16 @@ def fitted_weights(
     r"""The weights under which a text has the highest likelihood, by expectation-maximisation.
 
     The likelihood of :math:`\sum_i w_i p_i` is concave in the weights, so there is one maximum. By
-    how much more a token can gain is known at every step: at most
-    :math:`\max_i \mathrm{mean}_t \, p_i(t) / p(t) - 1` nats.
+    how much more a token can gain is known at every step: at most :math:`\max_i \mathrm{mean}_t \,
+    p_i(t) / p(t) - 1` nats. The log-probabilities, in nats, must be those of a text that the
+    members were not trained on. The weights are float64, with a sum of 1. A ValueError says that
+    there are no tokens, that a number is NaN or infinite, or that the members are not combined by
+    `mean_prob`.
 
-    Args:
-        member_logprobs: Log-probability that each member gives to each token of a text that it was
-            not trained on, in nats.
-        combine: How the members are combined.
-
-    Returns:
-        The weights, float64, with a sum of 1.
-
-    Raises:
-        ValueError: There are no tokens, a number is NaN or infinite, or members are combined by
-            something else than the mean of probabilities.
-
-    Example:
-        >>> import torch
-        >>> logprobs = torch.tensor([[0.9, 0.9, 0.9, 0.1], [0.1, 0.1, 0.1, 0.9]]).log()
-        >>> fitted_weights(logprobs)
-        tensor([0.8125, 0.1875], dtype=torch.float64)
+    >>> import torch
+    >>> logprobs = torch.tensor([[0.9, 0.9, 0.9, 0.1], [0.1, 0.1, 0.1, 0.9]]).log()
+    >>> fitted_weights(logprobs)
+    tensor([0.8125, 0.1875], dtype=torch.float64)
     """
     if combine != MEAN_PROB:
         raise ValueError(

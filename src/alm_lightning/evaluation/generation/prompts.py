@@ -59,17 +59,9 @@ def _opening(template: ChatTemplate, chat: Chat) -> str:
 
 
 def read_prompts(path: Path, *, chat: bool) -> list[Prompt]:
-    """The prompts of a file.
+    """The prompts of a file of JSON lines; with `chat`, a text is what a user says.
 
-    Args:
-        path: A file with one JSON object a line: ``{"prompt": "..."}`` or ``{"messages": [...]}``.
-        chat: Whether a text is what a user says in a chat.
-
-    Returns:
-        The prompts, in order; blank lines are skipped.
-
-    Raises:
-        CorpusError: There is no such file, or one of its lines is not a prompt.
+    A CorpusError says that there is no such file, or that one of its lines is not a prompt.
     """
     prompts = [_of_row(row, name, chat=chat) for name, row in json_lines(path, EXPECTED)]
     if not prompts:

@@ -76,15 +76,9 @@ def generate_texts(
 
 
 def continuation(scorer: Scorer, prompt: str, *, num_bytes: int) -> str:
-    """A greedy continuation of a prompt, by a model that may be in training.
+    """A greedy continuation of a prompt, cut at `num_bytes`, up to the first special token.
 
-    Args:
-        scorer: Model and tokenizer.
-        prompt: The text to continue; special tokens in it are text.
-        num_bytes: The longest continuation, in bytes.
-
-    Returns:
-        The text that follows the prompt, cut at `num_bytes`, up to the first special token.
+    The model may be in training. Special tokens in the prompt are text.
     """
     view, model = scorer.view, scorer.model
     specials = [index for index, surface in enumerate(view.token_bytes) if surface is None]

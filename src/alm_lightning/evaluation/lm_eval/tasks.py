@@ -28,20 +28,10 @@ class Tasks:
 
 
 def find_tasks(names: Sequence[str], include_path: Path | None) -> Tasks:
-    """Loads tasks with their data.
+    """Loads tasks with their data: names of tasks, groups or tags, patterns, files of one task.
 
-    Args:
-        names: Of tasks, groups or tags; patterns such as ``mmlu_*``; files of one task.
-        include_path: A folder of task files, looked through with all below it; None for lm-eval's
-            own alone.
-
-    Returns:
-        The tasks.
-
-    Raises:
-        ModuleNotFoundError: lm-eval is not installed.
-        FileNotFoundError: There is no such folder.
-        ValueError: There is no such task, or its data can't be loaded.
+    Besides the tasks of lm-eval itself, `include_path` and the folders in it are searched. A
+    ValueError says that there is no such task, or that its data can't be loaded.
     """
     if importlib.util.find_spec("lm_eval") is None:
         raise ModuleNotFoundError(

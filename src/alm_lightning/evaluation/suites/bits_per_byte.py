@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from alm_lightning.corpus.document import CorpusError, Document
 from alm_lightning.corpus.sources.source import Source
@@ -128,7 +128,7 @@ class BitsPerByte:
 
 
 def _figures(records: Sequence[Record]) -> dict[str, Figure]:
-    def column(name: str) -> np.ndarray:
+    def column(name: str) -> Float[np.ndarray, " item"]:
         return np.array([record[name] for record in records], dtype=np.float64)
 
     num_bytes = column("bytes")

@@ -20,18 +20,11 @@ MOST_SHARED = 64
 def likelihoods(
     evaluated: EvaluatedModel, continuations: Sequence[Continuation], *, needs_greedy: bool
 ) -> list[tuple[float, bool]]:
-    """Log-likelihood of each continuation, and whether it is the likeliest token by token.
+    """Log-likelihood of each continuation in nats, and whether it is the likeliest token by token.
 
     Continuations that differ in their last token alone, such as the letters of a multiple choice,
-    share one pass of the model.
-
-    Args:
-        evaluated: The model.
-        continuations: The tokens, no longer than the context.
-        needs_greedy: Whether the second value is needed, which may take a second pass.
-
-    Returns:
-        Nats, and a truth value: False for all if it is not needed.
+    share one pass of the model. None may be longer than the context. The second value, which may
+    take a second pass, is False for all unless `needs_greedy`.
     """
     found: dict[int, tuple[float, bool]] = {}
     shared: dict[bytes, list[int]] = {}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from alm_lightning.alignment.text import ChunkSelection
 from alm_lightning.corpus.document import CorpusError
@@ -174,7 +175,7 @@ def _title(record: Record) -> str:
 def paired_figures(records: Sequence[Mapping[str, object]]) -> dict[str, Figure]:
     """Figures of student and teacher, from the totals of documents or of batches (`totals_of`)."""
 
-    def column(name: str) -> np.ndarray:
+    def column(name: str) -> Float[np.ndarray, " item"]:
         return np.array([record[name] for record in records], dtype=np.float64)
 
     num_bytes, chunks = column("bytes"), column("chunks")

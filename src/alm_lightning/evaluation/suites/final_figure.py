@@ -25,23 +25,15 @@ _WORDS = re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf)\s*\{[^{}]*\}")
 
 
 def final_figure(text: str, mark: str | None = MARK) -> Decimal | None:
-    r"""The final figure of a text.
+    r"""The final figure of a text, or None if it has no number.
 
-    The figure after the last mark; without one, that in the last ``\boxed{}``; or else the last
-    number of the text. Separators of thousands, currencies and units are no part of it.
+    That is the number after the last mark; without one, that in the last ``\boxed{}``; or else the
+    last number of the text. Separators of thousands, currencies and units are no part of it.
 
-    Args:
-        text: A reference answer, or what a model wrote.
-        mark: What stands before a final figure; None where nothing does.
-
-    Returns:
-        The number; None where the text holds none.
-
-    Example:
-        >>> final_figure("16 - 3 - 4 = 9 eggs, so 9 * 2 = $18.\n#### 18")
-        Decimal('18')
-        >>> final_figure(r"The total is $\boxed{1{,}250.00}$ dollars, not 7.")
-        Decimal('1250.00')
+    >>> final_figure("16 - 3 - 4 = 9 eggs, so 9 * 2 = $18.\n#### 18")
+    Decimal('18')
+    >>> final_figure(r"The total is $\boxed{1{,}250.00}$ dollars, not 7.")
+    Decimal('1250.00')
     """
     if mark and mark in text:
         found = _numbers(text.rpartition(mark)[2])

@@ -32,15 +32,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a file has what.
-
-    Attributes:
-        question: The column of questions.
-        answer: The column of reference answers.
-        figure: A column of final figures; None where they are part of the answers.
-        mark: What stands before the final figure of an answer; None where it is what a box holds,
-            or the last number.
-    """
+    """Columns of a file of problems, and the mark before final figures (see `Gsm8k`)."""
 
     question: str
     answer: str

@@ -18,21 +18,11 @@ NUM_BYTES = 256
 def single_byte_tokens(
     token_bytes: Sequence[bytes | None], fallback_ids: Collection[int] = ()
 ) -> list[int | None]:
-    """The old token for each of the 256 bytes, in order.
+    """The old token for each of the 256 bytes, in order; None where there is none.
 
-    SmolLM2's vocabulary, for one, was cut down to what its text needed: it lacks 21 bytes, most of
-    which no UTF-8 text has.
-
-    Args:
-        token_bytes: What each old id stands for, None for special tokens.
-        fallback_ids: Ids such as ``<0x61>``. An ordinary token for the same byte goes before them;
-            among equals the lowest id.
-
-    Returns:
-        256 ids, None where no token stands for the byte alone.
-
-    Raises:
-        ValueError: No byte has a token.
+    SmolLM2's vocabulary, for one, lacks 21 bytes, most of which no UTF-8 text has. An ordinary
+    token for a byte is preferred to those of `fallback_ids` (``<0x61>``); among equals the lowest
+    id. A ValueError says that no byte has a token.
     """
     fallbacks = frozenset(fallback_ids)
     found: dict[bytes, int] = {}
@@ -67,17 +57,7 @@ def new_rows(
     ordinary: Int[np.ndarray, " subset"],
     dtype: torch.dtype,
 ) -> Float[Tensor, "new_vocab width"]:
-    """Copies of old rows, and the mean of the ordinary ones where there is none to copy.
-
-    Args:
-        matrix: Old rows.
-        old_rows: For each new row the old one, or None.
-        ordinary: The old rows of tokens that stand for bytes.
-        dtype: Of the new rows.
-
-    Returns:
-        A tensor of its own.
-    """
+    """Copies of old rows, and the mean of the ordinary ones where `old_rows` has None."""
     known = torch.tensor([old_id is not None for old_id in old_rows], device=matrix.device)
     copied = matrix[[old_id for old_id in old_rows if old_id is not None]]
     if known.all():

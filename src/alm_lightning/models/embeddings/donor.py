@@ -13,21 +13,12 @@ NAMED = 5
 def donor_ids(
     donor: TokenizerView, new: TokenizerView, num_rows: int
 ) -> Int[np.ndarray, " new_vocab"]:
-    """The donor's id for each id of a new vocabulary.
+    """The donor's id for each id of a new vocabulary, or `NONE`.
 
     Ids themselves may differ, for a new tokenizer may have other special tokens than the donor's.
-    Ordinary tokens are known again by their bytes, special tokens by their texts.
-
-    Args:
-        donor: The donor's own tokenizer.
-        new: The new tokenizer.
-        num_rows: Rows of the donor's matrices.
-
-    Returns:
-        Ids of the donor; `NONE` for special tokens that it has not, and for ids that no token has.
-
-    Raises:
-        ValueError: An ordinary token is not among the donor's, or lies beyond its rows.
+    Ordinary tokens are identified by their bytes, special tokens by their texts; those that the
+    donor lacks, and ids that no token has, get `NONE`. A ValueError says that an ordinary token is
+    not among the donor's, or lies beyond the `num_rows` rows of its matrices.
     """
     found = same_bytes(new, donor)
     lacking = np.flatnonzero(new.table.is_content & (found == NONE))

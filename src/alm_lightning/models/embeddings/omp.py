@@ -71,18 +71,7 @@ class OrthogonalMatchingPursuit:
 
 
 class DonorRows:
-    """The rows of `OrthogonalMatchingPursuit`.
-
-    Args:
-        start: Of the two vocabularies.
-        donor_ids: The donor's id for each new id, or `NONE`.
-        anchors: New ids of the tokens that both vocabularies have.
-        donor_input: The donor's input matrix.
-        donor_output: Its output matrix; None where that is the same.
-        k: Most anchors that a token is written in.
-        batch_size: Tokens that are worked on at once.
-        table_bytes: Memory for products of anchors.
-    """
+    """The rows of `OrthogonalMatchingPursuit`; anchors are new ids that both vocabularies have."""
 
     def __init__(
         self,

@@ -16,21 +16,14 @@ STRETCHES = re.compile("[\udc80-\udcff]+|[^\udc80-\udcff]+")
 def pieces(
     old: TokenizerView, surfaces: Sequence[bytes]
 ) -> tuple[Int[np.ndarray, " piece"], Int[np.ndarray, " token"]]:
-    """The old tokens that the bytes of new tokens are cut into.
+    """The old tokens that the bytes of new tokens are split into, and how many each new token has.
 
     A byte-level vocabulary has tokens that end within a character. The stretches of a token that
-    are valid UTF-8 are cut by the old tokenizer, each as if it stood within a longer text. What
-    lies between them no tokenizer would be given: it is cut from the left into the longest old
+    are valid UTF-8 are split by the old tokenizer, each as if it stood within a longer text. What
+    is between them is no text for a tokenizer: it is split from the left into the longest old
     tokens that fit (an ordinary one before a byte fallback), down to single bytes. Bytes that have
-    no old token are passed over, and so are unknown tokens.
-
-    Args:
-        old: The old tokenizer.
-        surfaces: The bytes of new tokens.
-
-    Returns:
-        The old ids of all tokens, one token after another, each token's in the order of its bytes;
-        and how many each has, perhaps none.
+    no old token are left out, and so are unknown tokens. A new token may have none; the order is
+    that of its bytes.
     """
     texts: list[str] = []
     text_stretches: list[int] = []

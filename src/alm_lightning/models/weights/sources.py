@@ -1,7 +1,7 @@
 """Where weights come from: the hub, a folder, or the first of several places that has them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar, runtime_checkable
@@ -111,8 +111,10 @@ class Folder:
         if not self.path.is_dir():
             hub = ""
             if not self.path.is_absolute() and len(self.path.parts) == len(("owner", "model")):
-                hub = f"; a model of the hub is student=hub student.source.hub_id={self.path}, and "
-                hub += "likewise for a teacher"
+                hub = (
+                    f"; a model of the hub is Hub(hub_id={str(self.path)!r}) (student=hub "
+                    f"student.source.hub_id={self.path}, and likewise for a teacher)"
+                )
             return f"there is no folder {self.path.absolute()}: it should hold {FOLDER_NEEDS}{hub}"
         names = ", ".join(sorted(entry.name for entry in self.path.iterdir())) or "nothing"
         return (
@@ -132,6 +134,7 @@ class Folder:
 
 
 Source = TypeVar("Source", bound=Place)
+Result = TypeVar("Result")
 
 
 class InOrder(Generic[Source]):
@@ -160,34 +163,36 @@ class InOrder(Generic[Source]):
         """All of them, in their order."""
         return ", else ".join(source.describe() for source in self.sources.values())
 
+    def _first(self, what: str, use: Callable[[Source], Result]) -> tuple[Result, list[str]]:
+        """What `use` makes of the first available place, and why those before it were skipped.
 
-class FirstAvailable(InOrder[WeightSource]):
-    """The first of several places that has the weights, and gives them.
-
-    A place that turns out to be unreachable is skipped with a warning. One that gives something
-    else than was expected, such as a file with another hash, ends the search.
-    """
-
-    def resolve(self) -> Location:
-        """The location of the first place that is available, with the reasons against others.
-
-        A FileNotFoundError says why none of them is.
+        A place that turns out to be unreachable is skipped with a warning. One that gives something
+        else than was expected, such as a file with another hash, ends the search.
         """
-        passed_over: list[str] = []
+        skipped: list[str] = []
         for name, source in self.sources.items():
             reason = source.available()
             if reason is None:
-                log.info("Weights from %s (%s)", name, source.describe())
-                for skipped in passed_over:
-                    log.info("  not from %s", skipped)
+                log.info("%s from %s (%s)", what, name, source.describe())
+                for place in skipped:
+                    log.info("  not from %s", place)
                 try:
-                    return replace(source.resolve(), passed_over=tuple(passed_over))
+                    return use(source), skipped
                 except OSError as error:
                     # what has to be fetched first may turn out not to be there
                     reason = str(error)
-                    log.warning("No weights from %s: %s", name, reason)
-            passed_over.append(f"{name}: {reason}")
+                    log.warning("%s not from %s: %s", what, name, reason)
+            skipped.append(f"{name}: {reason}")
         raise FileNotFoundError(
-            "The weights are not available. Fix one of these:"
-            + "".join(f"\n  - {reason}" for reason in passed_over)
+            f"{what}: not available anywhere. Fix one of these:"
+            + "".join(f"\n  - {reason}" for reason in skipped)
         )
+
+
+class FirstAvailable(InOrder[WeightSource]):
+    """The first of several places that has the weights, and gives them."""
+
+    def resolve(self) -> Location:
+        """The location of the first place that is available, with the reasons against others."""
+        location, skipped = self._first("Weights", lambda source: source.resolve())
+        return replace(location, passed_over=tuple(skipped))
