@@ -220,5 +220,5 @@ def test_experts_that_get_no_adapters_are_told(teacher_model, caplog):
 
 @pytest.mark.parametrize(("rank", "alpha"), [(0, 8), (4, 0), (4, float("nan"))])
 def test_settings_that_learn_nothing(rank, alpha):
-    with pytest.raises(ValueError, match=r"adapter\.rank is .* expected a rank of 1 or more"):
+    with pytest.raises(ValueError, match=r"rank is .* expected a rank of 1 or more"):
         LowRank(rank=rank, alpha=alpha, share_body=True, train_embeddings=True)

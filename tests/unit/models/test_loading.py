@@ -100,7 +100,7 @@ def test_models_of_another_kind_are_refused(folder):
     config = T5Config(vocab_size=8, d_model=8, d_ff=8, d_kv=4, num_layers=1, num_heads=2)
     T5ForConditionalGeneration(config).save_pretrained(folder)
     with pytest.raises(
-        ValueError, match=r"type t5, which is no causal language model\. Choose one"
+        ValueError, match=r"type t5, which is not a causal language model\. Choose one"
     ):
         load(folder)
 

@@ -100,8 +100,8 @@ def test_without_a_place_for_it_text_goes_to_the_terminal(evaluated, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "was given neither of a prompt and a file"),
-        ({"prompt": "a", "prompts": "b"}, "was given both"),
+        ({}, "has neither of prompt and prompts"),
+        ({"prompt": "a", "prompts": "b"}, "has both prompt and prompts"),
         ({"prompt": "a", "max_new_tokens": None}, "there is no length"),
     ],
 )

@@ -189,7 +189,7 @@ def test_other_columns_and_boxed_figures(write):
     ("rows", "changes", "said"),
     [
         (["{not json"], {}, r"problems\.jsonl:1: not JSON"),
-        (["[1]"], {}, "expected a JSON object"),
+        (["[1]"], {}, r"found \[1\]; expected a problem"),
         ([{"problem": "x", "answer": "#### 1"}], {}, "'question'; it has answer, problem"),
         ([{"question": "x", "answer": 5}], {}, "expected text"),
         ([{"question": "x", "answer": "So 5."}], {}, r"'####'.*'So 5\.'.*figure_column.*mark"),

@@ -54,7 +54,7 @@ def test_one_step_changes_the_student_alone(metaspace_view, bytes_view):
 
 
 def test_its_body_cannot_be_shared(metaspace_view, bytes_view):
-    with pytest.raises(ValueError, match=r"byte model.*share_body.*Take adapter"):
+    with pytest.raises(ValueError, match=r"byte model.*share_body.*adapter=full"):
         OwnVocabulary(dtype=torch.float32)(
             byte_model(metaspace_view), old=bytes_view, new=bytes_view, share_body=True
         )

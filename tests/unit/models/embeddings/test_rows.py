@@ -11,6 +11,7 @@ from alm_lightning.models.embeddings.fvt import FastVocabularyTransfer
 from alm_lightning.models.embeddings.initialisation import Initialisation, NewRows
 from alm_lightning.models.embeddings.pieces import pieces
 from alm_lightning.models.embeddings.simple import Keep, Mean
+from alm_lightning.models.embeddings.start import Start
 
 WAYS = {"fvt": FastVocabularyTransfer(), "mean": Mean(), "keep": Keep(seed=3)}
 PAIRS = [("byte_level", "metaspace"), ("metaspace", "byte_level"), ("bytes", "metaspace")]
@@ -195,7 +196,7 @@ def test_drawing_is_seeded_and_sides_are_drawn_apart(views):
     output = again(matrix, side="output")
     assert torch.equal(first(matrix, side="input"), again(matrix, side="input"))
     assert torch.equal(first(matrix, side="output"), output)
-    made = first.start.missing
+    made = Start(old, new).missing
     for rows in (other(matrix, side="input"), output):
         assert not torch.isclose(rows[made], first(matrix, side="input")[made]).all(dim=1).any()
 
