@@ -135,7 +135,7 @@ def test_a_byte_tokenizer_read_from_its_folder_is_the_same(tmp_path, caplog):
     view.hf.save_pretrained(tmp_path)
     read = load_tokenizer(str(tmp_path))
     check_same_tokenizer([("this", view), ("that", read)])
-    assert "cut all texts that were tried alike" in caplog.text
+    assert "split all tested texts alike" in caplog.text
 
 
 def test_another_start_token_is_told_not_refused(byte_level_view, caplog):
