@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from alm_lightning import align_text, load_tokenizer
+from alm_lightning.alignment.aligned import AlignedText
 from alm_lightning.alignment.boundaries import chunk_ids, closing_tokens, common_boundaries
-from alm_lightning.alignment.text import AlignedText
 from alm_lightning.corpus.document import Document
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.collator import NUM_EXTRA, Collator

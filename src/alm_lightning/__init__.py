@@ -8,8 +8,9 @@ evaluation, distillation, app. `inspection` draws what alignment found.
 
 from typing import TYPE_CHECKING, Any
 
+from alm_lightning.alignment.aligned import AlignedText
 from alm_lightning.alignment.chat.messages import align_messages
-from alm_lightning.alignment.text import AlignedText, align_text
+from alm_lightning.alignment.text import align_text
 from alm_lightning.tokenization.load import load_tokenizer
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from alm_lightning import align_text
-from alm_lightning.alignment.whitespace import Whitespace
+from alm_lightning.alignment.boundaries import Whitespace
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.tokenization.bytes.view import byte_view
 from alm_lightning.tokenization.fast import view_of

@@ -5,3 +5,17 @@ Both token sequences are put on one axis of bytes, and a chunk may end where bot
 an `alignment`: the finest chunks, those that end before whitespace, or those merged until their
 tokenization bias is small (`alm_lightning.alignment.bias`).
 """
+
+from alm_lightning.alignment.aligned import REASONS, AlignedText
+from alm_lightning.alignment.boundaries import ChunkSelection, Finest, Whitespace
+from alm_lightning.alignment.text import align_text, uncovered
+
+__all__ = [
+    "REASONS",
+    "AlignedText",
+    "ChunkSelection",
+    "Finest",
+    "Whitespace",
+    "align_text",
+    "uncovered",
+]

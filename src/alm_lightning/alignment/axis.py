@@ -1,27 +1,41 @@
-"""The axis of a chat: content bytes, and between them the structure that both sides have.
+"""The alignment itself: two token sequences on one axis, cut where both have a token end.
 
-A structural pair (a role's header, an end of turn: other tokens on each side) takes one position of
-the axis and is indivisible: a chunk can end before or after it, never inside. A structure that only
-one side has takes no position, and its tokens are in no chunk.
+The axis of a text is its bytes. That of a chat has the bytes of its contents, and between them the
+structure that both sides have: a structural pair (a role's header, an end of turn: other tokens on
+each side) takes one position and is indivisible, so that a chunk can end before or after it, never
+inside. A structure that only one side has takes no position, and its tokens are in no chunk.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Int
 
+from alm_lightning.alignment.aligned import REASONS, AlignedText
 from alm_lightning.alignment.boundaries import (
     ChunkSelection,
     CommonEnds,
-    Finest,
     chunk_ids,
     closing_tokens,
     common_boundaries,
 )
-from alm_lightning.alignment.dropping import chunks_of, renumbered, without
-from alm_lightning.alignment.text import REASONS, AlignedText
 from alm_lightning.shapes import NO_CHUNK
+from alm_lightning.tokenization.encoding import Encoding
 from alm_lightning.tokenization.view import TokenizerView
+
+
+@dataclass(frozen=True)
+class SideStructure:
+    """Which tokens of a chat are not in chunks like any other.
+
+    Attributes:
+        loose: Tokens of structure that only this side has.
+        mixed: Tokens that span structure and content, and belong to neither.
+    """
+
+    loose: Bool[np.ndarray, " pos"]
+    mixed: Bool[np.ndarray, " pos"]
 
 
 @dataclass(frozen=True)
@@ -29,144 +43,173 @@ class AxisSide:
     """One side's tokens on the axis.
 
     Attributes:
-        ids: All tokens, structure included.
-        ends: Position of the axis at which each ends, or `INSIDE_REWRITE`, which bounds nothing.
-        loose: Tokens of structure that only this side has.
-        mixed: Tokens that span structure and content, and belong to neither.
-        unknown: Tokens that stand for no text.
-        trained: Tokens in a trained span.
+        view: The tokenizer.
+        tokens: All tokens, structure included; their ends are positions of the axis.
+        structure: Of a chat; None for a text, which has none.
     """
 
-    ids: Int[np.ndarray, " pos"]
-    ends: Int[np.ndarray, " pos"]
-    loose: Bool[np.ndarray, " pos"]
-    mixed: Bool[np.ndarray, " pos"]
-    unknown: Bool[np.ndarray, " pos"]
-    trained: Bool[np.ndarray, " pos"]
+    view: TokenizerView
+    tokens: Encoding
+    structure: SideStructure | None = None
 
 
 @dataclass(frozen=True)
-class Axis:
-    """What both sides are measured on.
+class ChatLayout:
+    """What the axis of a chat has besides content.
 
     Attributes:
-        content: Contents of all messages, one after another.
-        structure: Positions of structural pairs: each is the step from q to q + 1.
+        pairs: Positions of structural pairs: each is the step from q to q + 1.
         seams: Positions where one message or structure ends and the next begins: a boundary there
             is one in coarser alignments too.
         trained: Whether each position, the step from q to q + 1, is trained on.
+        student_trained: Whether each of the student's tokens is in a trained span.
     """
 
-    content: bytes
-    structure: Int[np.ndarray, " step"]
+    pairs: Int[np.ndarray, " step"]
     seams: Int[np.ndarray, " seam"]
     trained: Bool[np.ndarray, " position"]
+    student_trained: Bool[np.ndarray, " student_pos"]
+
+    @cached_property
+    def structure_before(self) -> Int[np.ndarray, " position_plus_one"]:
+        """Structural positions before each position."""
+        is_structure = np.zeros(len(self.trained), dtype=bool)
+        is_structure[self.pairs] = True
+        return _counts(is_structure)
+
+    @cached_property
+    def trained_before(self) -> Int[np.ndarray, " position_plus_one"]:
+        """Trained positions before each position."""
+        return _counts(self.trained)
 
 
 def align_axis(
-    axis: Axis,
-    student_side: AxisSide,
-    teacher_side: AxisSide,
+    content: bytes,
+    student: AxisSide,
+    teacher: AxisSide,
     *,
-    selection: ChunkSelection | None,
-    student: TokenizerView,
-    teacher: TokenizerView,
-    rewritten_bytes: int,
+    alignment: ChunkSelection | None,
+    chat: ChatLayout | None = None,
 ) -> AlignedText:
-    """The chunks that both sides delimit on an axis with structure.
+    """The chunks that both sides delimit: the algorithm behind `align_text` and `align_messages`.
+
+    A chunk with a token that stands for no text, or with structure and content in it, is dropped,
+    and its bytes are counted by `REASONS`.
 
     Args:
-        axis: The axis.
-        student_side: The student's tokens on it.
-        teacher_side: The teacher's tokens on it.
-        selection: Which common boundaries bound chunks; every one if None.
-        student: The student's tokenizer.
-        teacher: The teacher's tokenizer.
-        rewritten_bytes: Bytes that a tokenizer's normaliser changed, the larger of the two sides.
+        content: The bytes of a text, or of the contents of all messages, one after another.
+        student: The student's tokens.
+        teacher: The teacher's tokens.
+        alignment: Which common boundaries bound chunks; every one if None.
+        chat: Structure and trained spans of a chat; None for a text, which is all content.
 
     Returns:
-        Tokens and chunks. A chunk with structure and content in it is dropped, and counted.
+        Tokens, chunks, and why bytes are in none.
     """
-    length = len(axis.trained)
-    is_structure = np.zeros(length, dtype=bool)
-    is_structure[axis.structure] = True
-    # structural positions before each position, trained ones likewise
-    structure_before = _counts(is_structure)
-    trained_before = _counts(axis.trained)
-    boundaries = common_boundaries(student_side.ends, teacher_side.ends, length)
-    student_closes = closing_tokens(student_side.ends, boundaries)
-    teacher_closes = closing_tokens(teacher_side.ends, boundaries)
-    ends = student_side.ends[student_closes]
-    if not isinstance(selection, Finest | None) and len(ends):
+    num_positions = len(content) if chat is None else len(chat.trained)
+    boundaries = common_boundaries(student.tokens.ends, teacher.tokens.ends, num_positions)
+    student_closes = closing_tokens(student.tokens.ends, boundaries)
+    teacher_closes = closing_tokens(teacher.tokens.ends, boundaries)
+    ends = student.tokens.ends[student_closes]
+    if alignment is not None and len(ends):
         common = CommonEnds(
-            positions=ends - structure_before[ends],
-            content=axis.content,
-            student=student,
-            teacher=teacher,
-            student_ids=student_side.ids[student_closes],
-            teacher_ids=teacher_side.ids[teacher_closes],
+            positions=ends if chat is None else ends - chat.structure_before[ends],
+            content=content,
+            student=student.view,
+            teacher=teacher.view,
+            student_tokens=student.tokens.ids,
+            teacher_tokens=teacher.tokens.ids,
+            student_closes=student_closes,
+            teacher_closes=teacher_closes,
         )
-        keep = selection.select(common) | np.isin(ends, axis.seams)
-        keep[-1] = True
-        student_closes[student_closes], teacher_closes[teacher_closes] = keep, keep
-        ends = ends[keep]
+        keep = alignment.select(common)
+        if keep is not None:
+            if chat is not None:
+                keep = keep | np.isin(ends, chat.seams)
+            keep[-1] = True
+            # as many tokens of each side close as there are boundaries, in the same order
+            student_closes[student_closes], teacher_closes[teacher_closes] = keep, keep
+            ends = ends[keep]
     ends = ends.astype(np.int32)
-    starts = np.append(np.int32(0), ends[:-1])[: len(ends)]
-    num_structure = structure_before[ends] - structure_before[starts]
-    is_mixed = (num_structure > 0) & (num_structure < ends - starts)
-    sides = [
-        _Chunks(student_side, chunk_ids(student_closes)),
-        _Chunks(teacher_side, chunk_ids(teacher_closes)),
-    ]
-    keep = ~is_mixed & without(np.concatenate([side.torn() for side in sides]), len(ends))
-    unknown = ~without(np.concatenate([side.unknown() for side in sides]), len(ends))
-    num_bytes = ends - starts - num_structure
-    outside = {
-        "unknown": int(num_bytes[keep & unknown].sum()),
-        "structure": int(num_bytes[~keep].sum()),
-    }
-    keep &= ~unknown
-    first, last = starts - structure_before[starts], ends - structure_before[ends]
-    outside["tail"] = len(axis.content) - int(last[-1] if len(last) else 0)
-    width = ends - starts
+    starts = np.zeros_like(ends)
+    starts[1:] = ends[:-1]
+    first, last = starts, ends
+    trained = np.ones(len(ends), dtype=bool)
+    if chat is not None:
+        first, last = starts - chat.structure_before[starts], ends - chat.structure_before[ends]
+        trained = chat.trained_before[ends] - chat.trained_before[starts] == ends - starts
+    outside = dict.fromkeys(REASONS, 0)
+    outside["tail"] = len(content) - int(last[-1] if len(last) else 0)
+    student_ids, teacher_ids = chunk_ids(student_closes), chunk_ids(teacher_closes)
+    unusable = {}
+    if student.structure is not None and teacher.structure is not None:
+        student_ids, student_torn = _without_loose(student.structure, student_ids)
+        teacher_ids, teacher_torn = _without_loose(teacher.structure, teacher_ids)
+        # some structure, and some content
+        is_torn = (last - first < ends - starts) & (last > first)
+        is_torn[np.append(student_torn, teacher_torn)] = True
+        unusable["structure"] = is_torn
+    if student.tokens.unknown is not None or teacher.tokens.unknown is not None:
+        is_unknown = np.zeros(len(ends), dtype=bool)
+        is_unknown[_chunks_of(student.tokens.unknown, student_ids)] = True
+        is_unknown[_chunks_of(teacher.tokens.unknown, teacher_ids)] = True
+        unusable["unknown"] = is_unknown
+    if unusable:
+        keep = np.ones(len(ends), dtype=bool)
+        for reason, is_unusable in unusable.items():
+            outside[reason] = int((last - first)[keep & is_unusable].sum())
+            keep &= ~is_unusable
+        student_ids, teacher_ids = _renumbered(student_ids, keep), _renumbered(teacher_ids, keep)
+        first, last, trained = first[keep], last[keep], trained[keep]
     return AlignedText(
-        content=axis.content,
-        student_ids=student_side.ids,
-        teacher_ids=teacher_side.ids,
-        student_chunk_ids=renumbered(sides[0].ids, keep),
-        teacher_chunk_ids=renumbered(sides[1].ids, keep),
-        student_trained=student_side.trained,
-        chunk_starts=first[keep],
-        chunk_ends=last[keep],
-        trained=(trained_before[ends] - trained_before[starts] == width)[keep],
-        rewritten_bytes=rewritten_bytes,
-        outside_bytes={reason: outside[reason] for reason in REASONS},
-        is_chat=True,
+        content=content,
+        student_ids=student.tokens.ids,
+        teacher_ids=teacher.tokens.ids,
+        student_chunk_ids=student_ids,
+        teacher_chunk_ids=teacher_ids,
+        student_trained=(
+            np.ones(len(student.tokens.ids), dtype=bool) if chat is None else chat.student_trained
+        ),
+        chunk_starts=first,
+        chunk_ends=last,
+        trained=trained,
+        rewritten_bytes=max(student.tokens.rewritten_bytes, teacher.tokens.rewritten_bytes),
+        outside_bytes=outside,
+        is_chat=chat is not None,
     )
+
+
+def _without_loose(
+    structure: SideStructure, ids: Int[np.ndarray, " pos"]
+) -> tuple[Int[np.ndarray, " pos"], Int[np.ndarray, " marked"]]:
+    """Chunk ids without loose tokens, and the chunks that a loose or a mixed token tears."""
+    loose = structure.loose
+    # loose tokens lie before the first other token of the chunk that follows them, or inside a
+    # chunk, which they tear
+    others = np.flatnonzero(~loose)
+    before = np.searchsorted(others, np.arange(len(ids))) - 1
+    chunk_before = np.full(len(ids), NO_CHUNK, dtype=np.int32)
+    chunk_before[before >= 0] = ids[others[before[before >= 0]]]
+    torn = _chunks_of(structure.mixed | (loose & (chunk_before == ids)), ids)
+    return np.where(loose, np.int32(NO_CHUNK), ids), torn
+
+
+def _chunks_of(
+    marked: Bool[np.ndarray, " pos"] | None, ids: Int[np.ndarray, " pos"]
+) -> Int[np.ndarray, " marked"]:
+    """The chunks of marked tokens."""
+    found: Int[np.ndarray, " marked"] = ids[:0] if marked is None else ids[marked]
+    return found[found != NO_CHUNK]
+
+
+def _renumbered(
+    ids: Int[np.ndarray, " pos"], keep: Bool[np.ndarray, " chunk"]
+) -> Int[np.ndarray, " pos"]:
+    """Chunk ids counted again after chunks were dropped, whose tokens get `NO_CHUNK`."""
+    places = np.where(keep, np.cumsum(keep) - 1, NO_CHUNK).astype(np.int32)
+    # a token in no chunk looks at one more place, behind all chunks
+    return np.append(places, np.int32(NO_CHUNK))[ids]
 
 
 def _counts(flags: Bool[np.ndarray, " position"]) -> Int[np.ndarray, " position_plus_one"]:
     return np.append(np.int32(0), np.cumsum(flags, dtype=np.int32))
-
-
-class _Chunks:
-    """One side's chunk ids, with the tokens of its own structure taken out."""
-
-    def __init__(self, side: AxisSide, ids: Int[np.ndarray, " pos"]):
-        self.side = side
-        # loose tokens lie before the first other token of the chunk that follows them, or inside
-        # a chunk, which they tear
-        others = np.flatnonzero(~side.loose)
-        before = np.searchsorted(others, np.arange(len(ids))) - 1
-        chunk_before = np.full(len(ids), NO_CHUNK, dtype=np.int32)
-        chunk_before[before >= 0] = ids[others[before[before >= 0]]]
-        self._torn = chunks_of(side.mixed | (side.loose & (chunk_before == ids)), ids)
-        self.ids = np.where(side.loose, NO_CHUNK, ids).astype(np.int32)
-
-    def torn(self) -> Int[np.ndarray, " marked"]:
-        """Chunks with a mixed token in them, or with structure that only this side has."""
-        return self._torn
-
-    def unknown(self) -> Int[np.ndarray, " marked"]:
-        """Chunks with a token that stands for no text."""
-        return chunks_of(self.side.unknown, self.ids)

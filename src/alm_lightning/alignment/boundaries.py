@@ -1,7 +1,9 @@
-"""Common boundaries: where both tokenizations of a text have a token end.
+"""Common boundaries, where both tokenizations of a text have a token end, and a choice of them.
 
 Both sides lie on one byte axis. Marking the ends of each side in a byte mask, and keeping the marks
-that both have, gives every common boundary in linear time, with no search.
+that both have, gives every common boundary in linear time, with no search. A `ChunkSelection` says
+which of them bound a chunk: every one (`Finest`), those before whitespace (`Whitespace`), or those
+whose tokens have a small bias (`alm_lightning.alignment.bias.BiasThreshold`).
 """
 
 from collections.abc import Iterable
@@ -15,21 +17,23 @@ from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.tokenization.view import TokenizerView
 
+WHITESPACE = np.frombuffer(b" \t\n\r", np.uint8)
+
 
 def common_boundaries(
     student_ends: Int[np.ndarray, " student_pos"],
     teacher_ends: Int[np.ndarray, " teacher_pos"],
     num_bytes: int,
-) -> Bool[np.ndarray, " byte"]:
+) -> Bool[np.ndarray, " byte_plus_one"]:
     """Mask over byte positions 0..num_bytes: whether both sides have a token end there.
 
     Args:
         student_ends: Byte ends of the student's tokens; a negative one bounds nothing.
-        teacher_ends: The same for the teacher's.
+        teacher_ends: Byte ends of the teacher's tokens.
         num_bytes: Length of the text in bytes.
 
     Returns:
-        One flag a position, `num_bytes` + 1 of them. Position 0 is never set: a chunk needs bytes.
+        One flag a position. Position 0 is never set: a chunk needs bytes.
 
     Example:
         >>> np.flatnonzero(common_boundaries(np.array([1, 2, 3, 4]), np.array([2, 4]), 4))
@@ -45,7 +49,7 @@ def common_boundaries(
 
 
 def chunk_ids(closes: Bool[np.ndarray, " pos"]) -> Int[np.ndarray, " pos"]:
-    """For each token the chunk that it belongs to, counted from 0.
+    """For each token its chunk, counted from 0.
 
     Args:
         closes: From `closing_tokens`.
@@ -58,7 +62,7 @@ def chunk_ids(closes: Bool[np.ndarray, " pos"]) -> Int[np.ndarray, " pos"]:
         >>> chunk_ids(closing_tokens(np.array([1, 2, 3, 4]), boundaries))
         array([0, 0, 1, 1], dtype=int32)
     """
-    # converted once: a sum over truth values converts them piecemeal, at three times the price
+    # converted once: a sum over truth values converts them piecemeal, three times as slowly
     steps = closes.astype(np.int32)
     ids = steps.cumsum(dtype=np.int32)
     ids -= steps
@@ -70,17 +74,9 @@ def chunk_ids(closes: Bool[np.ndarray, " pos"]) -> Int[np.ndarray, " pos"]:
 
 
 def closing_tokens(
-    ends: Int[np.ndarray, " pos"], boundaries: Bool[np.ndarray, " byte"]
+    ends: Int[np.ndarray, " pos"], boundaries: Bool[np.ndarray, " byte_plus_one"]
 ) -> Bool[np.ndarray, " pos"]:
-    """Whether each token is the one that ends a chunk.
-
-    Args:
-        ends: Byte ends of one side's tokens.
-        boundaries: A mask of boundaries.
-
-    Returns:
-        One flag a token: as many as there are boundaries.
-    """
+    """Whether each token is the one that ends a chunk: as many are as there are boundaries."""
     # a negative end looks at the last position, which is a boundary: it bounds nothing all the same
     closes = boundaries.take(ends, mode="wrap")
     closes &= ends > 0
@@ -91,39 +87,53 @@ def closing_tokens(
 
 @dataclass(frozen=True)
 class CommonEnds:
-    """The common boundaries of a document, and all that a selection of them may look at.
+    """The common boundaries of a document, and all that an alignment may look at.
 
     Attributes:
         positions: Content bytes before each boundary, ascending.
         content: The document's content bytes.
         student: The student's tokenizer.
         teacher: The teacher's tokenizer.
-        student_ids: The student's token that ends at each boundary.
-        teacher_ids: The teacher's token that ends at each boundary.
+        student_tokens: The student's tokens.
+        teacher_tokens: The teacher's tokens.
+        student_closes: Which of the student's tokens end at a boundary.
+        teacher_closes: Which of the teacher's tokens end at a boundary.
     """
 
     positions: Int[np.ndarray, " boundary"]
     content: bytes
     student: TokenizerView
     teacher: TokenizerView
-    student_ids: Int[np.ndarray, " boundary"]
-    teacher_ids: Int[np.ndarray, " boundary"]
+    student_tokens: Int[np.ndarray, " student_pos"]
+    teacher_tokens: Int[np.ndarray, " teacher_pos"]
+    student_closes: Bool[np.ndarray, " student_pos"]
+    teacher_closes: Bool[np.ndarray, " teacher_pos"]
+
+    @property
+    def student_ids(self) -> Int[np.ndarray, " boundary"]:
+        """The student's token that ends at each boundary."""
+        return self.student_tokens.compress(self.student_closes)
+
+    @property
+    def teacher_ids(self) -> Int[np.ndarray, " boundary"]:
+        """The teacher's token that ends at each boundary."""
+        return self.teacher_tokens.compress(self.teacher_closes)
 
 
 @runtime_checkable
 class ChunkSelection(Protocol):
-    """Which common boundaries bound chunks: `Finest`, `Whitespace`, `BiasThreshold`."""
+    """An alignment, which says what common boundaries bound chunks."""
 
     def fitted(
         self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[AnyDocument]
     ) -> "ChunkSelection":
-        """The selection for a pair of tokenizers, after a look at documents if it needs one."""
+        """The alignment for a pair of tokenizers, after a look at documents if it needs one."""
         ...
 
-    def select(self, ends: CommonEnds) -> Bool[np.ndarray, " boundary"]:
-        """Whether each common boundary bounds a chunk.
+    def select(self, ends: CommonEnds) -> Bool[np.ndarray, " boundary"] | None:
+        """Whether each common boundary bounds a chunk; None if all of them do.
 
-        The last one, and those next to structure, always do, whatever is said here.
+        The last one, and those next to structure, always do, whatever is returned here.
         """
         ...
 
@@ -138,13 +148,27 @@ class Finest:
         del student, teacher, documents
         return self
 
+    def select(self, ends: CommonEnds) -> None:
+        """All of them."""
+        del ends
+
+
+class Whitespace:
+    """Chunks end only where whitespace follows, or the text ends ("space" chunks).
+
+    Fewer tokens leak what follows them there, at the price of longer chunks: the fourth, simpler
+    choice of docs/method.md, section 2, that people compare debiasing and the threshold with.
+    """
+
+    def fitted(
+        self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[AnyDocument]
+    ) -> "Whitespace":
+        """The same for every pair."""
+        del student, teacher, documents
+        return self
+
     def select(self, ends: CommonEnds) -> Bool[np.ndarray, " boundary"]:
-        """All of them.
-
-        Args:
-            ends: The common boundaries.
-
-        Returns:
-            One flag a boundary.
-        """
-        return np.ones(len(ends.positions), dtype=bool)
+        """Those that whitespace follows; the end of the content counts as such."""
+        is_white = np.isin(np.frombuffer(ends.content, np.uint8), WHITESPACE)
+        selected: Bool[np.ndarray, " boundary"] = np.append(is_white, True)[ends.positions]
+        return selected

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from itertools import islice
 
+from alm_lightning.alignment.boundaries import ChunkSelection
 from alm_lightning.alignment.chat.messages import TRAINED, align_messages
-from alm_lightning.alignment.text import ChunkSelection, align_text
+from alm_lightning.alignment.text import align_text
 from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
 from alm_lightning.corpus.chat import SYSTEM_POLICIES
 from alm_lightning.corpus.document import Document

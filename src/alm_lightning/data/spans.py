@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from alm_lightning.alignment.text import REASONS, AlignedText
+from alm_lightning.alignment.aligned import REASONS, AlignedText
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from alm_lightning.alignment.cover import uncovered
+from alm_lightning.alignment.text import uncovered
 from alm_lightning.models.adapters import FullFineTuning, LowRank
 from alm_lightning.models.loading import check_pair, load_model, torch_dtype
 from alm_lightning.models.new_tokenizer import NewTokenizer

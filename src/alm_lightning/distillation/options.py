@@ -7,8 +7,7 @@ from typing import TypeVar
 import torch
 from transformers import PreTrainedModel
 
-from alm_lightning.alignment.boundaries import ChunkSelection, Finest
-from alm_lightning.alignment.whitespace import Whitespace
+from alm_lightning.alignment.boundaries import ChunkSelection, Finest, Whitespace
 from alm_lightning.models.adapters import FullFineTuning, LowRank
 from alm_lightning.models.embeddings.fvt import FastVocabularyTransfer
 from alm_lightning.models.embeddings.simple import Keep, Mean

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from alm_lightning.alignment.text import AlignedText
+from alm_lightning.alignment.aligned import AlignedText
 from alm_lightning.inspection.counts import Counts, counts
 from alm_lightning.inspection.groups import groups
 from alm_lightning.show.chunks import Group

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from alm_lightning.alignment.text import AlignedText
+from alm_lightning.alignment.aligned import AlignedText
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.show.numbers import fixed, share
 from alm_lightning.tokenization.view import TokenizerView

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from alm_lightning.alignment.text import AlignedText
+from alm_lightning.alignment.aligned import AlignedText
 from alm_lightning.show.chunks import Group, Token
 from alm_lightning.show.visible import visible
 from alm_lightning.tokenization.view import TokenizerView

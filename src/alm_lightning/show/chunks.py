@@ -18,7 +18,7 @@ WORDS = {
     "tail": "no common end",
     "lone": "one side only",
 }
-"""Why tokens are in no chunk, in a few words: the reasons of `alignment.text.REASONS`, and
+"""Why tokens are in no chunk, in a few words: the reasons of `alignment.aligned.REASONS`, and
 structure that the other side lacks, which has no bytes to count."""
 EXPLANATIONS = {
     "unknown": "a tokenizer has no token for this text",

@@ -3,27 +3,25 @@
 import numpy as np
 from tests.unit.alignment.chat.chat_sides import view_for
 
-from alm_lightning.alignment.axis import Axis, AxisSide, align_axis
-from alm_lightning.tokenization.encoding import INSIDE_REWRITE
+from alm_lightning.alignment.axis import AxisSide, ChatLayout, SideStructure, align_axis
+from alm_lightning.tokenization.encoding import INSIDE_REWRITE, Encoding
 
 
 def side(ends, *, loose=(), mixed=(), unknown=()):
-    flags = [np.isin(np.arange(len(ends)), places) for places in (loose, mixed, unknown)]
-    ids, trained = np.arange(len(ends), dtype=np.int32), np.ones(len(ends), dtype=bool)
-    return AxisSide(ids, np.array(ends), *flags, trained)
+    loose, mixed, unknown = (np.isin(np.arange(len(ends)), p) for p in (loose, mixed, unknown))
+    ids = np.arange(len(ends), dtype=np.int32)
+    tokens = Encoding(ids, np.array(ends), unknown=unknown)
+    return AxisSide(view_for("bytes"), tokens, SideStructure(loose, mixed))
 
 
-def aligned_of(student, teacher, content=b"ab", structure=(), seams=(), selection=None):
-    axis = Axis(
-        content=content,
-        structure=np.array(structure, dtype=np.int64),
+def aligned_of(student, teacher, content=b"ab", structure=(), seams=(), alignment=None):
+    chat = ChatLayout(
+        pairs=np.array(structure, dtype=np.int64),
         seams=np.array(seams, dtype=np.int64),
         trained=np.ones(len(content) + len(structure), dtype=bool),
+        student_trained=np.ones(len(student.tokens.ids), dtype=bool),
     )
-    view = view_for("bytes")
-    return align_axis(
-        axis, student, teacher, selection=selection, student=view, teacher=view, rewritten_bytes=0
-    )
+    return align_axis(content, student, teacher, alignment=alignment, chat=chat)
 
 
 def test_a_structural_pair_is_one_step_between_contents():
@@ -62,7 +60,7 @@ def test_unknown_tokens_and_tails_are_counted_apart():
 
 
 class Nothing:
-    """A selection of no boundary at all."""
+    """An alignment that selects no boundary at all."""
 
     def fitted(self, *, student, teacher, documents):
         return self
@@ -73,7 +71,7 @@ class Nothing:
 
 def test_seams_bound_chunks_whatever_is_selected():
     sides = side([1, 2, 3, 4, 5]), side([1, 2, 3, 4, 5])
-    chosen = {"content": b"abcde", "selection": Nothing()}
+    chosen = {"content": b"abcde", "alignment": Nothing()}
     assert aligned_of(*sides, **chosen).chunks == [(0, 5, 0, 5)]
     assert aligned_of(*sides, **chosen, seams=[0, 2, 3]).chunks == [
         (0, 2, 0, 2),

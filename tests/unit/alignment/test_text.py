@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alm_lightning import align_text
-from alm_lightning.alignment.whitespace import Whitespace
+from alm_lightning.alignment.boundaries import Whitespace
 
 PAIRS = [("bytes", "metaspace"), ("byte_level", "metaspace"), ("metaspace", "byte_level")]
 INPUTS = [

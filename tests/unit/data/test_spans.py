@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alm_lightning.alignment.text import REASONS, AlignedText
+from alm_lightning.alignment.aligned import REASONS, AlignedText
 from alm_lightning.data import windows as windows_file
 from alm_lightning.data.windows import DATA_REASONS, windows
 from alm_lightning.shapes import NO_CHUNK

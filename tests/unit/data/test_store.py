@@ -7,7 +7,7 @@ import pyarrow
 import pytest
 from tests.unit.data.orders import RefusesSome, documents, make_pairing, texts_by_step
 
-from alm_lightning.alignment.whitespace import Whitespace
+from alm_lightning.alignment.boundaries import Whitespace
 from alm_lightning.corpus.bad_documents import Skip
 from alm_lightning.corpus.document import BadDocument, Document
 from alm_lightning.data import store

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from alm_lightning.alignment.text import AlignedText
+from alm_lightning.alignment.aligned import AlignedText
 from alm_lightning.inspection.build import report_of
 from alm_lightning.tokenization.bytes.view import byte_view
 

@@ -38,15 +38,7 @@ class Fragment:
 
 
 def fragments(view: TokenizerView, rendering: Rendering) -> Iterator[Fragment]:
-    """The rendering in pieces, each of one step.
-
-    Args:
-        view: The tokenizer.
-        rendering: The chat, told apart into structure and content.
-
-    Yields:
-        The pieces in order.
-    """
+    """The rendering in pieces, in order, each of one step."""
     last = len(rendering.contents)
     for number, gap in enumerate(rendering.gaps):
         pieces = list(_cut_at_specials(view, gap))
@@ -65,18 +57,13 @@ def fragments(view: TokenizerView, rendering: Rendering) -> Iterator[Fragment]:
 
 
 def runs(pieces: Sequence[Fragment]) -> Iterator[list[Fragment]]:
-    """Fragments that are encoded together: a special token alone, texts as far as they go.
+    """Fragments that are encoded together: a special token alone, texts up to the next one.
 
-    Args:
-        pieces: The fragments of a chat.
-
-    Yields:
-        Runs of them. A text of nothing is in none.
+    An empty text is in no run.
     """
     run: list[Fragment] = []
     for fragment in pieces:
         if fragment.special_id is None:
-            # nothing is nothing, but an empty content still has its place on the axis
             run += [fragment] if fragment.text else []
             continue
         if run:

@@ -7,15 +7,15 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Int
 
-from alm_lightning.alignment.axis import Axis, AxisSide, align_axis
+from alm_lightning.alignment.aligned import AlignedText
+from alm_lightning.alignment.axis import AxisSide, ChatLayout, SideStructure, align_axis
 from alm_lightning.alignment.boundaries import ChunkSelection
 from alm_lightning.alignment.chat.fragments import CLOSES, SAYS, STEPS_PER_MESSAGE
 from alm_lightning.alignment.chat.turns import NOWHERE, Turns, turns_of
-from alm_lightning.alignment.text import AlignedText
 from alm_lightning.corpus.chat import SYSTEM_POLICIES, BadChat, Chat, Message
 from alm_lightning.tokenization.chat.choice import template_of
 from alm_lightning.tokenization.chat.template import ChatTemplate, Rendering
-from alm_lightning.tokenization.encoding import INSIDE_REWRITE
+from alm_lightning.tokenization.encoding import INSIDE_REWRITE, Encoding
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def align_messages(
             start, which nothing comes before.
         system: What becomes of a system message: ``own``, ``merge``, ``drop`` or ``error``.
         student_template: The student's template: a name, or Jinja; None for the tokenizer's own.
-        teacher_template: The same for the teacher.
+        teacher_template: The teacher's template, likewise.
         name: What an error calls the chat.
 
     Returns:
@@ -77,26 +77,23 @@ def align_messages(
     chat = SYSTEM_POLICIES[system](chat)
     templates = template_of(student, student_template), template_of(teacher, teacher_template)
     chat, renderings = _rendered(chat, templates)
-    sides = [
-        turns_of(view, rendering, chat.name)
-        for view, rendering in zip((student, teacher), renderings, strict=True)
-    ]
+    student_turns = turns_of(student, renderings[0], chat.name)
+    teacher_turns = turns_of(teacher, renderings[1], chat.name)
     contents = [message.content.encode("utf-8") for message in chat.messages]
-    steps = _Steps(contents, sides)
+    steps = _Steps(contents, student_turns, teacher_turns)
     is_trained = _trained_steps(chat, trained)
+    layout = ChatLayout(
+        pairs=steps.starts[steps.is_paired],
+        seams=steps.starts,
+        trained=_trained_positions(steps, is_trained, [student_turns, teacher_turns]),
+        student_trained=_trained_tokens(student_turns, is_trained),
+    )
     return align_axis(
-        Axis(
-            content=b"".join(contents),
-            structure=steps.starts[steps.is_paired],
-            seams=steps.starts,
-            trained=_trained_positions(steps, is_trained, sides),
-        ),
-        steps.side(sides[0], is_trained),
-        steps.side(sides[1], is_trained),
-        selection=alignment,
-        student=student,
-        teacher=teacher,
-        rewritten_bytes=max(side.rewritten_bytes for side in sides),
+        b"".join(contents),
+        steps.side(student, student_turns),
+        steps.side(teacher, teacher_turns),
+        alignment=alignment,
+        chat=layout,
     )
 
 
@@ -145,19 +142,18 @@ def _trained_steps(chat: Chat, trained: str) -> Bool[np.ndarray, " step"]:
 class _Steps:
     """The steps of a chat on the axis: contents by their bytes, structural pairs one each."""
 
-    def __init__(self, contents: Sequence[bytes], sides: Sequence[Turns]):
+    def __init__(self, contents: Sequence[bytes], student: Turns, teacher: Turns):
         num_steps = STEPS_PER_MESSAGE * len(contents) + 1
         self.is_content = np.arange(num_steps) % STEPS_PER_MESSAGE == SAYS
-        have = [
-            np.bincount(side.steps[side.start_steps == side.end_steps], minlength=num_steps)
-            for side in sides
-        ]
-        self.is_paired = ~self.is_content & (have[0] > 0) & (have[1] > 0)
+        self.is_paired = ~self.is_content
+        for turns in (student, teacher):
+            whole = turns.steps[turns.start_steps == turns.end_steps]
+            self.is_paired &= np.bincount(whole, minlength=num_steps) > 0
         self.widths: Int[np.ndarray, " step"] = self.is_paired.astype(np.int64)
         self.widths[self.is_content] = [len(content) for content in contents]
         self.starts: Int[np.ndarray, " step"] = np.cumsum(self.widths) - self.widths
 
-    def side(self, turns: Turns, is_trained: Bool[np.ndarray, " step"]) -> AxisSide:
+    def side(self, view: TokenizerView, turns: Turns) -> AxisSide:
         """One side's tokens on the axis."""
         is_mixed = turns.steps == NOWHERE
         is_content = self.is_content[turns.end_steps]
@@ -169,16 +165,22 @@ class _Steps:
         loose = ~is_content & ~paired & ~is_mixed & ~self.is_paired[turns.start_steps]
         # reaches into structure of this side alone, which has no width: what was before is over
         bounds |= (turns.start_steps != turns.end_steps) & ~is_content & ~paired & ~loose
-        is_known = is_trained[turns.end_steps] & ~is_mixed
-        is_known[:1] = False
-        return AxisSide(
+        tokens = Encoding(
             ids=turns.ids,
             ends=np.where(bounds, places, INSIDE_REWRITE),
-            loose=loose,
-            mixed=is_mixed,
+            rewritten_bytes=turns.rewritten_bytes,
             unknown=turns.unknown,
-            trained=is_known,
         )
+        return AxisSide(view, tokens, SideStructure(loose, is_mixed))
+
+
+def _trained_tokens(
+    turns: Turns, is_trained: Bool[np.ndarray, " step"]
+) -> Bool[np.ndarray, " pos"]:
+    trained = is_trained[turns.end_steps] & (turns.steps != NOWHERE)
+    # nothing comes before the first token
+    trained[:1] = False
+    return trained
 
 
 def _trained_positions(

@@ -47,44 +47,53 @@ class Turns:
 
 
 def turns_of(view: TokenizerView, rendering: Rendering, name: str) -> Turns:
-    """The tokens of a rendered chat.
-
-    Args:
-        view: The tokenizer.
-        rendering: The chat, told apart into structure and content.
-        name: What an error calls it.
-
-    Returns:
-        Its tokens and their steps.
-    """
-    # a chat may have no token at all, where a template writes nothing around contents of nothing
-    dtypes = (np.int32, *[np.int64] * 4, np.bool_)
-    columns = [[np.zeros(0, dtype)] for dtype in dtypes]
-    rewritten = 0
+    """The tokens of a rendered chat and their steps; `name` is what an error calls it."""
+    parts = [_NO_TURNS]
     for number, run in enumerate(runs(list(fragments(view, rendering)))):
-        if run[0].special_id is not None:
-            step = np.array([run[0].step])
-            id_ = np.array([run[0].special_id], dtype=np.int32)
-            part = (id_, step, step, np.array([0]), step, np.zeros(1, bool))
+        special_id = run[0].special_id
+        if special_id is None:
+            parts.append(_turns_of_text(view, run, name, continued=number > 0))
         else:
-            text = "".join(fragment.text for fragment in run)
-            encoding = view.encode(text, name=name, continued=number > 0)
-            rewritten += encoding.rewritten_bytes
-            unknown = encoding.unknown
-            part = (
-                encoding.ids,
-                *_placed(run, encoding.ends),
-                np.zeros(len(encoding.ids), bool) if unknown is None else unknown,
-            )
-        for column, values in zip(columns, part, strict=True):
-            column.append(values)
-    return Turns(*(np.concatenate(column) for column in columns), rewritten_bytes=rewritten)
+            step = np.array([run[0].step])
+            ids = np.array([special_id], dtype=np.int32)
+            parts.append(Turns(ids, step, step, np.array([0]), step, np.zeros(1, bool), 0))
+    return Turns(
+        ids=np.concatenate([part.ids for part in parts]),
+        steps=np.concatenate([part.steps for part in parts]),
+        start_steps=np.concatenate([part.start_steps for part in parts]),
+        ends=np.concatenate([part.ends for part in parts]),
+        end_steps=np.concatenate([part.end_steps for part in parts]),
+        unknown=np.concatenate([part.unknown for part in parts]),
+        rewritten_bytes=sum(part.rewritten_bytes for part in parts),
+    )
+
+
+_NONE = np.zeros(0, np.int64)
+# a chat may have no token at all, where a template writes nothing around contents of nothing
+_NO_TURNS = Turns(_NONE.astype(np.int32), _NONE, _NONE, _NONE, _NONE, _NONE.astype(bool), 0)
+
+
+def _turns_of_text(
+    view: TokenizerView, run: Sequence[Fragment], name: str, *, continued: bool
+) -> Turns:
+    """The tokens of texts that are encoded together."""
+    encoding = view.encode("".join(f.text for f in run), name=name, continued=continued)
+    unknown = encoding.unknown
+    if unknown is None:
+        unknown = np.zeros(len(encoding.ids), bool)
+    placed = _placed(run, encoding.ends)
+    return Turns(encoding.ids, *placed, unknown=unknown, rewritten_bytes=encoding.rewritten_bytes)
 
 
 def _placed(
     run: Sequence[Fragment], ends: Int[np.ndarray, " pos"]
-) -> tuple[Int[np.ndarray, " pos"], ...]:
-    """Steps, end and end's step of each token of a run, from its byte ends in the run's text."""
+) -> tuple[
+    Int[np.ndarray, " pos"],
+    Int[np.ndarray, " pos"],
+    Int[np.ndarray, " pos"],
+    Int[np.ndarray, " pos"],
+]:
+    """Of each token of a run `steps`, `start_steps`, `ends`, `end_steps`, from its byte ends."""
     bounds = np.cumsum([0, *(len(f.text.encode("utf-8")) for f in run)])
     steps_of = np.array([fragment.step for fragment in run])
     is_content = np.array([fragment.is_content for fragment in run])
@@ -129,7 +138,7 @@ def _without_dummy_spaces(
     the dummy space that such a tokenizer puts before a word: it stands for nothing.
     """
     bounds = bounds.copy()
-    for index in np.flatnonzero(is_content):
+    for index in np.flatnonzero(is_content).tolist():
         before = run[index - 1]
         if index == 0 or before.is_content or not before.text.endswith(" "):
             continue

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from alm_lightning.alignment.boundaries import ChunkSelection, Finest
+from alm_lightning.alignment.boundaries import ChunkSelection, Finest, Whitespace
 from alm_lightning.alignment.chat.messages import TRAINED, align_messages
 from alm_lightning.alignment.text import align_text
-from alm_lightning.alignment.whitespace import Whitespace
 from alm_lightning.corpus.chat import SYSTEM_POLICIES
 from alm_lightning.inspection import (
     GivenText,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from alm_lightning.alignment.text import ChunkSelection
+from alm_lightning.alignment.boundaries import ChunkSelection
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.sources.source import AnyDocument, Source
 from alm_lightning.data.collator import Collator

@@ -16,8 +16,8 @@ from tests.unit.alignment.chat.chat_sides import (
     view_for,
 )
 
+from alm_lightning.alignment.boundaries import Whitespace
 from alm_lightning.alignment.chat.messages import align_messages
-from alm_lightning.alignment.whitespace import Whitespace
 
 FOUR_TURNS = [
     ("user", "Hello, who are you?"),

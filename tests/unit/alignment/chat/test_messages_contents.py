@@ -14,8 +14,8 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
+from alm_lightning.alignment.boundaries import Whitespace
 from alm_lightning.alignment.chat.messages import align_messages
-from alm_lightning.alignment.whitespace import Whitespace
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.tokenization.fast import view_of
 

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from alm_lightning import align_text
-from alm_lightning.alignment.cover import uncovered
+from alm_lightning.alignment.text import uncovered
 from alm_lightning.tokenization.bytes.view import byte_view, byte_view_like
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.specials.text import with_flags
