@@ -7,6 +7,7 @@ that was stopped; tables and plot are written after each run.
 
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose
@@ -27,12 +28,13 @@ NOT_FOR_RUNS = ("hydra.mode", "hydra.run", "hydra.sweep", "hydra.sweeper", "hydr
 """Hydra's own settings that are for the bake-off itself."""
 
 
-def bakeoff(cfg: DictConfig, train_script: Path) -> None:
+def bakeoff(cfg: DictConfig, train_command: Sequence[str], evaluate_command: Sequence[str]) -> None:
     """Starts a bake-off, or continues one.
 
     Args:
         cfg: The composed configuration, with a node ``bakeoff``.
-        train_script: The path of train.py.
+        train_command: Arguments of Python that start a training run.
+        evaluate_command: The same of an evaluation.
 
     Raises:
         SystemExit: A run failed (the others and the tables are there), or a signal stopped it.
@@ -51,7 +53,8 @@ def bakeoff(cfg: DictConfig, train_script: Path) -> None:
         check_earlier_runs(plan)
         pool = ProcessPool(environments(settings["jobs"]))
         programs = Programs(
-            train_script=train_script,
+            train_command=train_command,
+            evaluate_command=evaluate_command,
             flags=_flags(own),
             hydra=[each for each in as_typed(own.overrides.hydra) if not _is_own(each)],
             lock=lock,

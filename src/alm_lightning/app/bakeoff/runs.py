@@ -33,7 +33,8 @@ class Programs:
     """Starts train.py and evaluate.py.
 
     Attributes:
-        train_script: The path of train.py, which has evaluate.py beside it.
+        train_command: Arguments of Python that start train.py, or alm-train.
+        evaluate_command: The same of evaluate.py, or alm-evaluate.
         flags: Command-line flags before the overrides, such as ``--config-dir`` and its value.
         hydra: Overrides of Hydra's own settings.
         lock: A file descriptor that the processes keep open, so that their folder stays locked when
@@ -43,7 +44,8 @@ class Programs:
         pool: Where the processes run.
     """
 
-    train_script: Path
+    train_command: Sequence[str]
+    evaluate_command: Sequence[str]
     flags: Sequence[str]
     hydra: Sequence[str]
     lock: int
@@ -63,7 +65,7 @@ class Programs:
             log.info("%s continues from %s", run, checkpoint)
             overrides.append(f"ckpt_path={_path_value(checkpoint)}")
         log_file = run.folder.with_name(f"{run.folder.name}.log")
-        code = self._process(self.train_script, overrides, log_file)
+        code = self._process(self.train_command, overrides, log_file)
         if code or not is_finished(run.folder):
             how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
             return read_failure(run.folder) or f"it {how}: {_last_line(log_file)}"
@@ -89,7 +91,7 @@ class Programs:
         run_dir = f"hydra.run.dir={_path_value(folder)}"
         overrides = [f"model={_path_value(run.folder)}", *arguments, run_dir]
         log_file = run.folder.with_name(f"{run.folder.name}.evaluation.log")
-        code = self._process(self.train_script.with_name("evaluate.py"), overrides, log_file)
+        code = self._process(self.evaluate_command, overrides, log_file)
         if code:
             return f"evaluate.py ended with {code}: {_last_line(log_file)}"
         # atomic: another thread may write the tables at this moment
@@ -98,9 +100,9 @@ class Programs:
         part.replace(folder / ARGUMENTS)
         return None
 
-    def _process(self, program: Path, overrides: Sequence[str], log_file: Path) -> int:
+    def _process(self, program: Sequence[str], overrides: Sequence[str], log_file: Path) -> int:
         log_file.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(program), *self.flags, *overrides]
+        command = [sys.executable, *program, *self.flags, *overrides]
         with log_file.open("ab") as output:
             return self.pool.run_process(command, output, self.lock)
 

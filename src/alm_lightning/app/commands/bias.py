@@ -17,6 +17,7 @@ from alm_lightning.alignment.bias.progress import progress_bar
 from alm_lightning.alignment.bias.record import BiasStatistics
 from alm_lightning.alignment.bias.statistics import bias_statistics, statistics_file
 from alm_lightning.alignment.bias.threshold import check_threshold
+from alm_lightning.app.commands import program_name
 from alm_lightning.corpus.sources.columns import PlainText
 from alm_lightning.corpus.sources.files import (
     JSON_LINES,
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m alm_lightning.bias",
+        prog=program_name("bias"),
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -11,6 +11,7 @@ from rich.console import Console
 from alm_lightning.alignment.boundaries import ChunkSelection, Finest, Whitespace
 from alm_lightning.alignment.chat.messages import TRAINED, align_messages
 from alm_lightning.alignment.text import align_text
+from alm_lightning.app.commands import program_name
 from alm_lightning.corpus.chat import SYSTEM_POLICIES
 from alm_lightning.inspection import (
     GivenText,
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m alm_lightning.inspect",
+        prog=program_name("inspect"),
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

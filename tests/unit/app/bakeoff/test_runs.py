@@ -47,7 +47,8 @@ def programs(tmp_path):
     train.write_text(TRAIN, encoding="utf-8")
     with locked(tmp_path / "sweep") as lock:
         yield Programs(
-            train_script=train,
+            train_command=[str(train)],
+            evaluate_command=[str(tmp_path / "evaluate.py")],
             flags=["--config-dir", "own"],
             hydra=["hydra.verbose=true"],
             lock=lock,
@@ -153,7 +154,7 @@ from alm_lightning.app.bakeoff.runs import Programs, locked
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 folder = pathlib.Path(sys.argv[1])
 with locked(folder / "sweep") as lock:
-    programs = Programs(folder / "train.py", [], [], lock, False, None)
+    programs = Programs([str(folder / "train.py")], [], [], [], lock, False, None)
     plan = Plan(folder / "sweep", {"alm": ["do=wait"]}, {}, ["1"], [0], {})
     run = plan.run("alm", "1", 0)
     programs.pool.run_tasks([lambda: programs.train(run)])

@@ -1,0 +1,6 @@
+"""`python -m alm_lightning.app.evaluate`: the same as alm-evaluate."""
+
+from alm_lightning.app.programs import alm_evaluate
+
+if __name__ == "__main__":
+    alm_evaluate()
