@@ -23,11 +23,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def conf_folder() -> Path:
-    """Where the configuration is: in the package, as in a wheel, or at the top of a checkout.
-
-    Raises:
-        FileNotFoundError: It is in neither place.
-    """
+    """Where the configuration is: in the package, as in a wheel, or at the top of a checkout."""
     places = (PACKAGE / "conf", PACKAGE.parents[1] / "conf")
     for place in places:
         if (place / "train.yaml").is_file():
