@@ -30,14 +30,7 @@ class Report:
     counts: Counts
 
     def first(self, most: int) -> tuple[Group, ...]:
-        """The groups up to a number of chunks, and what follows the last one if it is the last.
-
-        Args:
-            most: Largest number of chunks.
-
-        Returns:
-            Groups, from the start of the text.
-        """
+        """The groups up to a number of chunks, and what follows the last one if it is the last."""
         is_whole = self.counts.chunks <= most
         return tuple(group for group in self.groups if is_whole or group.number < most)
 

@@ -55,19 +55,7 @@ def given_text(argument: str, read_stdin: Callable[[], bytes]) -> GivenText:
 
 
 def given_chat(path: str, row: int, column: str) -> Chat:
-    """A row of a file of chats.
-
-    Args:
-        path: A ``.jsonl`` or ``.jsonl.gz`` file.
-        row: Number of the line, from 1.
-        column: The key that holds the messages; a line that is a list holds them itself.
-
-    Returns:
-        The chat of the row.
-
-    Raises:
-        CorpusError: There is no such file or row, or it has no such column.
-    """
+    """The chat in a line (from 1) of a file; a line that is a list holds its messages itself."""
     if row < 1:
         raise CorpusError(f"--row is {row}; rows are counted from 1.")
     if not os.path.isfile(path):

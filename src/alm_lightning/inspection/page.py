@@ -7,15 +7,7 @@ from alm_lightning.show.page import render_page
 
 
 def html_page(report: Report, *, most: int) -> str:
-    """The page of a report.
-
-    Args:
-        report: The report.
-        most: Largest number of chunks to draw: about 400 bytes of HTML each.
-
-    Returns:
-        HTML. The browser may load nothing but what is in it.
-    """
+    """The page of a report, with at most so many chunks: about 400 bytes of HTML each."""
     shown = report.first(most)
     counts = report.counts
     signs = {"·": "space", "↵": "newline", "→": "tab", "\\xNN": "a byte of a cut character"}

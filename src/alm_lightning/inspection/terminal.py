@@ -46,13 +46,7 @@ class Cell:
 
 
 def draw(report: Report, console: Console, *, most: int) -> None:
-    """Draws a report.
-
-    Args:
-        report: The report.
-        console: Where to; its width decides how much stands in a row.
-        most: Largest number of chunks to draw.
-    """
+    """Draws the first chunks of a report; the console's width decides how much is in a row."""
     shown = report.first(most)
     console.print(Text(report.title, style="bold"), soft_wrap=True)
     for side in ("student", "teacher"):
@@ -74,15 +68,7 @@ def draw(report: Report, console: Console, *, most: int) -> None:
 
 
 def rows(groups: Sequence[Group], *, width: int) -> Iterator[list[Cell]]:
-    """Cells side by side, as many as fit; a new row where the text has a new line.
-
-    Args:
-        groups: What to draw.
-        width: Columns of the window that a row may take.
-
-    Yields:
-        Rows, none of them empty.
-    """
+    """Cells side by side, as many as fit; a new row where the text has a new line."""
     for line in in_lines(groups):
         row: list[Cell] = []
         used = 0
@@ -160,14 +146,7 @@ def _lines(row: Sequence[Cell]) -> Iterator[Text]:
 
 
 def legend(groups: Sequence[Group]) -> Text:
-    """What the signs mean, of those that are in sight.
-
-    Args:
-        groups: What was drawn.
-
-    Returns:
-        A few lines.
-    """
+    """What the signs mean, of those that are in sight."""
     lines = [
         f"{CHUNK_BORDER} ends a chunk, {TOKEN_BORDER} stands between its tokens, # is the number "
         "of a row's first chunk; · space, ↵ newline, → tab, \\xNN a byte of a cut character."
@@ -190,8 +169,8 @@ def _print_counts(report: Report, console: Console) -> None:
     for row in report.counts.sides():
         sides.add_row(*row)
     facts = Table(show_header=False, box=None, pad_edge=False)
-    for row in report.counts.facts():
-        facts.add_row(*row)
+    for fact in report.counts.facts():
+        facts.add_row(*fact)
     bars = Table("bytes a chunk", "chunks", "", box=None, header_style="bold", pad_edge=False)
     most = max((chunks for _, chunks in report.counts.histogram), default=0)
     for label, chunks in report.counts.histogram:

@@ -1,5 +1,6 @@
-"""Presentation: numbers, charts and bytes, as text, SVG and HTML. Knows nothing of models.
+"""Presentation: numbers, tables, charts and chunks, as text, SVG and HTML. Knows nothing of models.
 
-`visible` makes bytes readable, and `scale` and `charts` draw. Used by the inspection of a text and
-by the report of a run.
+Callers hand over plain records. `numbers` formats values; `charts` and `dots` draw with matplotlib,
+which `svg` makes part of a page; `chunks` and `tables` hold what `page` fills into the templates;
+`visible` makes bytes readable.
 """

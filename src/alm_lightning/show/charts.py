@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -53,16 +53,7 @@ class Line:
 
 
 def line_chart(lines: Sequence[Line], *, label: str, unit: str) -> ET.Element:
-    """Lines over training steps.
-
-    Args:
-        lines: At least one, each with a point.
-        label: What the chart shows, for readers who hear the page.
-        unit: Of the values.
-
-    Returns:
-        An SVG element.
-    """
+    """Lines over training steps; `label` is what the chart shows, for readers who hear the page."""
     ends = "; ".join(f"{line.name}: {short(line.points[-1][1])} at the end" for line in lines)
     with sheet(WIDTH, HEIGHT) as figure:
         axes = _axes(figure, unit, "step")
@@ -75,7 +66,7 @@ def line_chart(lines: Sequence[Line], *, label: str, unit: str) -> ET.Element:
 
 def _draw_line(axes: "matplotlib.axes.Axes", line: Line) -> None:
     points = np.array(line.points, dtype=float)
-    style = {"color": COLOR[f"k{line.color}"], "clip_on": False}
+    style: dict[str, Any] = {"color": COLOR[f"k{line.color}"], "clip_on": False}
     for stretch in np.ma.clump_unmasked(np.ma.masked_invalid(points[:, 1])):
         own = points[stretch]
         drawn = thinned(own, max(1, round(MAX_POINTS * len(own) / len(points))))
@@ -84,20 +75,14 @@ def _draw_line(axes: "matplotlib.axes.Axes", line: Line) -> None:
                 drawn[:, 0], drawn[:, 2], drawn[:, 3], alpha=0.22, linewidth=0, gid="band", **style
             )
         has_marks = len(points) <= FEW_POINTS or len(own) == 1
-        marker = {"marker": "o", "markersize": 6, "markeredgewidth": 0} if has_marks else {}
+        marker: dict[str, Any] = (
+            {"marker": "o", "markersize": 6, "markeredgewidth": 0} if has_marks else {}
+        )
         axes.plot(drawn[:, 0], drawn[:, 1], linewidth=1.75, gid="line", **marker, **style)
 
 
 def thinned(points: Float[np.ndarray, "point 2"], most: int) -> Float[np.ndarray, "stretch 4"]:
-    """Points in equal stretches.
-
-    Args:
-        points: Step and value, all finite.
-        most: Largest number of stretches.
-
-    Returns:
-        Of each stretch mean step, mean value, minimum and maximum of the values.
-    """
+    """Points in equal stretches, at most `most`: mean step, mean, minimum and maximum of each."""
     parts = np.array_split(points, min(most, len(points)))
     return np.array([[*own.mean(0), own[:, 1].min(), own[:, 1].max()] for own in parts])
 
@@ -140,17 +125,7 @@ def histogram(
 def set_scale(
     axis: "matplotlib.axis.Axis", values: Iterable[float], *, most: int = 5, is_whole: bool = False
 ) -> list[float]:
-    """Gives an axis round ticks that hold all values, and ends it at the first and last tick.
-
-    Args:
-        axis: Of a chart.
-        values: Numbers; those that are not finite are ignored.
-        most: About how many steps it has.
-        is_whole: Whether ticks are whole numbers.
-
-    Returns:
-        The ticks.
-    """
+    """Gives an axis round ticks, about `most` steps, that hold all finite values; the ticks."""
     from matplotlib.ticker import MaxNLocator
 
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
@@ -160,10 +135,12 @@ def set_scale(
         margin = abs(low) / 2 or 1.0
         low, high = low - margin, high + margin
     locator = MaxNLocator(most, steps=[1, 2, 5, 10], integer=is_whole, min_n_ticks=2)
-    ticks = locator.tick_values(low, high).tolist()
+    ticks = [float(tick) for tick in locator.tick_values(low, high)]
     axis.set_ticks(ticks, labels=tick_labels(ticks))
     # only now: ticks widen the limits
-    axis.axes.set(**{f"{axis.axis_name}lim": (ticks[0], ticks[-1])})
+    axes = axis.axes
+    set_limits = axes.set_xlim if axis is axes.xaxis else axes.set_ylim
+    set_limits(ticks[0], ticks[-1])
     return ticks
 
 
@@ -193,9 +170,7 @@ def frame(
     return axes
 
 
-def write(
-    figure: "matplotlib.figure.Figure", x: float, y: float, text: str, **style: object
-) -> None:
+def write(figure: "matplotlib.figure.Figure", x: float, y: float, text: str, **style: Any) -> None:
     """Writes text at a place in pixels from the top left of a figure."""
     width, height = figure.get_size_inches() * 72
     figure.text(x / width, 1 - y / height, NOT_XML.sub("\ufffd", text), **style)

@@ -142,14 +142,7 @@ class Group:
 
 
 def in_lines(groups: Sequence[Group]) -> Iterator[list[Group]]:
-    """Groups in the lines of the text: a new one after a newline, and after a role's header.
-
-    Args:
-        groups: Groups in the order of the text.
-
-    Yields:
-        Lines, none of them empty.
-    """
+    """Groups in the lines of the text: a new one after a newline, and after a role's header."""
     line: list[Group] = []
     for group in groups:
         if line and line[-1].is_structure and not group.is_structure:
@@ -255,14 +248,7 @@ def bounds() -> list[str]:
 
 
 def signs(documents: Iterable[ScoredDocument]) -> dict[str, str]:
-    """What the signs in the text mean, of those that a reader may not know.
-
-    Args:
-        documents: The documents.
-
-    Returns:
-        Meanings by sign.
-    """
+    """Meanings of the signs in the text, of those that a reader may not know."""
     found = {"·": "is a space", "↵": "a newline"}
     texts = [chunk.text for document in documents for chunk in document.chunks]
     if any(JOINERS.fullmatch(text) for text in texts):

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from alm_lightning.show.charts import WIDTH, frame, set_scale, write
@@ -14,9 +14,8 @@ from alm_lightning.show.svg import COLOR, render, sheet
 if TYPE_CHECKING:
     import matplotlib.axes
 
-MARKS = {"o": "●", "D": "◆", "s": "■", "^": "▲", "v": "▼"}
-"""Marks of series, and the same in text: they distinguish series without colours."""
-MARK_SIZES = {"o": 8.0, "D": 7.0, "s": 8.0, "^": 9.0, "v": 9.0}
+MARKS = (("o", 8.0, "●"), ("D", 7.0, "◆"), ("s", 8.0, "■"), ("^", 9.0, "▲"), ("v", 9.0, "▼"))
+"""Marks of series with their sizes, and in text: they distinguish series without colours."""
 COLORS = 6
 NAME, LANE, HEAD = 18.0, 13.0, 34.0
 """Heights of a row's name, of a series in a row, and of what is above the rows, in pixels."""
@@ -30,7 +29,7 @@ ROWS_PER_CHART = 17
 PANEL_WIDTH, PANEL_NAMES, PANEL_LANE = 368.0, 124.0, 16.0
 PANEL_HEAD, PANEL_FOOT, PANEL_GAP = 34.0, 34.0, 24.0
 """Sizes of a panel in pixels: with names at its left, the title and labels above, ticks below."""
-DASHED = {"color": COLOR["soft"], "linewidth": 1, "linestyle": (0, (3, 3))}
+DASHED: dict[str, Any] = {"color": COLOR["soft"], "linewidth": 1, "linestyle": (0, (3, 3))}
 
 Rows = Mapping[str, Mapping[str, Figure]]
 """Figures by row and series."""
@@ -53,14 +52,9 @@ class Panel:
     references: Mapping[str, float]
 
 
-def mark_text(series: int) -> str:
-    """The mark of a series, for a legend in text."""
-    return list(MARKS.values())[series % len(MARKS)]
-
-
-def mark(series: int) -> tuple[str, str]:
-    """The mark and the colour of a series, of any number."""
-    return list(MARKS)[series % len(MARKS)], COLOR[f"k{series % COLORS}"]
+def mark(series: int) -> tuple[tuple[str, float, str], str]:
+    """The mark and the colour (of `COLOR`) of a series, of any number."""
+    return MARKS[series % len(MARKS)], f"k{series % COLORS}"
 
 
 def dot_charts(
@@ -135,17 +129,17 @@ def dot(axes: "matplotlib.axes.Axes", figure: Figure, y: float, series: int, gid
     """Draws a value with its error bar, which ends where the axes end; nothing for NaN."""
     if not math.isfinite(figure.value):
         return
-    shape, color = mark(series)
+    (shape, size, _), color = mark(series)
     low, high = axes.get_xlim()
     left, right = (min(max(end, low), high) for end in figure.bounds)
     axes.plot(
         [left, min(max(figure.value, low), high), right],
         [y, y, y],
         marker=shape,
-        markersize=MARK_SIZES[shape],
+        markersize=size,
         markevery=[1],
         markeredgewidth=0,
-        color=color,
+        color=COLOR[color],
         linewidth=1.5,
         clip_on=False,
         gid=gid,

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from alm_lightning.show.chunks import SHADES, ScoredDocument, bounds
-from alm_lightning.show.dots import COLORS, mark_text
+from alm_lightning.show.dots import mark
 from alm_lightning.show.numbers import NONE
 from alm_lightning.show.tables import Table
 
@@ -182,8 +182,7 @@ def _environment() -> Environment:
         "NONE": NONE,
         "SHADES": SHADES,
         "bounds": bounds,
-        "mark_text": mark_text,
-        "COLORS": COLORS,
+        "mark": mark,
     }
     return environment
 

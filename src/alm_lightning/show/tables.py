@@ -40,14 +40,6 @@ class Table:
 
 
 def facts(values: Mapping[str, object], caption: str) -> Table:
-    """A table of names and values.
-
-    Args:
-        values: By name.
-        caption: What they are.
-
-    Returns:
-        The table.
-    """
+    """A table of names and values."""
     rows = [Row(str(name), [str(value)]) for name, value in values.items()]
     return Table({"": rows}, form="facts", caption=caption)

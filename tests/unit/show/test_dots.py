@@ -14,7 +14,6 @@ from alm_lightning.show.dots import (
     dot_charts,
     dot_panels,
     mark,
-    mark_text,
 )
 from alm_lightning.show.numbers import Figure
 from alm_lightning.show.svg import document
@@ -82,7 +81,7 @@ def test_series_have_lanes_and_keep_their_marks():
     assert (circle.get("fill"), square.get("fill")) == ("var(--k0)", "var(--k2)")
     assert "C" in circle.get("d")
     assert "C" not in square.get("d")
-    assert [mark_text(number) for number in (0, 2)] == ["●", "■"]
+    assert [mark(number)[0][2] for number in (0, 2)] == ["●", "■"]
 
 
 def test_marks_distinguish_more_series_than_anyone_compares():

@@ -28,14 +28,7 @@ Curves = Mapping[str, Curve]
 
 
 def curve_blocks(curves: Curves) -> list[Block]:
-    """Charts of losses and of held-out figures; nothing if neither was logged.
-
-    Args:
-        curves: All curves of a run.
-
-    Returns:
-        Blocks of a page.
-    """
+    """Charts of losses and held-out figures; nothing if neither was logged."""
     losses, heldout, aside = (list(f(curves)) for f in (loss_charts, heldout_charts, side_charts))
     if not losses and not heldout:
         return []

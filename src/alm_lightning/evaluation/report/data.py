@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from alm_lightning.show.numbers import Figure
 
@@ -36,7 +37,7 @@ class Run:
     """
 
     folder: Path
-    summary: Mapping[str, object]
+    summary: Mapping[str, Any]
     curves: Mapping[str, Curve]
     names: Mapping[str, str]
     config: str
@@ -63,8 +64,8 @@ class Evaluated:
     described: str
     figures: Mapping[str, Figure]
     groups: Groups = field(default_factory=dict)
-    samples: Sequence[Mapping[str, object]] = ()
-    settings: Mapping[str, object] = field(default_factory=dict)
+    samples: Sequence[Mapping[str, Any]] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 

@@ -25,16 +25,8 @@ BETTER = {True: " Lower is better.", False: " Higher is better.", None: ""}
 
 
 def group_titles(data: ReportData, harness: str) -> dict[str, str]:
-    """What the figures of a harness are split by, lengths of chunks left out.
-
-    Args:
-        data: The report.
-        harness: Its name.
-
-    Returns:
-        From the name of a group to a title: ``accuracy by phenomenon``.
-    """
-    titles = {}
+    """By name of a group, what figures are split by: ``accuracy by phenomenon``; not lengths."""
+    titles: dict[str, str] = {}
     for result in data.of(harness):
         for by, members in result.groups.items():
             if by != LENGTHS and members:
@@ -44,16 +36,7 @@ def group_titles(data: ReportData, harness: str) -> dict[str, str]:
 
 
 def group_blocks(data: ReportData, harness: str, by: str) -> list[Block]:
-    """The figures of a harness by part, as charts and as a table.
-
-    Args:
-        data: The report.
-        harness: Its name.
-        by: What its figures are split by.
-
-    Returns:
-        Blocks of a page.
-    """
+    """The figures of a harness by part, as charts and as a table."""
     results = [result for result in data.of(harness) if result.groups.get(by)]
     name = _drawn(results[0].groups[by], harness)
     own = {result.model for result in results}

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,18 +19,7 @@ ORDER = "results.json"
 
 
 def read_report(evaluation: Path, run: Path | None) -> ReportData:
-    """Reads everything that a page shows.
-
-    Args:
-        evaluation: The folder of an evaluation.
-        run: The folder of the run that made the model; None if there is none.
-
-    Returns:
-        Plain records.
-
-    Raises:
-        FileNotFoundError: A folder is missing, or there is nothing in either.
-    """
+    """Reads everything that a page shows; FileNotFoundError if there is nothing."""
     results = read_results(evaluation)
     if run is None and not results:
         raise FileNotFoundError(
@@ -40,17 +30,7 @@ def read_report(evaluation: Path, run: Path | None) -> ReportData:
 
 
 def read_results(folder: Path) -> tuple[Evaluated, ...]:
-    """Reads the results of an evaluation, whatever call of the program they are from.
-
-    Args:
-        folder: The evaluation's folder. A model's name may have slashes in it.
-
-    Returns:
-        Results, models in the order of the last call, others behind them by name.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-    """
+    """Reads the results of an evaluation, models in the order of its last call, then by name."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"There is no folder at {folder}. Give that of an evaluation: python evaluate.py "
@@ -65,17 +45,7 @@ def read_results(folder: Path) -> tuple[Evaluated, ...]:
 
 
 def read_run(folder: Path) -> Run:
-    """Reads the folder of a training run.
-
-    Args:
-        folder: Its folder; files may be missing.
-
-    Returns:
-        What is there.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-    """
+    """Reads the folder of a training run, where files may be missing."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"There is no folder at {folder}. Give that of a run: outputs/<experiment>/<time>."
@@ -126,15 +96,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
 
 
 def scored_documents(result: Evaluated, most: int) -> tuple[ScoredDocument, ...]:
-    """Documents that a result of `compare` keeps chunk by chunk.
-
-    Args:
-        result: The result.
-        most: How many documents to take at most.
-
-    Returns:
-        Documents.
-    """
+    """The first documents that a result of `compare` keeps chunk by chunk."""
     return tuple(
         ScoredDocument(
             str(sample["document"]),
@@ -173,7 +135,7 @@ def _evaluated(path: Path) -> Evaluated:
     )
 
 
-def _figures(plain: Mapping[str, Mapping[str, object]]) -> dict[str, Figure]:
+def _figures(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, Figure]:
     return {
         name: Figure(
             math.nan if figure["value"] is None else float(figure["value"]),
@@ -202,7 +164,7 @@ def _names(config: str) -> dict[str, str]:
     return names
 
 
-def _json(path: Path):
+def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except json.JSONDecodeError as error:

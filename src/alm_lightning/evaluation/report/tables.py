@@ -1,6 +1,7 @@
 """Tables of a report: what training changed, and figures of models side by side."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from alm_lightning.evaluation.report.data import Evaluated
 from alm_lightning.metrics.gap import gap_closed
@@ -12,14 +13,7 @@ DOMAINS = {"": "training domain", "_other": "other domain"}
 
 
 def headline_table(summary: Mapping[str, object]) -> Table | None:
-    """Figures before and after training, beside the teacher.
-
-    Args:
-        summary: What summary.json holds; one of an older version may have fewer keys.
-
-    Returns:
-        A table; None if the summary has no such figures.
-    """
+    """Figures before and after training, beside the teacher; None if there are none."""
     rows = list(_before_after(summary))
     columns = ("student before", "student after", "teacher", "gap closed")
     return Table({"": rows}, columns, form="headline") if rows else None
@@ -49,15 +43,7 @@ def _gap(before: float | None, after: float, teacher: float | None) -> str:
 
 
 def figures_table(results: Sequence[Evaluated], models: Sequence[str]) -> Table:
-    """The main figures of all models under all harnesses.
-
-    Args:
-        results: One for each model under each harness.
-        models: Names, in the order of columns.
-
-    Returns:
-        A table with a group of rows for each harness.
-    """
+    """The main figures: a group of rows for each harness, a column for each model."""
     by_harness: dict[str, list[Evaluated]] = {}
     for result in results:
         by_harness.setdefault(result.harness, []).append(result)
@@ -83,7 +69,7 @@ def figure_cells(own: Mapping[str, Figure], models: Sequence[str]) -> list[str |
     return [estimate(own[model]) if model in own else None for model in models]
 
 
-def mapping(value: object) -> Mapping[str, object]:
+def mapping(value: object) -> Mapping[str, Any]:
     """A value of a JSON file that should be a mapping; an empty one if it is not."""
     return value if isinstance(value, Mapping) else {}
 
