@@ -186,9 +186,7 @@ def test_an_unknown_policy_for_bad_documents(run_here):
 
 
 def test_a_stream_without_anything_held_out(run_here):
-    with pytest.raises(
-        CorpusError, match=r"0 are held out by.*Change heldout_share \(corpus\.heldout_share\)"
-    ):
+    with pytest.raises(CorpusError, match=r"0 are held out by.*Change corpus\.heldout_share, give"):
         run_here("windows=stream", "corpus.heldout_share=1e-9")
 
 

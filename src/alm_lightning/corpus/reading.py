@@ -53,10 +53,7 @@ class Streamed:
 
     def __init__(self, *, heldout_documents: int):
         if heldout_documents < 1:
-            raise ValueError(
-                f"heldout_documents is {heldout_documents}: expected at least 1 "
-                "(windows.documents.heldout_documents)."
-            )
+            raise ValueError(f"heldout_documents is {heldout_documents}: expected at least 1.")
         self.heldout_documents = heldout_documents
 
     def split(
@@ -81,7 +78,7 @@ class Streamed:
             raise CorpusError(
                 f"Of the {len(fractions)} documents that were read {len(heldout)} are held out by "
                 f"heldout_share={heldout_share}: expected at least one on each side. Change "
-                "heldout_share (corpus.heldout_share), give more documents, or take windows=all, "
+                "heldout_share, give more documents, or take windows=all, "
                 "which cuts a text that is most of its corpus."
             )
         read = f"{len(fractions):,} documents read of a stream"

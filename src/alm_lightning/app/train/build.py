@@ -132,9 +132,11 @@ def data_plan(cfg: DictConfig) -> DataPlan:
 
 
 def _corpus(node: DictConfig) -> Corpus:
+    # first: `name` may refer to a path that is missing, and the error must name the path
+    source = instantiate(node.source)
     return Corpus(
         name=str(node.name),
-        source=instantiate(node.source),
+        source=source,
         heldout_share=node.heldout_share,
         split_seed=node.split_seed,
     )
