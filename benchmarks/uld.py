@@ -16,9 +16,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Distributions, Tokens
+from alm_lightning.data.batch import SideTokens
+from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.head import OutputHead
-from alm_lightning.likelihood.signal import SideSignal, Signal
+from alm_lightning.likelihood.signal import ModelSignal, Signal
 from alm_lightning.objectives.baselines.sorted_distance import by_counting, sorted_distance
 from alm_lightning.objectives.baselines.uld import ULD
 
@@ -44,16 +45,16 @@ def signal_of(sides: list[tuple[Tensor, Tensor]]) -> Signal:
     """One row of tokens, all of them predicted, but for a first one."""
     rows = len(sides[0][0])
     ids = torch.zeros(1, rows, dtype=torch.long)
-    tokens = Tokens(
-        ids, ids, ids.new_ones(1, rows, dtype=torch.bool).index_fill(1, ids[0, :1], False)
+    tokens = SideTokens(
+        ids, positions=torch.arange(rows)[None], mask=torch.ones_like(ids).bool(), chunk_ids=ids
     )
     nothing = torch.zeros(1, rows)
     made = [
-        SideSignal(
+        ModelSignal(
             nothing,
             nothing,
             nothing,
-            distributions=Distributions(
+            optional_distributions=Distributions(
                 hidden[None],
                 hidden[None],
                 OutputHead(weight, None, None, len(weight), None, ids[0]),
@@ -62,7 +63,15 @@ def signal_of(sides: list[tuple[Tensor, Tensor]]) -> Signal:
         for hidden, weight in sides
     ]
     mask = tokens.has_target
-    return Signal(*made, mask, mask, mask, student_tokens=tokens, teacher_tokens=tokens)
+    return Signal(
+        student=made[0],
+        optional_teacher=made[1],
+        student_tokens=tokens,
+        teacher_tokens=tokens,
+        chunk_mask=mask,
+        chunk_ends_run=mask,
+        target_mask=mask,
+    )
 
 
 def measured(function: Callable[[], object], repeats: int) -> tuple[float, float]:

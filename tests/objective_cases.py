@@ -17,7 +17,6 @@ from alm_lightning.corpus.document import Document
 from alm_lightning.data.batch import DistillBatch, SideTokens
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.pairing import Pairing
-from alm_lightning.likelihood.distributions import Tokens
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
@@ -80,18 +79,14 @@ def objective_case(student_view, teacher_view, *, num_rows: int = 6, widths=(32,
         scorer(batch, tokens, keep_hidden=True, keep_distributions=True)
         for scorer, tokens in zip(scorers, (batch.student, batch.teacher), strict=True)
     ]
-    tokens = [
-        Tokens(side.ids.long(), side.chunk_ids.long(), side.has_target)
-        for side in (batch.student, batch.teacher)
-    ]
     signal = Signal(
         student=sides[0],
-        teacher=sides[1],
+        optional_teacher=sides[1],
         chunk_mask=batch.chunk_mask,
         chunk_ends_run=batch.chunk_ends_run,
         target_mask=batch.student_targets,
-        student_tokens=tokens[0],
-        teacher_tokens=tokens[1],
+        student_tokens=batch.student,
+        teacher_tokens=batch.teacher,
     )
     facts = [SideFacts(s.view, width, width) for s, width in zip(scorers, widths, strict=True)]
     logprobs = [_logprobs(scorers[0], batch.student), _logprobs(scorers[1], batch.teacher)]

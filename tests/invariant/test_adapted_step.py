@@ -59,7 +59,7 @@ def gradients(scorers, micro_batch_size, balance=None):
         terms=terms,
         balance=balance or GradMag(),
         compared_at=last_matrix(student.model),
-        reduce=lambda value: value,
+        reduce=lambda value, op="sum": value,
         backward=torch.Tensor.backward,
         scale=1.0,
     )

@@ -96,7 +96,7 @@ def gradients(scorers, rows, term, *, size, packing=None):
         terms={"term": term, "next_token": NextToken()},
         balance=GradMag(),
         compared_at=last_matrix(student.model),
-        reduce=lambda value: value,
+        reduce=lambda value, op="sum": value,
         backward=torch.Tensor.backward,
         scale=1.0,
     )
@@ -157,7 +157,7 @@ def test_a_step_without_a_unit_has_a_gradient_of_0(scorers, rows, term):
         terms={"term": term, "next_token": NextToken()},
         balance=GradMag(),
         compared_at=last_matrix(student.model),
-        reduce=lambda value: value,
+        reduce=lambda value, op="sum": value,
         backward=torch.Tensor.backward,
         scale=1.0,
     )

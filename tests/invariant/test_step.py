@@ -30,7 +30,7 @@ def make_step(scorers, balance, **changes):
         "terms": terms(),
         "balance": balance,
         "compared_at": last_matrix(student.model),
-        "reduce": lambda value: value,
+        "reduce": lambda value, op="sum": value,
         "backward": torch.Tensor.backward,
         "scale": 1.0,
     }
@@ -106,10 +106,11 @@ class Rank:
     def __init__(self, heard):
         self.heard, self.said, self.num_backward = heard, [], 0
 
-    def reduce(self, value):
+    def reduce(self, value, op="sum"):
         place = len(self.said)
         self.said.append(value.detach().clone())
-        return value.detach() + sum(other[place] for other in self.heard if place < len(other))
+        values = [value.detach(), *(other[place] for other in self.heard if place < len(other))]
+        return sum(values) if op == "sum" else torch.stack(values).amax(dim=0)
 
     def backward(self, loss):
         self.num_backward += 1
@@ -239,7 +240,7 @@ def test_a_teacher_that_nobody_needs_is_not_called(scorers, rows, monkeypatch):
         terms={"next_token": NextToken()},
         balance=balance,
         compared_at=last_matrix(student.model),
-        reduce=lambda value: value,
+        reduce=lambda value, op="sum": value,
         backward=torch.Tensor.backward,
         scale=1.0,
     )

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from alm_lightning.likelihood.signal import SideSignal, Signal
+from alm_lightning.data.batch import SideTokens
+from alm_lightning.likelihood.signal import ModelSignal, Signal
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.hidden_states import HiddenStates
 
@@ -18,23 +19,28 @@ def random_signal(seed: int, *, batch: int = 3, chunks: int = 7) -> Signal:
         return -torch.rand(batch, chunks, generator=generator, dtype=torch.float64) * scale
 
     def side():
-        return SideSignal(
+        return ModelSignal(
             token_logprobs=torch.zeros(batch, 5, dtype=torch.float64),
             chunk_logprobs=nats(6.0),
             boundary_logprobs=nats(5.0),
-            hidden=torch.randn(batch, chunks, 4, generator=generator, dtype=torch.float64),
+            optional_hidden=torch.randn(batch, chunks, 4, generator=generator, dtype=torch.float64),
         )
 
+    zeros = torch.zeros(batch, 5, dtype=torch.long)
+    # which tokens there are does not matter here
+    tokens = SideTokens(zeros, zeros, zeros.bool(), zeros)
     lengths = torch.randint(0, chunks + 1, (batch, 1), generator=generator)
     return Signal(
         student=side(),
-        teacher=side(),
+        student_tokens=tokens,
+        teacher_tokens=tokens,
+        optional_teacher=side(),
         chunk_mask=torch.arange(chunks) < lengths,
         # the last chunk of a row is the last of a run as well
         chunk_ends_run=(torch.rand(batch, chunks, generator=generator) < 0.2)
         | (torch.arange(chunks) == lengths - 1),
         target_mask=torch.ones(batch, 5, dtype=torch.bool),
-        teacher_mean_square=torch.rand(4, generator=generator, dtype=torch.float64) + 0.5,
+        optional_mean_square=torch.rand(4, generator=generator, dtype=torch.float64) + 0.5,
     )
 
 
@@ -88,16 +94,14 @@ def test_a_row_that_never_passes_is_one_chunk():
 
 def test_no_chunk_at_all_costs_nothing():
     signal = random_signal(2)
-    empty = Signal(
-        student=SideSignal(
+    empty = replace(
+        signal,
+        student=ModelSignal(
             signal.student.token_logprobs,
             signal.student.chunk_logprobs.clone().requires_grad_(),
             signal.student.boundary_logprobs,
         ),
-        teacher=signal.teacher,
         chunk_mask=torch.zeros_like(signal.chunk_mask),
-        chunk_ends_run=signal.chunk_ends_run,
-        target_mask=signal.target_mask,
     )
     objective = ALM(temperature=5, threshold=0.1, debias=True, divergence="kl")
     total = objective(empty)
@@ -112,14 +116,11 @@ def test_no_chunk_at_all_costs_nothing():
 def test_the_same_student_as_teacher_has_no_loss_and_no_gradient(divergence, temperature):
     signal = random_signal(3)
     logprobs = signal.teacher.chunk_logprobs.clone().requires_grad_()
-    same = Signal(
-        student=SideSignal(
+    same = replace(
+        signal,
+        student=ModelSignal(
             signal.teacher.token_logprobs, logprobs, signal.teacher.boundary_logprobs
         ),
-        teacher=signal.teacher,
-        chunk_mask=signal.chunk_mask,
-        chunk_ends_run=signal.chunk_ends_run,
-        target_mask=signal.target_mask,
     )
     objective = ALM(temperature=temperature, threshold=0.1, debias=True, divergence=divergence)
     total = objective(same)
@@ -133,11 +134,13 @@ def test_padding_changes_nothing():
     garbage = torch.where(signal.chunk_mask, 0.0, -7.0)
 
     def spoiled(side):
-        return SideSignal(
+        return ModelSignal(
             side.token_logprobs, side.chunk_logprobs + garbage, side.boundary_logprobs + garbage
         )
 
-    other = replace(signal, student=spoiled(signal.student), teacher=spoiled(signal.teacher))
+    other = replace(
+        signal, student=spoiled(signal.student), optional_teacher=spoiled(signal.teacher)
+    )
     objective = ALM(temperature=5, threshold=0.3, debias=True, divergence="kl")
     assert torch.equal(objective(signal), objective(other))
     assert torch.equal(objective.weight(signal), objective.weight(other))

@@ -214,7 +214,8 @@ def test_it_is_0_where_the_student_is_its_teacher(byte_level_view):
     case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
     case.teacher.model.load_state_dict(case.student.model.state_dict())
     same = replace(
-        case.signal, teacher=case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
+        case.signal,
+        optional_teacher=case.teacher(case.batch, case.batch.teacher, keep_distributions=True),
     )
     objective = objective_of(case.pair)
     assert objective(case.signal).item() > 1.0

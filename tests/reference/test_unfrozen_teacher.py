@@ -29,7 +29,7 @@ def test_nothing_reaches_the_teacher(name, byte_level_view, metaspace_view):
         )
     objective = instantiate(TERMS[name])
     objective.setup(case.pair)
-    found = objective(replace(case.signal, teacher=side))
+    found = objective(replace(case.signal, optional_teacher=side))
     found.backward()
     assert found != 0
     assert all(parameter.grad is None for parameter in case.teacher.model.parameters())

@@ -31,6 +31,11 @@ class SideTokens:
         """True for a token that has one before it in its document, to be predicted from."""
         return self.mask & (self.positions > 0)
 
+    def in_chunks(self, chosen: Bool[Tensor, "batch chunk"]) -> Bool[Tensor, "batch pos"]:
+        """True for a token of a chosen chunk."""
+        is_chosen = chosen.gather(1, self.chunk_ids.long().clamp_min(0))
+        return (self.chunk_ids != NO_CHUNK) & is_chosen
+
     def to(self, device: torch.device, non_blocking: bool = False) -> "SideTokens":
         """The same tokens on another device."""
         return SideTokens(*(t.to(device, non_blocking=non_blocking) for t in vars(self).values()))
@@ -84,8 +89,7 @@ class DistillBatch:
 
     def content_of(self, side: SideTokens) -> Bool[Tensor, "batch pos"]:
         """True for a token of a chunk that is content."""
-        is_structure = self.chunk_is_structure.gather(1, side.chunk_ids.long().clamp_min(0))
-        return (side.chunk_ids != NO_CHUNK) & ~is_structure
+        return side.in_chunks(~self.chunk_is_structure)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "DistillBatch":
         """The same batch on another device; with `non_blocking`, before the copy is done."""

@@ -9,11 +9,11 @@ from alm_lightning.data.batch import DistillBatch, SideTokens
 from alm_lightning.evaluation.evaluated_model import BROKEN, EvaluatedModel
 from alm_lightning.evaluation.scoring import token_logprobs
 from alm_lightning.likelihood.chunks import sum_into_chunks
-from alm_lightning.likelihood.signal import SideSignal
+from alm_lightning.likelihood.signal import ModelSignal
 from alm_lightning.metrics.totals import FIELDS, batch_totals
 
 
-def side_of(evaluated: EvaluatedModel, batch: DistillBatch, tokens: SideTokens) -> SideSignal:
+def side_of(evaluated: EvaluatedModel, batch: DistillBatch, tokens: SideTokens) -> ModelSignal:
     """Log-likelihoods of tokens and chunks of one side of a batch, in nats; no boundaries.
 
     A ValueError says that one of them is not finite.
@@ -29,14 +29,13 @@ def side_of(evaluated: EvaluatedModel, batch: DistillBatch, tokens: SideTokens) 
             f"{evaluated.name} gives a log-probability that is not a number (NaN or infinite): "
             f"{BROKEN}."
         )
-    chunk_ids = tokens.chunk_ids.long()
-    chunks = sum_into_chunks(logprobs, chunk_ids, num_chunks=batch.chunk_mask.shape[1])
-    return SideSignal(
+    chunks = sum_into_chunks(logprobs, tokens.chunk_ids, num_chunks=batch.chunk_mask.shape[1])
+    return ModelSignal(
         token_logprobs=logprobs, chunk_logprobs=chunks, boundary_logprobs=torch.zeros_like(chunks)
     )
 
 
-def totals_of(batch: DistillBatch, student: SideSignal, teacher: SideSignal) -> dict[str, float]:
+def totals_of(batch: DistillBatch, student: ModelSignal, teacher: ModelSignal) -> dict[str, float]:
     """Totals of a batch, by name: those of training, and the agreement of chunks.
 
     Returns `metrics.totals.FIELDS`, and ``chunk_agreement``: the sum over content chunks of
@@ -55,7 +54,7 @@ def chunk_lengths(
     """Bytes of each content chunk of a batch, row after row."""
     lengths = sum_into_chunks(
         byte_lengths[batch.student.ids.long()],
-        batch.student.chunk_ids.long(),
+        batch.student.chunk_ids,
         num_chunks=batch.chunk_mask.shape[1],
     )
     return lengths[batch.chunk_mask & ~batch.chunk_is_structure].numpy()

@@ -41,7 +41,8 @@ def sum_into_chunks(
     # masked_fill, not a product with the mask: -inf * 0 is nan, and so is its gradient
     counted = token_values.masked_fill(outside, 0.0)
     sums = token_values.new_zeros(len(token_values), num_chunks)
-    return sums.scatter_add(1, chunk_ids.clamp_min(0), counted)
+    # a batch holds ids of 32 bits, and sums by id want 64
+    return sums.scatter_add(1, chunk_ids.long().clamp_min(0), counted)
 
 
 def last_positions(
@@ -61,6 +62,7 @@ def last_positions(
         >>> last_positions(torch.tensor([[NO_CHUNK, 0, 0, 1]]), num_chunks=3)
         tensor([[2, 3, 0]])
     """
+    chunk_ids = chunk_ids.long()
     positions = row_positions(chunk_ids).masked_fill(chunk_ids == NO_CHUNK, 0)
     last = chunk_ids.new_zeros(len(chunk_ids), num_chunks)
     return last.scatter_reduce(1, chunk_ids.clamp_min(0), positions, reduce="amax")

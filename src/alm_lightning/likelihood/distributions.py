@@ -9,28 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from alm_lightning.likelihood.blocks import LogitBlocks
 from alm_lightning.likelihood.head import OutputHead
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """The tokens of one side of a batch.
-
-    Attributes:
-        ids: Token ids, padded on the right.
-        chunk_ids: The chunk of each token, counted from 0 in its row, or `NO_CHUNK`.
-        has_target: True for a token that its model predicts: neither padding nor the first of its
-            document.
-    """
-
-    ids: Int[Tensor, "batch pos"]
-    chunk_ids: Int[Tensor, "batch pos"]
-    has_target: Bool[Tensor, "batch pos"]
 
 
 @dataclass(frozen=True)

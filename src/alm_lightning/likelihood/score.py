@@ -8,7 +8,7 @@ from alm_lightning.data.batch import SideTokens
 from alm_lightning.likelihood.chunks import last_positions, sum_into_chunks
 from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.linear import linear_log_likelihood
-from alm_lightning.likelihood.signal import SideSignal
+from alm_lightning.likelihood.signal import ModelSignal
 
 
 def token_logprobs(
@@ -50,15 +50,15 @@ def token_logprobs(
     return shifted.masked_fill(~has_target, 0.0), zeros.masked_scatter(mask, boundary)
 
 
-def side_signal(
+def model_signal(
     hidden: Float[Tensor, "batch pos hidden"],
     tokens: SideTokens,
     chunk_is_structure: Bool[Tensor, "batch chunk"],
     head: OutputHead,
     *,
     keep_hidden: bool,
-) -> SideSignal:
-    """One model's side of the signal.
+) -> ModelSignal:
+    """What one model says of a batch.
 
     Args:
         hidden: Last hidden states.
@@ -66,19 +66,14 @@ def side_signal(
         chunk_is_structure: True for a chunk that is a special token.
         head: The model's output layer.
         keep_hidden: Whether an objective needs the hidden states at the ends of chunks.
-
-    Returns:
-        The side.
     """
     num_chunks = chunk_is_structure.shape[1]
     logprobs, boundary = token_logprobs(hidden, tokens, head)
-    # a batch carries 32 bits, and sums by id want 64
-    chunk_ids = tokens.chunk_ids.long()
-    ends = last_positions(chunk_ids, num_chunks=num_chunks)
+    ends = last_positions(tokens.chunk_ids, num_chunks=num_chunks)
     at_ends = hidden.gather(1, ends.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
-    return SideSignal(
+    return ModelSignal(
         token_logprobs=logprobs,
-        chunk_logprobs=sum_into_chunks(logprobs, chunk_ids, num_chunks=num_chunks),
+        chunk_logprobs=sum_into_chunks(logprobs, tokens.chunk_ids, num_chunks=num_chunks),
         boundary_logprobs=boundary.gather(1, ends).masked_fill(chunk_is_structure, 0.0),
-        hidden=at_ends.float() if keep_hidden else None,
+        optional_hidden=at_ends.float() if keep_hidden else None,
     )

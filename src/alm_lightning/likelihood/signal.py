@@ -1,15 +1,25 @@
 """The signal: all that an objective may see. Numbers; no models, tokenizers or configuration."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Distributions, Tokens
+from alm_lightning.data.batch import SideTokens
+from alm_lightning.likelihood.distributions import Distributions
+
+T = TypeVar("T")
+
+
+def _required(value: T | None, flag: str) -> T:
+    if value is None:
+        raise ValueError(f"the signal lacks what an objective reads: set its {flag} to True.")
+    return value
 
 
 @dataclass(frozen=True)
-class SideSignal:
+class ModelSignal:
     """What one model says of a batch.
 
     Attributes:
@@ -18,39 +28,72 @@ class SideSignal:
         chunk_logprobs: Log-likelihood L(c) of each chunk, nats.
         boundary_logprobs: Log-mass b(c) on boundary tokens right after each chunk, nats; 0.0 after
             a chunk that is structure, which is a boundary by itself.
-        hidden: Last hidden state at the last token of each chunk, if an objective asked for it.
-        distributions: Whole next-token distributions, if an objective asked for them.
+        optional_hidden: Last hidden state at the last token of each chunk, if an objective asked
+            for it: read `hidden`.
+        optional_distributions: Whole next-token distributions, if an objective asked for them: read
+            `distributions`.
     """
 
     token_logprobs: Float[Tensor, "batch pos"]
     chunk_logprobs: Float[Tensor, "batch chunk"]
     boundary_logprobs: Float[Tensor, "batch chunk"]
-    hidden: Float[Tensor, "batch chunk hidden"] | None = None
-    distributions: Distributions | None = None
+    optional_hidden: Float[Tensor, "batch chunk hidden"] | None = None
+    optional_distributions: Distributions | None = None
+
+    @property
+    def hidden(self) -> Float[Tensor, "batch chunk hidden"]:
+        """Last hidden state at the last token of each chunk; a ValueError if nobody asked."""
+        return _required(self.optional_hidden, "needs_hidden")
+
+    @property
+    def distributions(self) -> Distributions:
+        """Whole next-token distributions; a ValueError if nobody asked."""
+        return _required(self.optional_distributions, "needs_distributions")
 
 
-@dataclass(frozen=True)
-class Signal:
-    """What both models say of a batch.
+@dataclass(frozen=True, kw_only=True)
+class Supervision:
+    """What is known of a batch before the student runs: tokens, masks, and the teacher's signal.
 
     Attributes:
-        student: The student's side; None while only weights are asked for.
-        teacher: The teacher's side; None where no objective needs a teacher.
+        student_tokens: The student's tokens.
+        teacher_tokens: The teacher's tokens.
         chunk_mask: True for a chunk of the row, False for padding.
         chunk_ends_run: True for a chunk that is not merged with the next one, whatever passes:
             another document, or something that is not trained on, comes between.
         target_mask: True for a student token that the next-token loss predicts.
-        teacher_mean_square: Mean square of each channel of the teacher's hidden states over the
-            chunks of the whole optimizer step, on all ranks, if an objective asked for them.
-        student_tokens: The student's tokens, if an objective asked for distributions.
-        teacher_tokens: The teacher's tokens, likewise.
+        optional_teacher: The teacher's signal, if an objective needs a teacher: read `teacher`.
+        optional_mean_square: What `teacher_mean_square` gives, if an objective needs hidden states.
     """
 
-    student: SideSignal | None
-    teacher: SideSignal | None
+    student_tokens: SideTokens
+    teacher_tokens: SideTokens
     chunk_mask: Bool[Tensor, "batch chunk"]
     chunk_ends_run: Bool[Tensor, "batch chunk"]
     target_mask: Bool[Tensor, "batch student_pos"]
-    teacher_mean_square: Float[Tensor, " hidden"] | None = None
-    student_tokens: Tokens | None = None
-    teacher_tokens: Tokens | None = None
+    optional_teacher: ModelSignal | None = None
+    optional_mean_square: Float[Tensor, " hidden"] | None = None
+
+    @property
+    def teacher(self) -> ModelSignal:
+        """The teacher's signal; a ValueError if no objective needs one."""
+        return _required(self.optional_teacher, "needs_teacher")
+
+    @property
+    def teacher_mean_square(self) -> Float[Tensor, " hidden"]:
+        """Mean square of each channel of the teacher's hidden states, at the ends of all chunks.
+
+        Over the whole optimizer step, on all ranks; a ValueError if no objective needs them.
+        """
+        return _required(self.optional_mean_square, "needs_hidden")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal(Supervision):
+    """What both models say of a batch.
+
+    Attributes:
+        student: The student's signal, with a gradient.
+    """
+
+    student: ModelSignal

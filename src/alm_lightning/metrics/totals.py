@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.windows import DATA_REASONS
-from alm_lightning.likelihood.signal import SideSignal
+from alm_lightning.likelihood.signal import ModelSignal
 
 FIELDS = (
     "bytes",
@@ -24,7 +24,7 @@ FIELDS = (
 
 
 def batch_totals(
-    batch: DistillBatch, student: SideSignal, teacher: SideSignal
+    batch: DistillBatch, student: ModelSignal, teacher: ModelSignal
 ) -> Float[Tensor, " field"]:
     """Everything that the figures are made of, for one batch.
 
@@ -41,7 +41,7 @@ def batch_totals(
     teacher_content = batch.content_of(batch.teacher)
     difference = (teacher.chunk_logprobs - student.chunk_logprobs).abs()[content]
 
-    def nats(side: SideSignal, is_content: Tensor) -> Tensor:
+    def nats(side: ModelSignal, is_content: Tensor) -> Tensor:
         return -side.token_logprobs.double()[is_content].sum()
 
     values = {

@@ -7,15 +7,15 @@ from transformers import PreTrainedModel
 
 from alm_lightning.data.batch import DistillBatch, SideTokens
 from alm_lightning.likelihood.distributions import Distributions
-from alm_lightning.likelihood.score import side_signal
-from alm_lightning.likelihood.signal import SideSignal
+from alm_lightning.likelihood.score import model_signal
+from alm_lightning.likelihood.signal import ModelSignal
 from alm_lightning.models.structure import check_packable, last_hidden, output_head
 from alm_lightning.tokenization.view import TokenizerView
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model with its tokenizer: turns a batch into that model's side of the signal.
+    """A model with its tokenizer: turns its tokens of a batch into what it says of them.
 
     Not a module: what holds a scorer of the teacher does not own the teacher's weights.
 
@@ -38,7 +38,7 @@ class Scorer:
         *,
         keep_hidden: bool = False,
         keep_distributions: bool = False,
-    ) -> SideSignal:
+    ) -> ModelSignal:
         """This model's side of the signal, with a gradient where the model has one.
 
         On request with hidden states at the ends of chunks, or whole next-token distributions.
@@ -48,12 +48,14 @@ class Scorer:
         positions = tokens.positions if batch.is_packed else None
         hidden = last_hidden(self.model, tokens.ids, tokens.mask, positions)
         head = output_head(self.model, self.view)
-        side = side_signal(hidden, tokens, batch.chunk_is_structure, head, keep_hidden=keep_hidden)
+        signal = model_signal(
+            hidden, tokens, batch.chunk_is_structure, head, keep_hidden=keep_hidden
+        )
         if not keep_distributions:
-            return side
+            return signal
         with torch.no_grad():
             embedded = self.model.get_input_embeddings()(tokens.ids)
-        return replace(side, distributions=Distributions(hidden, embedded, head))
+        return replace(signal, optional_distributions=Distributions(hidden, embedded, head))
 
     def to(self, device: torch.device) -> "Scorer":
         """Moves the model in place, and returns this scorer."""

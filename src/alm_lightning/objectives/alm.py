@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from alm_lightning.likelihood.chunks import merged_ids, passes_threshold, sum_into_chunks
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.objectives.divergence import KINDS, binarised
 from alm_lightning.objectives.objective import Objective
 
@@ -65,7 +65,7 @@ class ALM(Objective):
         self.temperature, self.threshold = float(temperature), float(threshold)
         self.debias, self.divergence = debias, divergence
 
-    def ends_merged(self, signal: Signal) -> Bool[Tensor, "batch chunk"]:
+    def ends_merged(self, signal: Supervision) -> Bool[Tensor, "batch chunk"]:
         """Whether each chunk is the last of a merged one: it passes, or it ends its run.
 
         Args:
@@ -78,7 +78,7 @@ class ALM(Objective):
         passes = passes_threshold(signal.teacher.boundary_logprobs, self.threshold)
         return signal.chunk_mask & (passes | signal.chunk_ends_run)
 
-    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of chunks, after merging.
 
         Args:

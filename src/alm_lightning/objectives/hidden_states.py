@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 
@@ -70,7 +70,7 @@ class HiddenStates(Objective):
                 "objective without hidden_states."
             )
 
-    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of chunks.
 
         Args:

@@ -5,7 +5,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.objectives.objective import Objective
 
 
@@ -14,7 +14,7 @@ class NextToken(Objective):
 
     needs_teacher: ClassVar[bool] = False
 
-    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of predicted tokens.
 
         Args:

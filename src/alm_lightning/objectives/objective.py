@@ -5,7 +5,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 
 
@@ -16,10 +16,9 @@ class Objective(nn.Module):
     the weight over all ranks and micro-batches, so that no mean depends on how a step was cut.
 
     Attributes:
-        needs_teacher: Whether the teacher's side of the signal must be there.
+        needs_teacher: Whether the teacher's signal must be there.
         needs_hidden: Whether hidden states at the ends of chunks must be there, on both sides.
-        needs_distributions: Whether whole next-token distributions must be there, on both sides,
-            and the tokens of both.
+        needs_distributions: Whether whole next-token distributions must be there, on both sides.
         learning_rate: Peak learning rate of the parameters that `setup` makes; None: the student's.
     """
 
@@ -38,11 +37,11 @@ class Objective(nn.Module):
             pair: Vocabularies and widths of student and teacher.
         """
 
-    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of units (chunks, tokens) in a batch. Needs no student.
 
         Args:
-            signal: The signal, the student's side of which may be missing.
+            signal: What is known before the student runs.
 
         Returns:
             A count, as a scalar.

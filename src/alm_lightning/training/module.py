@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 import lightning as L
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from alm_lightning.data.batch import DistillBatch
@@ -109,14 +110,16 @@ class DistillModule(L.LightningModule):
             balance=self.balance,
             # a student without such a matrix can be trained with a balance that compares nothing
             compared_at=last_matrix(self.student) if self.balance.needs_norms else None,
-            reduce=self._sum_over_ranks,
+            reduce=self._over_ranks,
             backward=self.manual_backward,
             # DDP averages gradients over ranks, and totals are to be added up
             scale=float(self.trainer.world_size),
         )
 
-    def _sum_over_ranks(self, value: Tensor) -> Tensor:
-        return self.trainer.strategy.reduce(value.detach().clone(), reduce_op="sum")
+    def _over_ranks(
+        self, value: Shaped[Tensor, "..."], op: Literal["sum", "max"] = "sum"
+    ) -> Shaped[Tensor, "..."]:
+        return self.trainer.strategy.reduce(value.detach().clone(), reduce_op=op)
 
     def training_step(self, batches: list[DistillBatch], batch_idx: int) -> None:
         """One optimizer step."""
@@ -170,7 +173,7 @@ class DistillModule(L.LightningModule):
         names = self.trainer.datamodule.evaluation_names
         for index, name in enumerate(names):
             empty = torch.zeros(len(FIELDS), dtype=torch.float64, device=self.device)
-            totals = self._sum_over_ranks(self._totals.get(index, empty))
+            totals = self._over_ranks(self._totals.get(index, empty))
             for figure, value in figures(totals).items():
                 self.log(f"val/{name}/{figure}", value)
 

@@ -1,24 +1,29 @@
 """One optimizer step's worth of arithmetic: global weights, balanced terms, gradients."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from alm_lightning.data.batch import DistillBatch, SideTokens
-from alm_lightning.likelihood.distributions import Tokens
-from alm_lightning.likelihood.signal import SideSignal, Signal
+from alm_lightning.data.batch import DistillBatch
+from alm_lightning.likelihood.signal import ModelSignal, Signal, Supervision
 from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
 
-Reduce = Callable[[Tensor], Tensor]
-"""Sum of a tensor over all ranks."""
 
-MOST_MICRO_BATCHES = 4096
-"""Micro-batches of a rank and step, at most: as many flags tell all ranks how many there are."""
+@runtime_checkable
+class Reduce(Protocol):
+    """Sum or maximum of a tensor over all ranks."""
+
+    def __call__(
+        self, value: Shaped[Tensor, "..."], op: Literal["sum", "max"] = "sum"
+    ) -> Shaped[Tensor, "..."]:
+        """The same on every rank."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class StepResult:
     @property
     def total(self) -> Float[Tensor, ""]:
         """The balanced sum of the terms."""
-        return sum(self.balance[name] * value for name, value in self.losses.items())
+        products = [self.balance[name] * value for name, value in self.losses.items()]
+        return sum(products[1:], start=products[0])
 
 
 class DistillStep:
@@ -51,6 +57,18 @@ class DistillStep:
 
     Ranks may have different numbers of micro-batches, or none: each makes as many backward passes
     as the one with the most, since gradients are exchanged in every one.
+
+    Args:
+        student: The student.
+        teacher: The teacher; not called where no term needs it.
+        terms: The objective, by name.
+        balance: How the terms are weighed.
+        compared_at: The parameter at which gradients of the terms are compared; None for a balance
+            that asks for no norms.
+        reduce: Sum or maximum over ranks.
+        backward: How a loss is backpropagated.
+        scale: What to multiply losses with so that the gradients of all ranks add up: the number
+            of ranks where their gradients are averaged.
     """
 
     def __init__(
@@ -65,20 +83,6 @@ class DistillStep:
         backward: Callable[[Float[Tensor, ""]], None],
         scale: float,
     ):
-        """Sets up the step.
-
-        Args:
-            student: The student.
-            teacher: The teacher; not called where no term needs it.
-            terms: The objective, by name.
-            balance: How the terms are weighed.
-            compared_at: The parameter at which gradients of the terms are compared; None for a
-                balance that asks for no norms.
-            reduce: Sum over ranks.
-            backward: How a loss is backpropagated.
-            scale: What to multiply losses with so that the gradients of all ranks add up: the
-                number of ranks where their gradients are averaged.
-        """
         self.student, self.teacher = student, teacher
         self.terms, self.balance = terms, balance
         self.compared_at = compared_at
@@ -96,17 +100,19 @@ class DistillStep:
         Returns:
             Losses and weights, over all ranks and micro-batches.
         """
-        rounds = self._most(len(batches))
-        signals = self._without_student(batches)
-        zero = torch.zeros((), device=self.student.model.device)
+        device = self.student.model.device
+        # every rank makes as many backward passes as the one with the most micro-batches
+        rounds = int(self.reduce(torch.tensor(max(len(batches), 1), device=device), "max"))
+        known = self._before_student(batches)
+        zero = torch.zeros((), device=device)
         weights = {
-            name: self.reduce(sum((term.weight(s) for s in signals), start=zero)).clamp_min(1.0)
+            name: self.reduce(sum((term.weight(s) for s in known), start=zero)).clamp_min(1.0)
             for name, term in self.terms.items()
         }
         # the only micro-batch's graph serves twice; those of several would not fit at once
-        kept = [self._totals(batches[0], signals[0])] if len(batches) == 1 else None
+        kept = [self._totals(batches[0], known[0])] if len(batches) == 1 else None
         if self.balance.needs_norms and len(self.terms) > 1:
-            measured = self._measure(kept or map(self._totals, batches, signals), weights)
+            measured = self._measure(kept or map(self._totals, batches, known), weights)
             balance = self.balance(*measured)
         elif self.balance.needs_norms:
             # a single term is all there is to weigh
@@ -114,53 +120,43 @@ class DistillStep:
         else:
             balance = self.balance({}, {})
         losses = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        for totals in kept or map(self._totals, batches, signals):
-            loss = sum(balance[name] * total / weights[name] for name, total in totals.items())
-            self.backward(loss * self.scale)
+        for totals in kept or map(self._totals, batches, known):
+            parts = (balance[name] * total / weights[name] for name, total in totals.items())
+            self.backward(sum(parts, start=zero) * self.scale)
             losses = {name: losses[name] + total.detach() for name, total in totals.items()}
         for _ in range(rounds - len(batches)):
             self.backward(self._no_loss())
         losses = {name: self.reduce(total) / weights[name] for name, total in losses.items()}
         return StepResult(losses, balance, weights)
 
-    def _most(self, count: int) -> int:
-        """The most micro-batches of a rank, at least 1: found with sums, all that there is."""
-        if count > MOST_MICRO_BATCHES:
-            raise ValueError(
-                f"a step of {count:,} micro-batches on one rank: expected at most "
-                f"{MOST_MICRO_BATCHES:,}. Raise budget.micro_batch_size."
-            )
-        places = torch.arange(MOST_MICRO_BATCHES, device=self.student.model.device)
-        return int((self.reduce((places < max(count, 1)).float()) > 0).sum())
-
     def _no_loss(self) -> Float[Tensor, ""]:
         """A loss of 0, with a gradient of 0 for every trained parameter."""
         modules = (self.student.model, *self.terms.values())
         trained = (p for module in modules for p in module.parameters() if p.requires_grad)
-        return sum(parameter.flatten()[:0].sum() for parameter in trained)
+        zero = torch.zeros((), device=self.student.model.device)
+        return sum((parameter.flatten()[:0].sum() for parameter in trained), start=zero)
 
-    def _without_student(self, batches: Sequence[DistillBatch]) -> list[Signal]:
-        """The signal of each micro-batch as far as it does not depend on the student."""
-        sides = [self._teacher_side(batch) for batch in batches]
-        mean_square = self._mean_square(batches, sides) if self.needs_hidden else None
+    def _before_student(self, batches: Sequence[DistillBatch]) -> list[Supervision]:
+        """What is known of each micro-batch before the student runs."""
+        teacher = [self._teacher_signal(batch) for batch in batches] if self.needs_teacher else None
+        mean_square = None
+        if self.needs_hidden and teacher is not None:
+            mean_square = self._mean_square(batches, teacher)
         return [
-            Signal(
-                student=None,
-                teacher=side,
+            Supervision(
+                student_tokens=batch.student,
+                teacher_tokens=batch.teacher,
                 chunk_mask=batch.chunk_mask,
                 chunk_ends_run=batch.chunk_ends_run,
                 target_mask=batch.student_targets,
-                teacher_mean_square=mean_square,
-                student_tokens=_tokens(batch.student) if self.needs_distributions else None,
-                teacher_tokens=_tokens(batch.teacher) if self.needs_distributions else None,
+                optional_teacher=None if teacher is None else teacher[index],
+                optional_mean_square=mean_square,
             )
-            for batch, side in zip(batches, sides, strict=True)
+            for index, batch in enumerate(batches)
         ]
 
     @torch.no_grad()
-    def _teacher_side(self, batch: DistillBatch) -> SideSignal | None:
-        if not self.needs_teacher:
-            return None
+    def _teacher_signal(self, batch: DistillBatch) -> ModelSignal:
         return self.teacher(
             batch,
             batch.teacher,
@@ -169,29 +165,29 @@ class DistillStep:
         )
 
     def _mean_square(
-        self, batches: Sequence[DistillBatch], sides: Sequence[SideSignal]
+        self, batches: Sequence[DistillBatch], signals: Sequence[ModelSignal]
     ) -> Float[Tensor, " hidden"]:
         """Mean square of each channel of the teacher at the ends of all chunks of the step."""
         width = self.teacher.model.config.get_text_config().hidden_size
         squares = torch.zeros(width, device=self.student.model.device)
         chunks = torch.zeros((), device=self.student.model.device)
-        for batch, side in zip(batches, sides, strict=True):
-            squares += side.hidden[batch.chunk_mask].square().sum(dim=0)
+        for batch, signal in zip(batches, signals, strict=True):
+            squares += signal.hidden[batch.chunk_mask].square().sum(dim=0)
             chunks += batch.chunk_mask.sum()
         return self.reduce(squares) / self.reduce(chunks).clamp_min(1.0)
 
-    def _totals(self, batch: DistillBatch, signal: Signal) -> dict[str, Float[Tensor, ""]]:
+    def _totals(self, batch: DistillBatch, known: Supervision) -> dict[str, Float[Tensor, ""]]:
         """Every term's total over one micro-batch, with its graph."""
-        side = self.student(
+        student = self.student(
             batch,
             batch.student,
             keep_hidden=self.needs_hidden,
             keep_distributions=self.needs_distributions,
         )
-        complete = replace(signal, student=side)
-        totals = {name: term(complete) for name, term in self.terms.items()}
+        signal = Signal(**vars(known), student=student)
+        totals = {name: term(signal) for name, term in self.terms.items()}
         # what has nothing to say here, such as no one-to-one chunk, has a gradient of 0, not none
-        nothing = side.token_logprobs.flatten()[:0].sum()
+        nothing = student.token_logprobs.flatten()[:0].sum()
         return {n: total if total.requires_grad else nothing for n, total in totals.items()}
 
     def _measure(
@@ -215,7 +211,3 @@ class DistillStep:
             {name: self.reduce(loss) / weights[name] for name, loss in losses.items()},
             {name: self.reduce(gradient).norm() for name, gradient in gradients.items()},
         )
-
-
-def _tokens(side: SideTokens) -> Tokens:
-    return Tokens(side.ids.long(), side.chunk_ids.long(), side.has_target)

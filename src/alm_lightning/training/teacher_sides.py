@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 
 from alm_lightning.data.batch import DistillBatch
-from alm_lightning.likelihood.signal import SideSignal
+from alm_lightning.likelihood.signal import ModelSignal
 from alm_lightning.models.pair import Scorer
 
 
@@ -21,7 +21,7 @@ class TeacherSides:
         """
         self.teacher = teacher
         self._data: object = None
-        self._kept: dict[Hashable, SideSignal] = {}
+        self._kept: dict[Hashable, ModelSignal] = {}
 
     def keep_for(self, data: object) -> None:
         """Forgets everything, unless it is of this data.
@@ -32,7 +32,7 @@ class TeacherSides:
         if self._data is not data:
             self._data, self._kept = data, {}
 
-    def __call__(self, batch: DistillBatch, place: Hashable) -> SideSignal:
+    def __call__(self, batch: DistillBatch, place: Hashable) -> ModelSignal:
         """The teacher's side of a batch.
 
         Args:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from tests.objective_cases import assert_same, objective_case
 
-from alm_lightning.likelihood.distributions import Distributions, Tokens
+from alm_lightning.data.batch import SideTokens
+from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.head import OutputHead
-from alm_lightning.likelihood.signal import SideSignal, Signal
+from alm_lightning.likelihood.signal import ModelSignal, Signal
 from alm_lightning.objectives.baselines.bpm import BytePrefix
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 
@@ -130,7 +131,7 @@ def test_it_is_0_where_the_student_is_its_teacher(byte_level_view):
     objective = BytePrefix(mask_whitespace=True)
     objective.setup(case.pair)
     assert objective(case.signal).item() > 1.0
-    found = objective(replace(case.signal, teacher=same)).item()
+    found = objective(replace(case.signal, optional_teacher=same)).item()
     assert found == pytest.approx(0.0, abs=1e-8)
 
 
@@ -157,15 +158,18 @@ def side_by_hand(ids, chunk_ids, probs):
     hidden = torch.tensor([[*probs, probs[0]]], dtype=torch.float64).log()
     size = hidden.shape[2]
     head = OutputHead(torch.eye(size, dtype=torch.float64), None, None, size, None, torch.arange(1))
-    tokens = Tokens(
-        torch.tensor([ids]), torch.tensor([chunk_ids]), torch.arange(len(ids))[None] > 0
+    tokens = SideTokens(
+        torch.tensor([ids]),
+        positions=torch.arange(len(ids))[None],
+        mask=torch.ones(1, len(ids), dtype=torch.bool),
+        chunk_ids=torch.tensor([chunk_ids]),
     )
     logprobs = [0.0, *(math.log(p[id_]) for p, id_ in zip(probs, ids[1:], strict=True))]
-    side = SideSignal(
+    side = ModelSignal(
         token_logprobs=torch.tensor([logprobs], dtype=torch.float64),
         chunk_logprobs=torch.zeros(1, 1),
         boundary_logprobs=torch.zeros(1, 1),
-        distributions=Distributions(hidden, hidden, head),
+        optional_distributions=Distributions(hidden, hidden, head),
     )
     return side, tokens
 
@@ -183,7 +187,7 @@ def test_a_token_that_is_two_of_the_teacher(byte_level_view):
     yes = torch.ones(1, 1, dtype=torch.bool)
     signal = Signal(
         student=sides[0][0],
-        teacher=sides[1][0],
+        optional_teacher=sides[1][0],
         chunk_mask=yes,
         chunk_ends_run=yes,
         target_mask=torch.tensor([[False, True]]),

@@ -7,9 +7,10 @@ import pytest
 import torch
 from tests.objective_cases import assert_same, objective_case
 
-from alm_lightning.likelihood.distributions import Distributions, Tokens
+from alm_lightning.data.batch import SideTokens
+from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.head import OutputHead
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.signal import Supervision
 from alm_lightning.objectives.baselines.cross_model_attention import CrossModelAttention, sees
 from alm_lightning.objectives.baselines.dskd import DSKD
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
@@ -172,7 +173,7 @@ def test_nothing_reaches_the_teacher(case):
     objective = objective_of(case.pair)
     with torch.no_grad():
         side = case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
-    objective(replace(case.signal, teacher=side)).backward()
+    objective(replace(case.signal, optional_teacher=side)).backward()
     assert all(parameter.grad is None for parameter in case.teacher.model.parameters())
 
 
@@ -232,19 +233,27 @@ def test_attention_by_hand(case):
 
 def test_documents_of_a_packed_row_do_not_see_each_other():
     """Two documents; the first ends with a student token that is not trained on."""
-    student = Tokens(
+    student = SideTokens(
         ids=torch.zeros(1, 7, dtype=torch.long),
+        positions=torch.tensor([[0, 1, 2, 0, 1, 2, 0]]),
+        mask=torch.ones(1, 7, dtype=torch.bool),
         chunk_ids=torch.tensor([[-1, 0, -1, -1, 1, 1, -1]]),
-        has_target=torch.tensor([[False, True, True, False, True, True, False]]),
     )
-    teacher = Tokens(
+    teacher = SideTokens(
         ids=torch.zeros(1, 5, dtype=torch.long),
+        positions=torch.tensor([[0, 1, 2, 0, 1]]),
+        mask=torch.ones(1, 5, dtype=torch.bool),
         chunk_ids=torch.tensor([[-1, 0, 0, -1, 1]]),
-        has_target=torch.tensor([[False, True, True, False, True]]),
     )
     target_mask = torch.tensor([[False, True, False, False, True, True, False]])
     chunks = torch.ones(1, 2, dtype=torch.bool)
-    signal = Signal(None, None, chunks, chunks, target_mask, None, student, teacher)
+    signal = Supervision(
+        student_tokens=student,
+        teacher_tokens=teacher,
+        chunk_mask=chunks,
+        chunk_ends_run=chunks,
+        target_mask=target_mask,
+    )
     seen = [(1, 1), (1, 2), (4, 4), (5, 4)]
     assert [tuple(pair) for pair in sees(signal)[0].nonzero().tolist()] == seen
 

@@ -100,11 +100,11 @@ def test_a_chunk_without_a_prediction_is_left_out(case):
     """The first token of a row, where nothing comes before it, cuts its chunk out."""
     tokens = case.signal.teacher_tokens
     place = int((tokens.chunk_ids[0] == 3).nonzero()[0])
-    cut = tokens.has_target.clone()
-    cut[0, place] = False
+    positions = tokens.positions.clone()
+    positions[0, place] = 0
     objective = GOLD(beta=0.5, shared_weight=None, rest_weight=None)
     objective.setup(case.pair)
-    signal = replace(case.signal, teacher_tokens=replace(tokens, has_target=cut))
+    signal = replace(case.signal, teacher_tokens=replace(tokens, positions=positions))
     assert objective.weight(signal) == objective.weight(case.signal) - 1
     assert objective(signal).item() < objective(case.signal).item()
 
@@ -117,7 +117,7 @@ def test_it_is_0_without_a_gradient_where_the_student_is_its_teacher(byte_level_
     objective = GOLD(beta=beta, shared_weight=1.0, rest_weight=0.0)
     objective.setup(case.pair)
     assert objective(case.signal).abs().item() > 1.0
-    found = objective(replace(case.signal, teacher=same))
+    found = objective(replace(case.signal, optional_teacher=same))
     assert found.item() == pytest.approx(0.0, abs=1e-9)
     if beta == 0.5:
         for gradient in torch.autograd.grad(found, list(case.student.model.parameters())):

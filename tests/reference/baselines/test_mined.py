@@ -97,7 +97,9 @@ def test_it_is_0_where_the_student_is_its_teacher_and_all_tokens_count(byte_leve
     objective = MinED(top_k=byte_level_view.num_tokens)
     objective.setup(case.pair)
     assert objective(case.signal).item() > 1.0
-    assert objective(replace(case.signal, teacher=same)).item() == pytest.approx(0.0, abs=1e-8)
+    assert objective(replace(case.signal, optional_teacher=same)).item() == pytest.approx(
+        0.0, abs=1e-8
+    )
 
 
 def test_nothing_but_lost_tokens(case):

@@ -75,7 +75,7 @@ def test_it_is_0_where_the_student_is_its_teacher(byte_level_view):
     case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
     case.teacher.model.load_state_dict(case.student.model.state_dict())
     same = case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
-    signal = type(case.signal)(**{**vars(case.signal), "teacher": same})
+    signal = type(case.signal)(**{**vars(case.signal), "optional_teacher": same})
     objective = StrictOneToOne(temperature=1.0)
     objective.setup(case.pair)
     assert objective(case.signal).item() > 1.0

@@ -63,7 +63,7 @@ def test_it_is_0_without_a_gradient_where_the_student_is_its_teacher(byte_level_
     same = case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
     objective = ULD()
     assert objective(case.signal).item() > 1.0
-    found = objective(replace(case.signal, teacher=same))
+    found = objective(replace(case.signal, optional_teacher=same))
     assert found.item() == pytest.approx(0.0, abs=1e-9)
     for gradient in torch.autograd.grad(found, list(case.student.model.parameters())):
         torch.testing.assert_close(gradient, torch.zeros_like(gradient))

@@ -40,7 +40,7 @@ def without_unused(side, view):
     """The same side, whose output layer ends before the ids that no token has."""
     distributions = side.distributions
     head = replace(distributions.head, num_tokens=view.num_tokens, padding_ids=None)
-    return replace(side, distributions=replace(distributions, head=head))
+    return replace(side, optional_distributions=replace(distributions, head=head))
 
 
 @pytest.mark.parametrize("temperature", [0.1, 2.0])
@@ -55,7 +55,7 @@ def test_unused_ids_change_nothing(byte_level_view, metaspace_view, name, temper
     plain = replace(
         signal,
         student=without_unused(signal.student, views[0]),
-        teacher=without_unused(signal.teacher, views[1]),
+        optional_teacher=without_unused(signal.teacher, views[1]),
     )
     of_plain = PairFacts(*(replace(f, view=view) for f, view in zip(facts, views, strict=True)))
     results = []

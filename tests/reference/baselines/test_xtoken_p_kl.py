@@ -176,7 +176,9 @@ def test_it_is_0_where_the_student_is_its_teacher(byte_level_view):
     objective = ProjectedKL(temperature=1, decay=DECAY)
     objective.setup(case.pair)
     assert objective(case.signal).item() > 1.0
-    assert objective(replace(case.signal, teacher=same)).item() == pytest.approx(0.0, abs=1e-8)
+    assert objective(replace(case.signal, optional_teacher=same)).item() == pytest.approx(
+        0.0, abs=1e-8
+    )
 
 
 def test_a_byte_student_is_warned_of(case, bytes_view, caplog):

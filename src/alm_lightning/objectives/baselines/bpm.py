@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from alm_lightning.likelihood.distributions import Distributions
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.chunks.token_runs import TokenRuns, token_runs
 from alm_lightning.objectives.objective import Objective
@@ -62,7 +62,7 @@ class BytePrefix(Objective):
         """
         self.prefixes = PrefixMap(pair)
 
-    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of chunks whose start is taught.
 
         Args:
@@ -117,7 +117,7 @@ class BytePrefix(Objective):
         widest = max(student.head.num_tokens, teacher.head.num_tokens)
         return sum_over_slices(kl, student, *(each[taught] for each in rows), num_tokens=widest)
 
-    def _taught(self, signal: Signal, runs: TokenRuns) -> Bool[Tensor, " row"]:
+    def _taught(self, signal: Supervision, runs: TokenRuns) -> Bool[Tensor, " row"]:
         """Which chunks are not left out."""
         own_ids = signal.student_tokens.ids.flatten()[runs.student.first]
         if not self.mask_whitespace:

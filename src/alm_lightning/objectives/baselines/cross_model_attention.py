@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from alm_lightning.likelihood.distributions import Distributions
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.signal import Supervision
 from alm_lightning.objectives.chunks.documents import documents
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 from alm_lightning.shapes import NO_CHUNK
@@ -85,7 +85,7 @@ class CrossModelAttention(nn.Module):
             return in_student, scores.mT.softmax(dim=-1) @ states
 
 
-def sees(signal: Signal) -> Bool[Tensor, "batch student_pos teacher_pos"]:
+def sees(signal: Supervision) -> Bool[Tensor, "batch student_pos teacher_pos"]:
     """Which tokens of both sides see each other: those of one document that are trained on.
 
     Args:

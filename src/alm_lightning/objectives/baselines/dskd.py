@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from alm_lightning.likelihood.distributions import Distributions
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.cross_model_attention import CrossModelAttention, sees
 from alm_lightning.objectives.objective import Objective
@@ -67,7 +67,7 @@ class DSKD(Objective):
         """
         self.attention = CrossModelAttention(pair)
 
-    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of student tokens that are trained on and see a teacher's token.
 
         Args:

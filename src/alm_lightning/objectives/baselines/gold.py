@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from alm_lightning.data.batch import SideTokens
 from alm_lightning.likelihood.chunks import row_positions, sum_into_chunks
-from alm_lightning.likelihood.distributions import Distributions, Tokens
-from alm_lightning.likelihood.signal import SideSignal, Signal
+from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.signal import ModelSignal, Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.sorted_distance import sorted_distance
 from alm_lightning.objectives.objective import Objective
@@ -99,7 +100,7 @@ class GOLD(Objective):
         given = self.shared_weight is not None
         self.weights = (self.shared_weight, self.rest_weight) if given else (share, 1 - share)
 
-    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of chunks all tokens of which are predicted, on both sides.
 
         Args:
@@ -179,7 +180,7 @@ def generalised_jsd(
     return beta * kl(teacher_logprobs, mixture) + (1 - beta) * kl(student_logprobs, mixture)
 
 
-def _predicted_chunks(signal: Signal) -> Bool[Tensor, "batch chunk"]:
+def _predicted_chunks(signal: Supervision) -> Bool[Tensor, "batch chunk"]:
     """Chunks all tokens of which have one before them, on both sides."""
     chunks = signal.chunk_mask
     for tokens in (signal.student_tokens, signal.teacher_tokens):
@@ -191,10 +192,10 @@ def _predicted_chunks(signal: Signal) -> Bool[Tensor, "batch chunk"]:
 
 
 def _merged(
-    side: SideSignal, tokens: Tokens, chunks: Bool[Tensor, "batch chunk"]
+    side: ModelSignal, tokens: SideTokens, chunks: Bool[Tensor, "batch chunk"]
 ) -> tuple[Int[Tensor, " row"], Float[Tensor, " row"]]:
     """Place of the first token of some chunks, and the log-likelihood of their other tokens."""
-    ids, length = tokens.chunk_ids, tokens.ids.shape[1]
+    ids, length = tokens.chunk_ids.long(), tokens.ids.shape[1]
     of_none = torch.full_like(chunks, length, dtype=torch.long)
     positions = row_positions(ids).masked_fill(ids == NO_CHUNK, length)
     first = of_none.scatter_reduce(1, ids.clamp_min(0), positions, reduce="amin")

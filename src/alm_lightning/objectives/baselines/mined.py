@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alm_lightning.counterparts import NONE
 from alm_lightning.likelihood.distributions import Distributions
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import slice_rows, sum_over_slices
 from alm_lightning.objectives.chunks.one_to_one import OneToOne, one_to_one
 from alm_lightning.objectives.objective import Objective
@@ -56,7 +56,7 @@ class MinED(Objective):
         self.nearest = NearestTokens(student=pair.student.view, teacher=pair.teacher.view)
         warn_of_little(pair, len(shared_ids(pair)[0]), "objective=mined")
 
-    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of the student's tokens that are predicted.
 
         Args:

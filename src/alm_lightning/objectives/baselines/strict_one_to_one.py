@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from alm_lightning.likelihood.distributions import Distributions
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.chunks.one_to_one import one_to_one
 from alm_lightning.objectives.objective import Objective
@@ -58,7 +58,7 @@ class StrictOneToOne(Objective):
         self.shared = SharedVocabulary(*shared_ids(pair))
         warn_of_little(pair, len(self.shared), "objective=strict_one_to_one")
 
-    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of one-to-one chunks of a shared token.
 
         Args:
@@ -94,7 +94,7 @@ class StrictOneToOne(Objective):
         total = sum_over_slices(kl, student, *self._places(signal), num_tokens=widest)
         return total * self.temperature**2
 
-    def _places(self, signal: Signal) -> tuple[Int[Tensor, " row"], Int[Tensor, " row"]]:
+    def _places(self, signal: Supervision) -> tuple[Int[Tensor, " row"], Int[Tensor, " row"]]:
         """Places of the shared tokens of one-to-one chunks, on both sides."""
         found = one_to_one(signal)
         is_shared = self.shared.same(

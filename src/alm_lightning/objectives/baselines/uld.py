@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Distributions, Tokens
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.data.batch import SideTokens
+from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.sorted_distance import sorted_distance
 from alm_lightning.objectives.chunks.documents import documents
@@ -36,7 +37,7 @@ class ULD(Objective):
     needs_teacher: ClassVar[bool] = True
     needs_distributions: ClassVar[bool] = True
 
-    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of positions that are compared.
 
         Args:
@@ -75,7 +76,7 @@ class ULD(Objective):
         return sum_over_slices(distance, student, *places, num_tokens=widest)
 
 
-def _compared(tokens: Tokens, others: Tokens) -> Bool[Tensor, "batch pos"]:
+def _compared(tokens: SideTokens, others: SideTokens) -> Bool[Tensor, "batch pos"]:
     """Which tokens of one side have a counterpart on the other: a document's first ones."""
     num_documents = 1 + max(side.ids.shape[1] for side in (tokens, others))
     predicted, of_tokens = _predicted(tokens), documents(tokens)
@@ -85,13 +86,13 @@ def _compared(tokens: Tokens, others: Tokens) -> Bool[Tensor, "batch pos"]:
     return predicted & (nth <= _counts(others, num_documents).gather(1, of_tokens))
 
 
-def _counts(tokens: Tokens, num_documents: int) -> Int[Tensor, "batch document"]:
+def _counts(tokens: SideTokens, num_documents: int) -> Int[Tensor, "batch document"]:
     """How many tokens of each document are trained on."""
     counts = tokens.ids.new_zeros(len(tokens.ids), num_documents, dtype=torch.long)
     return counts.scatter_add(1, documents(tokens), _predicted(tokens).long())
 
 
-def _predicted(tokens: Tokens) -> Bool[Tensor, "batch pos"]:
+def _predicted(tokens: SideTokens) -> Bool[Tensor, "batch pos"]:
     """Whether a token is trained on, which those in chunks are, and has one before it."""
     return tokens.has_target & (tokens.chunk_ids != NO_CHUNK)
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from alm_lightning.likelihood.distributions import Distributions
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.chunks.token_runs import Runs, TokenRuns, token_runs
 from alm_lightning.objectives.objective import Objective
@@ -67,7 +67,7 @@ class ProjectedKL(Objective):
         self.projection = Projection(pair, decay=self.decay)
         warn_of_little(pair, self.projection.num_same, "objective=xtoken_p_kl")
 
-    def weight(self, signal: Signal) -> Float[Tensor, ""]:
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of chunks that are compared.
 
         Args:
@@ -118,7 +118,7 @@ class ProjectedKL(Objective):
         total = sum_over_slices(kl, student, *rows, num_tokens=widest, positions=positions)
         return total * self.temperature**2
 
-    def _compared(self, signal: Signal, runs: TokenRuns) -> Bool[Tensor, " row"]:
+    def _compared(self, signal: Supervision, runs: TokenRuns) -> Bool[Tensor, " row"]:
         """Which chunks have no token of the student that goes nowhere."""
         ids = signal.student_tokens.ids.flatten()[runs.student.places]
         lost = (~self.projection.has_row[ids]).long()

@@ -3,10 +3,10 @@
 from jaxtyping import Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Tokens
+from alm_lightning.data.batch import SideTokens
 
 
-def documents(tokens: Tokens) -> Int[Tensor, "batch pos"]:
+def documents(tokens: SideTokens) -> Int[Tensor, "batch pos"]:
     """Number of the document of each predicted token.
 
     Args:

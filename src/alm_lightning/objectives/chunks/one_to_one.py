@@ -6,10 +6,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from alm_lightning.data.batch import SideTokens
 from alm_lightning.likelihood.chunks import sum_into_chunks
-from alm_lightning.likelihood.distributions import Tokens
-from alm_lightning.likelihood.signal import Signal
-from alm_lightning.shapes import NO_CHUNK
+from alm_lightning.likelihood.signal import Supervision
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class OneToOne:
     teacher_places: Int[Tensor, " row"]
 
 
-def one_to_one(signal: Signal) -> OneToOne:
+def one_to_one(signal: Supervision) -> OneToOne:
     """Finds the chunks at which both models predict one token.
 
     Args:
@@ -43,7 +42,7 @@ def one_to_one(signal: Signal) -> OneToOne:
 
 
 def _is_single(
-    tokens: Tokens, chunk_mask: Bool[Tensor, "batch chunk"]
+    tokens: SideTokens, chunk_mask: Bool[Tensor, "batch chunk"]
 ) -> Bool[Tensor, "batch chunk"]:
     """Whether a chunk has one token, which is predicted."""
     num_chunks = chunk_mask.shape[1]
@@ -53,7 +52,6 @@ def _is_single(
     return (count == 1) & (predicted == 1)
 
 
-def _places(tokens: Tokens, chunks: Bool[Tensor, "batch chunk"]) -> Int[Tensor, " row"]:
+def _places(tokens: SideTokens, chunks: Bool[Tensor, "batch chunk"]) -> Int[Tensor, " row"]:
     """Places of the tokens of some chunks in the flattened batch."""
-    chosen = chunks.gather(1, tokens.chunk_ids.clamp_min(0)) & (tokens.chunk_ids != NO_CHUNK)
-    return chosen.flatten().nonzero().squeeze(1)
+    return tokens.in_chunks(chunks).flatten().nonzero().squeeze(1)

@@ -6,10 +6,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from alm_lightning.data.batch import SideTokens
 from alm_lightning.likelihood.chunks import sum_into_chunks
-from alm_lightning.likelihood.distributions import Tokens
-from alm_lightning.likelihood.signal import Signal
-from alm_lightning.shapes import NO_CHUNK
+from alm_lightning.likelihood.signal import Supervision
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class TokenRuns:
     teacher: Runs
 
 
-def token_runs(signal: Signal) -> TokenRuns:
+def token_runs(signal: Supervision) -> TokenRuns:
     """Finds the tokens of the chunks that both models predict.
 
     Args:
@@ -75,13 +74,12 @@ def token_runs(signal: Signal) -> TokenRuns:
 
 
 def _count(
-    tokens: Tokens, counted: Bool[Tensor, "batch pos"], num_chunks: int
+    tokens: SideTokens, counted: Bool[Tensor, "batch pos"], num_chunks: int
 ) -> Int[Tensor, "batch chunk"]:
     """How many tokens of each chunk are of a kind."""
     return sum_into_chunks(counted.float(), tokens.chunk_ids, num_chunks=num_chunks).long()
 
 
-def _places(tokens: Tokens, chunks: Bool[Tensor, "batch chunk"]) -> Int[Tensor, " pos"]:
+def _places(tokens: SideTokens, chunks: Bool[Tensor, "batch chunk"]) -> Int[Tensor, " pos"]:
     """Places of the tokens of some chunks, ascending, as the ids of chunks are."""
-    chosen = chunks.gather(1, tokens.chunk_ids.clamp_min(0)) & (tokens.chunk_ids != NO_CHUNK)
-    return chosen.flatten().nonzero().squeeze(1)
+    return tokens.in_chunks(chunks).flatten().nonzero().squeeze(1)
