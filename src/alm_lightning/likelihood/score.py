@@ -58,15 +58,7 @@ def model_signal(
     *,
     keep_hidden: bool,
 ) -> ModelSignal:
-    """What one model says of a batch.
-
-    Args:
-        hidden: Last hidden states.
-        tokens: This model's tokens.
-        chunk_is_structure: True for a chunk that is a special token.
-        head: The model's output layer.
-        keep_hidden: Whether an objective needs the hidden states at the ends of chunks.
-    """
+    """What one model says of its tokens, with the hidden states at the ends of chunks on request."""
     num_chunks = chunk_is_structure.shape[1]
     logprobs, boundary = token_logprobs(hidden, tokens, head)
     ends = last_positions(tokens.chunk_ids, num_chunks=num_chunks)
