@@ -58,7 +58,7 @@ def model_signal(
     *,
     keep_hidden: bool,
 ) -> ModelSignal:
-    """What one model says of its tokens, with the hidden states at the ends of chunks on request."""
+    """What one model says of its tokens; hidden states at the ends of chunks on request."""
     num_chunks = chunk_is_structure.shape[1]
     logprobs, boundary = token_logprobs(hidden, tokens, head)
     ends = last_positions(tokens.chunk_ids, num_chunks=num_chunks)
