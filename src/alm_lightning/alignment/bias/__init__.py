@@ -5,8 +5,7 @@ the bias of every pair of end tokens in a corpus, in jobs that several processes
 it on disk. `exclusions` has the definitions.
 """
 
-from alm_lightning.alignment.bias.record import BiasStatistics
-from alm_lightning.alignment.bias.statistics import bias_statistics
+from alm_lightning.alignment.bias.statistics import BiasStatistics, bias_statistics
 from alm_lightning.alignment.bias.threshold import BiasThreshold
 
 __all__ = ["BiasStatistics", "BiasThreshold", "bias_statistics"]

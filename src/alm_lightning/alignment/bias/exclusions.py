@@ -27,7 +27,7 @@ from alm_lightning.tokenization.view import TokenizerView
 
 NEGLIGIBLE = 1e-9
 """Estimated mass below which a cover of several tokens is not looked at: there are very many of
-these, and each takes an encoding. `ExclusionModel.neglected` tells what a token loses by it: on 0.9
+these, and each takes an encoding. `ExclusionModel.neglected` says what a token loses by it: on 0.9
 million characters 1e-7 at most, and no share of merged chunks differed from that at 1e-10."""
 
 
@@ -39,18 +39,16 @@ class ExclusionModel:
     encoded and compared. Bytes that are no valid UTF-8 are no text and have no encoding: where a
     token starts within a character, or a cover ends within one, only covers of one token count.
 
+    Args:
+        view: The tokenizer.
+        counts: How often each token occurs in the corpus.
+
     Attributes:
         view: The tokenizer.
         neglected: The most mass that any token so far may lack, by `NEGLIGIBLE`.
     """
 
     def __init__(self, view: TokenizerView, counts: Int[np.ndarray, " vocab"]):
-        """Sets up the model.
-
-        Args:
-            view: The tokenizer.
-            counts: How often each token occurs in the corpus.
-        """
         self.view = view
         self.neglected = 0.0
         self._probs = counts / max(int(counts.sum()), 1)
@@ -67,13 +65,9 @@ class ExclusionModel:
         self._exclusions: dict[int, dict[bytes, float]] = {}
 
     def exclusions(self, token_id: int) -> dict[bytes, float]:
-        """The exclusions of a token that have mass.
+        """The exclusions of a token that have mass, with their masses.
 
-        Args:
-            token_id: The token; it spells at least one byte.
-
-        Returns:
-            From the string that the token excludes to its mass.
+        The token must spell at least one byte.
         """
         known = self._exclusions.get(token_id)
         if known is None:
@@ -83,12 +77,7 @@ class ExclusionModel:
     def excludes(self, token_id: int, continuation: bytes) -> bool:
         """Whether a token excludes a string, with mass or without.
 
-        Args:
-            token_id: The token.
-            continuation: The string.
-
-        Returns:
-            True if a token of their canonical encoding crosses from one to the other.
+        True if a token of their canonical encoding crosses from one to the other.
         """
         if continuation in self.exclusions(token_id):
             return True
@@ -105,12 +94,7 @@ class ExclusionModel:
     def canonical(self, spelled: bytes) -> list[int] | None:
         """The encoding of a string within a text.
 
-        Args:
-            spelled: The string.
-
-        Returns:
-            Its tokens; None if none spell exactly this: it is no valid UTF-8, or the normaliser
-            changes it.
+        None if no tokens spell exactly this: it is not valid UTF-8, or the normaliser changes it.
         """
         if spelled not in self._encodings:
             self._encodings[spelled] = self._encode(spelled)
@@ -150,7 +134,7 @@ class ExclusionModel:
         return 1.0 if ids is None else self._mass(ids)
 
     def _mass(self, ids: list[int]) -> float:
-        return math.prod(self._probs[ids].tolist())
+        return float(math.prod(self._probs[ids].tolist()))
 
     def _encode(self, spelled: bytes) -> list[int] | None:
         try:
@@ -191,14 +175,14 @@ def pair_bias(
         teacher_id: The teacher's token.
 
     Returns:
-        Between 0 and 1. 1 where nothing is proven: a token of whitespace alone, by definition; one
-        that spells nothing; two tokens of which neither ends in the other, which only a normaliser
-        brings together.
+        Between 0 and 1. It is 1 where nothing is known: for a token of whitespace alone, by
+        definition; for one that spells nothing; for two tokens of which neither ends in the other,
+        which only a normaliser brings together.
     """
-    surfaces = student.view.token_bytes[student_id], teacher.view.token_bytes[teacher_id]
-    if not all(surface and not _is_white(surface) for surface in surfaces):
+    ours, theirs = student.view.token_bytes[student_id], teacher.view.token_bytes[teacher_id]
+    if not ours or not theirs or _is_white(ours) or _is_white(theirs):
         return 1.0
-    if not (surfaces[0].endswith(surfaces[1]) or surfaces[1].endswith(surfaces[0])):
+    if not (ours.endswith(theirs) or theirs.endswith(ours)):
         return 1.0
     return max(
         _one_sided(student, student_id, teacher, teacher_id),

@@ -1,4 +1,4 @@
-"""The work behind bias statistics, in jobs that any process can do and that leave a file each."""
+"""The work behind bias statistics, in jobs that any process can do and that write a file each."""
 
 import multiprocessing
 import os
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +23,6 @@ class Pair:
     """A process's two tokenizers, and what it has found out about them."""
 
     def __init__(self, student: TokenizerView, teacher: TokenizerView):
-        """Sets up the pair.
-
-        Args:
-            student: The student's tokenizer.
-            teacher: The teacher's tokenizer.
-        """
         self.student, self.teacher = student, teacher
         self.models = lru_cache(maxsize=1)(self._models)
 
@@ -42,34 +36,25 @@ class Pair:
 
 @dataclass(frozen=True)
 class CountShard:
-    """Counting some documents.
-
-    Attributes:
-        documents: These.
-        file: Where the counts go.
-    """
+    """Counts some documents, and writes the counts to a file."""
 
     documents: Sequence[Document]
     file: Path
 
     def do(self, pair: Pair) -> None:
-        """Counts them.
-
-        Args:
-            pair: The tokenizers.
-        """
+        """Counts them."""
         counts = count_documents(self.documents, student=pair.student, teacher=pair.teacher)
         save_arrays(self.file, counts.arrays())
 
 
 @dataclass(frozen=True)
 class WeighBlock:
-    """Finding the bias of some pairs.
+    """Finds the bias of some pairs.
 
     Attributes:
         counts_file: Counts of the whole corpus.
         keys: The pairs.
-        file: Where their biases go.
+        file: Where their biases are written to.
     """
 
     counts_file: Path
@@ -77,11 +62,7 @@ class WeighBlock:
     file: Path
 
     def do(self, pair: Pair) -> None:
-        """Weighs them.
-
-        Args:
-            pair: The tokenizers.
-        """
+        """Weighs them."""
         student, teacher = pair.models(self.counts_file)
         ids = [divmod(key, pair.teacher.num_tokens) for key in self.keys.tolist()]
         biases = [pair_bias(student, s, teacher, t) for s, t in ids]
@@ -91,67 +72,62 @@ class WeighBlock:
 
 
 Job = CountShard | WeighBlock
-"""A piece of work that leaves one file."""
+"""A piece of work that writes one file."""
 
 Run = Callable[[Sequence[Job], Callable[[int], None]], None]
-"""Does jobs, those whose file is there left out, and tells how many are done."""
+"""Does those jobs whose file is not there yet, and reports how many of all are done."""
 
 
 @contextmanager
-def run_jobs(student: TokenizerView, teacher: TokenizerView, *, workers: int) -> Iterator[Run]:
-    """Something that does jobs, alone or with other processes.
+def job_runner(student: TokenizerView, teacher: TokenizerView, *, workers: int) -> Iterator[Run]:
+    """What does jobs, in this process (0 or 1 workers) or in several.
 
-    Args:
-        student: The student's tokenizer.
-        teacher: The teacher's tokenizer.
-        workers: Processes; 0 or 1: this one.
-
-    Yields:
-        Run: Does jobs. A job that fails ends the others that have not begun, and is raised.
+    A job that fails ends the others that have not begun, and its error is raised.
     """
     if workers <= 1:
         pair = Pair(student, teacher)
-
-        def run_here(jobs: Sequence[Job], done: Callable[[int], None]) -> None:
-            for number, job in enumerate(jobs, start=1):
-                if not job.file.is_file():
-                    job.do(pair)
-                done(number)
-
-        yield run_here
+        yield partial(_run, lambda jobs: (job.do(pair) for job in jobs))
         return
     # fresh processes: a forked one could wait for ever for a lock of a tokenizer's threads
     executor = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_adopt,
+        initializer=_set_pair,
         initargs=(student, teacher),
     )
 
-    def run_apart(jobs: Sequence[Job], done: Callable[[int], None]) -> None:
-        left = [job for job in jobs if not job.file.is_file()]
-        num_done = len(jobs) - len(left)
-        done(num_done)
-        for future in as_completed([executor.submit(_do, job) for job in left]):
-            future.result()
-            num_done += 1
-            done(num_done)
+    def do(jobs: Sequence[Job]) -> Iterator[None]:
+        for future in as_completed([executor.submit(_do, job) for job in jobs]):
+            yield future.result()
 
     try:
-        yield run_apart
+        yield partial(_run, do)
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-_adopted: list[Pair] = []
-"""The pair of a worker process, there alone."""
+def _run(
+    do: Callable[[Sequence[Job]], Iterator[None]],
+    jobs: Sequence[Job],
+    report: Callable[[int], None],
+) -> None:
+    left = [job for job in jobs if not job.file.is_file()]
+    num_done = len(jobs) - len(left)
+    report(num_done)
+    for _ in do(left):
+        num_done += 1
+        report(num_done)
 
 
-def _adopt(student: TokenizerView, teacher: TokenizerView) -> None:
+_pair_of_worker: list[Pair] = []
+"""The pair of a worker process; empty in the process that starts them."""
+
+
+def _set_pair(student: TokenizerView, teacher: TokenizerView) -> None:
     # the processes share the cores already
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _adopted[:] = [Pair(student, teacher)]
+    _pair_of_worker[:] = [Pair(student, teacher)]
 
 
 def _do(job: Job) -> None:
-    job.do(_adopted[0])
+    job.do(_pair_of_worker[0])

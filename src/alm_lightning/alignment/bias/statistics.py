@@ -1,18 +1,20 @@
-"""The bias of every pair of end tokens that a corpus has: computed once, and kept."""
+"""The bias of every pair of end tokens that a corpus has: computed once, and kept on disk."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from jaxtyping import Int
+from jaxtyping import Float32, Int
 
-from alm_lightning.alignment.bias.counts import BiasCounts, merged
-from alm_lightning.alignment.bias.jobs import CountShard, WeighBlock, run_jobs
-from alm_lightning.alignment.bias.record import BiasStatistics
-from alm_lightning.alignment.bias.store import bias_key, load_arrays, save_arrays
+from alm_lightning.alignment.bias.counts import BiasCounts, merged, pair_keys
+from alm_lightning.alignment.bias.jobs import CountShard, WeighBlock, job_runner
+from alm_lightning.alignment.bias.store import Arrays, bias_key, load_arrays, save_arrays
 from alm_lightning.corpus.document import CorpusError, Document
+from alm_lightning.show.progress import Report
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
@@ -25,8 +27,73 @@ SHARDS_AT_ONCE = 32
 """Counts of shards in memory at once."""
 WHOLE = "statistics.npz"
 
-Progress = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much there is."""
+
+@dataclass(frozen=True)
+class BiasStatistics:
+    """Biases of two tokenizers, for the pairs of tokens that end common boundaries in a corpus.
+
+    Attributes:
+        student_fingerprint: Of the student's tokenizer.
+        teacher_fingerprint: Of the teacher's tokenizer.
+        num_teacher_tokens: Size of the teacher's vocabulary, which `keys` are made with.
+        keys: The pairs, ascending, as in `BiasCounts`.
+        bias: The bias of each, between 0 and 1.
+        ends: How often each pair ends a common boundary.
+        last_ends: How often it ends the last one of a document.
+        num_documents: Documents of the corpus.
+        num_student_tokens_seen: The student's tokens in the corpus.
+        num_teacher_tokens_seen: The teacher's tokens in the corpus.
+        neglected: The most that a bias may be too small or too large by, for covers of next to no
+            mass that were left out.
+    """
+
+    student_fingerprint: str
+    teacher_fingerprint: str
+    num_teacher_tokens: int
+    keys: Int[np.ndarray, " pair"]
+    bias: Float32[np.ndarray, " pair"]
+    ends: Int[np.ndarray, " pair"]
+    last_ends: Int[np.ndarray, " pair"]
+    num_documents: int
+    num_student_tokens_seen: int
+    num_teacher_tokens_seen: int
+    neglected: float
+
+    def bias_of(
+        self,
+        student_ids: Int[np.ndarray, " boundary"],
+        teacher_ids: Int[np.ndarray, " boundary"],
+    ) -> Float32[np.ndarray, " boundary"]:
+        """The bias of pairs of tokens that end together, between 0 and 1.
+
+        A pair that the corpus does not have gets 1, so that its chunk is merged.
+        """
+        keys = pair_keys(student_ids, teacher_ids, self.num_teacher_tokens)
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[places] == keys, self.bias[places], np.float32(1))
+
+    def num_chunks(self, threshold: float) -> int:
+        """Chunks that the corpus has if only ends of a bias up to a threshold bound them.
+
+        The end of a document bounds its last chunk whatever its bias. A threshold of 1 gives the
+        finest alignment.
+        """
+        is_merged = self.bias > threshold
+        return int(self.ends.sum() - (self.ends - self.last_ends)[is_merged].sum())
+
+    def share_merged(self, threshold: float) -> float:
+        """Share of the finest chunks, from 0 to 1, that are merged with the one after them."""
+        return 1.0 - self.num_chunks(threshold) / self.num_chunks(1.0)
+
+    def arrays(self) -> Arrays:
+        """The statistics as a file holds them."""
+        return {field.name: np.array(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def of(cls, arrays: Arrays) -> "BiasStatistics":
+        """The statistics that a file holds, from what `arrays` gave."""
+        values: dict[str, Any] = {n: a if a.ndim else a.item() for n, a in arrays.items()}
+        return cls(**values)
 
 
 def statistics_file(
@@ -36,17 +103,7 @@ def statistics_file(
     teacher: TokenizerView,
     cache_folder: Path,
 ) -> Path:
-    """Where the statistics of a corpus lie, or will lie.
-
-    Args:
-        documents: The corpus.
-        student: The student's tokenizer.
-        teacher: The teacher's tokenizer.
-        cache_folder: Where such files are kept.
-
-    Returns:
-        The file, whether or not it is there.
-    """
+    """The file of the statistics of a corpus, whether or not it is there yet."""
     return cache_folder / bias_key(documents, student=student, teacher=teacher) / WHOLE
 
 
@@ -57,21 +114,21 @@ def bias_statistics(
     teacher: TokenizerView,
     workers: int,
     cache_folder: Path,
-    progress: Progress,
+    progress: Report,
 ) -> BiasStatistics:
     """The bias statistics of a corpus, computed or read from the cache.
 
     The corpus is counted in shards and its pairs are weighed in blocks. Each one that is done is
-    kept in a file of its own until all are: an interrupted run goes on where it stopped. Safe with
-    several processes: one computes, the others wait for it.
+    kept in a file of its own until all are: an interrupted run continues where it stopped. Safe
+    with several processes: one computes, the others wait for it.
 
     Args:
         documents: The corpus; it is held in memory.
         student: The student's tokenizer.
         teacher: The teacher's tokenizer.
-        workers: Processes that share the work; 0 or 1: this one does it.
+        workers: Processes that share the work; 0 or 1: this one alone.
         cache_folder: Where finished statistics, and the parts of unfinished ones, are kept.
-        progress: Told of each shard and block.
+        progress: Called after each shard and block.
 
     Returns:
         The statistics.
@@ -88,8 +145,8 @@ def bias_statistics(
         if whole.is_file():
             log.info("bias statistics: read from %s", whole)
             return BiasStatistics.of(load_arrays(whole))
-        with run_jobs(student, teacher, workers=workers) as run:
-            # named by what is in them, so that other sizes of parts can't be taken for these
+        with job_runner(student, teacher, workers=workers) as run:
+            # named by what is in them, so that parts of other sizes can't be mistaken for these
             shards = [
                 CountShard(documents[first:past], whole.parent / f"documents-{first}-{past}.npz")
                 for first, past in _shards(documents)
@@ -132,7 +189,7 @@ def bias_statistics(
         )
         save_arrays(whole, statistics.arrays())
         # parts of what is whole now; all of them were written here
-        for part in [*(job.file for job in [*shards, *blocks]), counts_file]:
+        for part in [*(job.file for job in shards), *(job.file for job in blocks), counts_file]:
             part.unlink(missing_ok=True)
     return statistics
 

@@ -8,12 +8,16 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 
 from alm_lightning.corpus.document import Document
 from alm_lightning.tokenization.view import TokenizerView
 
 VERSION = 1
 """Of the algorithm: counted up when the same corpus would give other numbers."""
+
+Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
+"""What a file holds, by name."""
 
 DIGEST = "digest"
 HASH_BYTES = 16
@@ -22,15 +26,9 @@ HASH_BYTES = 16
 def bias_key(
     documents: Iterable[Document], *, student: TokenizerView, teacher: TokenizerView
 ) -> str:
-    """A name for the statistics that depends on everything that changes them.
+    """A hexadecimal hash of everything that changes the statistics.
 
-    Args:
-        documents: The corpus; its texts count, in their order, and not their names.
-        student: The student's tokenizer.
-        teacher: The teacher's tokenizer.
-
-    Returns:
-        A hexadecimal hash.
+    Of documents the texts count, in their order, and not their names.
     """
     origin = f"{VERSION} {student.fingerprint} {teacher.fingerprint}"
     digest = blake2b(origin.encode(), digest_size=HASH_BYTES)
@@ -42,13 +40,8 @@ def bias_key(
     return digest.hexdigest()
 
 
-def save_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a file that is there whole, or not at all.
-
-    Args:
-        file: Where to; its folder exists.
-        arrays: What to write, by name.
-    """
+def save_arrays(file: Path, arrays: Arrays) -> None:
+    """Writes a file, in a folder that exists, that is there whole or not at all."""
     digest = np.array(_digest(arrays))
     # beside the target, for a rename is atomic within a file system only
     with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
@@ -62,19 +55,9 @@ def save_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
             raise
 
 
-def load_arrays(file: Path) -> dict[str, np.ndarray]:
-    """Reads such a file, and verifies it.
-
-    Args:
-        file: What `save_arrays` wrote.
-
-    Returns:
-        The arrays, by name.
-
-    Raises:
-        ValueError: They are not those that were written.
-    """
-    advice = f"Remove {file} and run again: it will be computed anew."
+def load_arrays(file: Path) -> Arrays:
+    """Reads what `save_arrays` wrote; a ValueError if the content is not what was written."""
+    advice = f"Remove {file} and run again: it will be computed again."
     try:
         # opened here: where the content is no archive, np.load would leave the file open
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
@@ -90,7 +73,7 @@ def load_arrays(file: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+def _digest(arrays: Arrays) -> str:
     digest = blake2b(digest_size=HASH_BYTES)
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())

@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from alm_lightning.alignment.bias.progress import progress_bar
-from alm_lightning.alignment.bias.record import BiasStatistics
-from alm_lightning.alignment.bias.statistics import bias_statistics, statistics_file
+from alm_lightning.alignment.bias.statistics import (
+    BiasStatistics,
+    bias_statistics,
+    statistics_file,
+)
 from alm_lightning.alignment.bias.threshold import check_threshold
 from alm_lightning.app.commands import program_name
 from alm_lightning.corpus.sources.columns import PlainText
@@ -30,6 +32,7 @@ from alm_lightning.corpus.sources.files import (
 from alm_lightning.corpus.sources.paths import corpus_files, ends_in
 from alm_lightning.corpus.sources.source import Source
 from alm_lightning.models.weights.gguf import cache_root
+from alm_lightning.show.progress import progress_bars
 from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -125,7 +128,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     documents = list(islice(_source(options).documents(), options.limit))
     cache_folder = cache_root() / "bias"
     start = time.perf_counter()
-    with progress_bar() as progress:
+    with progress_bars() as progress:
         statistics = bias_statistics(
             documents,
             student=student,

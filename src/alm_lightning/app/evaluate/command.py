@@ -15,13 +15,13 @@ from alm_lightning.app.evaluate.build import build_harnesses, harness_settings, 
 from alm_lightning.app.evaluate.checks import check_models
 from alm_lightning.app.evaluate.fit import refuse_same_text
 from alm_lightning.app.evaluate.plan import Alone, Planned, Together, planned
-from alm_lightning.app.evaluate.progress import told_progress
 from alm_lightning.app.evaluate.table import group_tables, main_table, told_ensembles, write_tables
 from alm_lightning.app.versions import versions
 from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.evaluation.harness import Harness, HasBasis
 from alm_lightning.evaluation.report.page import write_report
 from alm_lightning.evaluation.store import Store
+from alm_lightning.show.progress import with_progress
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def _evaluate_one(
             made = store.add(harness, evaluated, todo)
             if not getattr(harness, "writes_itself", False):
                 done = len(keys[name]) - len(todo)
-                made = told_progress(made, f"{plan.name} {name}", len(keys[name]), done)
+                made = with_progress(made, f"{plan.name} {name}", len(keys[name]), done)
             for _ in made:
                 pass
         about = {

@@ -5,7 +5,7 @@ from tests.unit.alignment.bias.byte_bpe import bpe
 
 from alm_lightning import align_text
 from alm_lightning.alignment.bias.counts import count_documents
-from alm_lightning.alignment.bias.record import BiasStatistics
+from alm_lightning.alignment.bias.statistics import BiasStatistics
 from alm_lightning.alignment.bias.threshold import BiasThreshold, LowBias
 from alm_lightning.alignment.boundaries import ChunkSelection
 from alm_lightning.corpus.chat import Chat, Message
@@ -51,28 +51,14 @@ def test_a_pair_without_statistics_is_merged(numbers):
     assert [aligned.chunk_bytes(i) for i in range(aligned.num_chunks)] == [b"x", b"yx"]
     ids = [np.array([view.token_bytes.index(s) for s in (b"x", b"y")]) for view in views.values()]
     assert fitted.statistics.bias_of(*ids).tolist() == [0.0, 1.0]
-    assert fitted.statistics.is_known(*ids).tolist() == [True, False]
 
 
-class Unproven:
-    """Asks a selection what it has no statistics of, for all ends of a text."""
-
-    def __init__(self, selection):
-        self.selection = selection
-
-    def fitted(self, *, student, teacher, documents):
-        return self
-
-    def select(self, ends):
-        self.found = self.selection.num_unproven(ends)
-        return self.selection.select(ends)
-
-
-def test_pairs_without_statistics_are_counted(numbers):
+def test_of_a_text_all_pairs_without_statistics_are_merged(numbers):
     views, documents, folder = numbers
-    asking = Unproven(threshold(folder, 0.5).fitted(**views, documents=documents))
-    align_text("xyxz", **views, alignment=asking)
-    assert asking.found == 2
+    for value, expected in ((0.5, [b"x", b"yx", b"z"]), (1.0, [b"x", b"y", b"x", b"z"])):
+        fitted = threshold(folder, value).fitted(**views, documents=documents)
+        aligned = align_text("xyxz", **views, alignment=fitted)
+        assert [aligned.chunk_bytes(i) for i in range(aligned.num_chunks)] == expected
 
 
 def test_whitespace_alone_ends_no_chunk(numbers):
