@@ -37,7 +37,7 @@ class SideCounts:
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts of a text and its chunks. A content chunk is one that is no structure.
+    """Counts of a text and its chunks. A content chunk is one that is not structure.
 
     Attributes:
         student: Of the student's side.

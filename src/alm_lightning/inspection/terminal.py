@@ -148,7 +148,7 @@ def _lines(row: Sequence[Cell]) -> Iterator[Text]:
 def legend(groups: Sequence[Group]) -> Text:
     """What the signs mean, of those that are in sight."""
     lines = [
-        f"{CHUNK_BORDER} ends a chunk, {TOKEN_BORDER} stands between its tokens, # is the number "
+        f"{CHUNK_BORDER} ends a chunk, {TOKEN_BORDER} is between its tokens, # is the number "
         "of a row's first chunk; · space, ↵ newline, → tab, \\xNN a byte of a cut character."
     ]
     if any(group.is_structure or group.has_special for group in groups):

@@ -187,7 +187,7 @@ def _draw_panel(
     set_scale(axes.xaxis, [*panel.references.values(), *bounds], most=4)
     axes.grid(axis="x", color=COLOR["rule"], linewidth=1)
     axes.set_axisbelow(True)
-    axes.tick_params(length=0, pad=4)
+    axes.tick_params(length=0, pad=6)
     axes.set_yticks([place + 0.5 for place in range(len(rows))], list(rows))
     axes.set_ylim(len(rows), 0.0)
     for name, value in panel.references.items():

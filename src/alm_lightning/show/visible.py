@@ -10,7 +10,7 @@ UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 """Categories of Unicode that show nothing, or that turn the text around them."""
 NOTHING = "∅"
 CARRIER = "◌"
-"""What a combining mark stands on that has lost its letter to the token before."""
+"""Carries a combining mark whose letter is in the token before."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def visible(raw: bytes) -> tuple[Piece, ...]:
 
     Returns:
         Text and signs in turn: ``·`` for a space, ``↵`` for a newline, ``→`` for a tab, ``\xNN``
-        for a byte that is no whole character, ``\uNNNN`` for any other character that shows
+        for a byte of a cut character, ``\uNNNN`` for any other character that shows
         nothing.
 
     Example:
@@ -49,7 +49,7 @@ def visible(raw: bytes) -> tuple[Piece, ...]:
     pieces: list[Piece] = []
     for place, character in enumerate(raw.decode("utf-8", errors="surrogateescape")):
         sign = _sign(character, is_first=place == 0)
-        # the carrier is one piece with its mark: a border between them would part them again
+        # the carrier is one piece with its mark: a border between them would separate them again
         carrier = CARRIER if place == 0 and unicodedata.category(character)[0] == "M" else ""
         piece = Piece(sign or carrier + character, is_mark=bool(sign))
         if pieces and pieces[-1].is_mark == piece.is_mark:

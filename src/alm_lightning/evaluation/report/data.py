@@ -26,7 +26,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Run:
-    """A training run, as far as its folder tells of it.
+    """A training run, as far as its folder has it.
 
     Attributes:
         folder: The folder.

@@ -150,7 +150,7 @@ def _description(run: Run) -> Iterator[str]:
         yield (
             f"Held-out text of the training domain: {chunks['count']:,} chunks of "
             f"{short(float(chunks['bytes_per_chunk']))} bytes{f' ({sides})' if sides else ''}; "
-            f"{percent(float(chunks['coverage']))} of all bytes lie in chunks."
+            f"{percent(float(chunks['coverage']))} of all bytes are in chunks."
         )
 
 
