@@ -19,16 +19,17 @@ NONE = -1
 
 @runtime_checkable
 class TokenBytes(Protocol):
-    """What is compared of a vocabulary.
+    """What is compared of a vocabulary."""
 
-    Attributes:
-        token_bytes: For each id the bytes that it stands for; None for a special token and for an
-            id that no token has.
-        fallback_ids: Ids of byte-fallback tokens, which spell what has no token of its own.
-    """
+    @property
+    def token_bytes(self) -> Sequence[bytes | None]:
+        """For each id its bytes; None for a special token and for an id that no token has."""
+        ...
 
-    token_bytes: Sequence[bytes | None]
-    fallback_ids: AbstractSet[int]
+    @property
+    def fallback_ids(self) -> AbstractSet[int]:
+        """Ids of byte-fallback tokens, which spell what has no token of its own."""
+        ...
 
 
 def same_bytes(source: TokenBytes, target: TokenBytes) -> Int[np.ndarray, " vocab"]:

@@ -7,12 +7,12 @@ was: only the items without a record are scored.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.show.numbers import Figure as Figure
 
-Record = dict[str, object]
+Record = dict[str, Any]
 """The result of one item, as JSON: numbers from which figures are computed exactly."""
 
 

@@ -31,7 +31,7 @@ class Row:
     ids: Int[np.ndarray, " pos"]
     first: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuses a row of which nothing can be scored."""
         if not 1 <= self.first < len(self.ids):
             raise ValueError(

@@ -56,7 +56,7 @@ class LowRank:
     share_body: bool
     train_embeddings: bool
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuses a rank or a factor that nothing could be learned with."""
         if self.rank < 1 or not self.alpha > 0:
             raise ValueError(

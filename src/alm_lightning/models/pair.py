@@ -27,7 +27,7 @@ class Scorer:
     model: PreTrainedModel
     view: TokenizerView
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuses a model and a tokenizer that do not belong together, before the first step."""
         output_head(self.model, self.view)
 

@@ -32,7 +32,11 @@ class EnsembleGeneration(GenerationMixin):
         return inputs
 
     def _prepare_cache_for_generation(
-        self, generation_config: GenerationConfig, model_kwargs: dict, *args, **kwargs
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        *args: object,
+        **kwargs: object,
     ) -> None:
         """Puts a cache of all members where transformers would put that of one model."""
         cache = model_kwargs.get(CACHE)

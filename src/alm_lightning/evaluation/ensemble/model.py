@@ -107,10 +107,10 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
         """Stays in eval mode: members are frozen."""
         return super().train(False)
 
-    def tie_weights(self, *args, **kwargs) -> None:
+    def tie_weights(self, *args: object, **kwargs: object) -> None:
         """Nothing: members have tied theirs, or not, when they were loaded."""
 
-    def save_pretrained(self, *args, **kwargs) -> None:
+    def save_pretrained(self, *args: object, **kwargs: object) -> None:
         """Refuses: an ensemble has no weights of its own."""
         raise ValueError(
             "an ensemble is not saved. Keep the folders of its members, and combine them."
@@ -128,7 +128,7 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
         logits_to_keep: int | Int[Tensor, " kept"] = 0,
         cache: Cache | None = None,
         member_inputs: Sequence[Mapping] | None = None,
-        **kwargs,
+        **kwargs: object,
     ) -> CausalLMOutputWithPast:
         """As every transformers causal model; `cache` and `past_key_values` are names of one thing.
 

@@ -28,7 +28,7 @@ class Sampling:
     top_p: float | int = 1.0
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuses settings that make no sense."""
         lengths = {name: getattr(self, name) for name in ("max_new_tokens", "max_new_bytes")}
         if all(length is None for length in lengths.values()):

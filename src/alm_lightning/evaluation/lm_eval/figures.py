@@ -33,14 +33,15 @@ def figures_of(
     for name, group in groups.items():
         members = [task.task_name for task in group.get_all_tasks()]
         in_groups |= set(members)
-        own = {k: float(v) for k, v in group.aggregate(metrics).items() if "," in k and v != "N/A"}
+        numbers = group.aggregate(metrics).items()
+        own = {k: float(v) for k, v in numbers if "," in k and v != "N/A"}
         better = records[members[0]]["higher_is_better"]
         count = sum(records[member]["count"] for member in members)
         figures |= _named(name, _figures(own, better, count))
         by_group[name] = {member: by_task[member] for member in members}
-    for name, own in by_task.items():
+    for name, own_figures in by_task.items():
         if name not in in_groups:
-            figures |= _named(name, own)
+            figures |= _named(name, own_figures)
     return figures, by_group
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.sampling import Sampling
@@ -28,7 +29,7 @@ class Writing:
     seed: int
 
     def of(
-        self, task_settings: Mapping[str, object], evaluated: EvaluatedModel
+        self, task_settings: Mapping[str, Any], evaluated: EvaluatedModel
     ) -> tuple[Sampling, list[str]]:
         """How tokens are chosen for one request of a task, and the texts to stop at.
 

@@ -36,13 +36,13 @@ def final_figure(text: str, mark: str | None = MARK) -> Decimal | None:
     Decimal('1250.00')
     """
     if mark and mark in text:
-        found = _numbers(text.rpartition(mark)[2])
-        if found:
-            return found[0]
+        after = _numbers(text.rpartition(mark)[2])
+        if after:
+            return after[0]
     boxed = _last_boxed(text)
-    found = None if boxed is None else _boxed_figure(boxed)
-    if found is not None:
-        return found
+    figure = None if boxed is None else _boxed_figure(boxed)
+    if figure is not None:
+        return figure
     numbers = _numbers(text)
     return numbers[-1] if numbers else None
 

@@ -41,7 +41,7 @@ class ByteLMConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
     use_cache: bool = True
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: object) -> None:
         """Give the body this model's vocabulary."""
         # the caller's own config must not change with ours
         self.body_config = copy.deepcopy(self.body_config)
@@ -54,7 +54,9 @@ class ByteLMConfig(PreTrainedConfig):
         body.pad_token_id = self.pad_token_id if is_only_padding else None
         body.tie_word_embeddings = False
 
-    def get_text_config(self, decoder=None, encoder=None):
+    def get_text_config(
+        self, decoder: bool | None = None, encoder: bool | None = None
+    ) -> PreTrainedConfig:
         """The body's config: what generation builds caches and sliding windows from."""
         return self.body_config
 

@@ -52,7 +52,7 @@ class ByteModel(ByteLMPreTrainedModel):
         self.expansion = InputExpansion(config, embedding) if config.expansion_rows else None
         self.post_init()
 
-    def _init_weights(self, module):
+    def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, InputExpansion):
             init.constant_(module.edge_keys, torch.iinfo(torch.int64).max)
             init.constant_(module.token_of_node, -1)
@@ -60,11 +60,11 @@ class ByteModel(ByteLMPreTrainedModel):
             # only the body's family knows how its kind of embedding begins
             self.body._init_weights(module)
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
         """The byte embeddings."""
         return self.body.get_input_embeddings()
 
-    def set_input_embeddings(self, value):
+    def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the byte embeddings."""
         self.body.set_input_embeddings(value)
 
@@ -93,7 +93,7 @@ class ByteModel(ByteLMPreTrainedModel):
         use_cache: bool | None = None,
         cache: Cache | None = None,
         byte_history: torch.Tensor | None = None,
-        **kwargs,
+        **kwargs: object,
     ) -> BaseModelOutputWithPast:
         """As every transformers decoder; `cache` and `past_key_values` are two names of one thing.
 
@@ -160,7 +160,7 @@ class ByteForCausalLM(ByteLMPreTrainedModel, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
-    def get_decoder(self):
+    def get_decoder(self) -> ByteModel:
         """The model below the head."""
         return self.model
 
@@ -177,7 +177,7 @@ class ByteForCausalLM(ByteLMPreTrainedModel, GenerationMixin):
         logits_to_keep: int | torch.Tensor = 0,
         cache: Cache | None = None,
         byte_history: torch.Tensor | None = None,
-        **kwargs,
+        **kwargs: object,
     ) -> CausalLMOutputWithPast:
         """As every transformers causal model; see `ByteModel.forward` for `byte_history`."""
         output = self.model(
@@ -207,7 +207,12 @@ class ByteForCausalLM(ByteLMPreTrainedModel, GenerationMixin):
             **{CACHE: getattr(output, CACHE)},
         )
 
-    def prepare_inputs_for_generation(self, input_ids, attention_mask=None, **kwargs):
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | dict | None = None,
+        **kwargs: object,
+    ) -> dict:
         """The inputs of one step, with the bytes before them.
 
         Taken from the whole sequence each time, so beam search may reorder its rows at will.
