@@ -57,7 +57,7 @@ class LowRank:
     train_embeddings: bool
 
     def __post_init__(self) -> None:
-        """Refuses a rank or a factor that nothing could be learned with."""
+        """Refuses a rank or a factor without effect."""
         if self.rank < 1 or not self.alpha > 0:
             raise ValueError(
                 f"rank is {self.rank} and alpha {self.alpha} (adapter.rank, adapter.alpha): "
@@ -77,7 +77,7 @@ class LowRank:
                 f"the blocks of {type(model).__name__} have no linear layers for adapters. Take "
                 "FullFineTuning (adapter=full)."
             )
-        _warn_of_others(model, layers, targets)
+        _warn_of_other_weights(model, layers, targets)
         inject_adapter_in_model(
             LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets), layers
         )
@@ -109,8 +109,8 @@ def merged_weights(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[tuple
         yield plain, tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _warn_of_others(model: PreTrainedModel, layers: nn.Module, targets: list[str]) -> None:
-    """Says so where blocks are made of more than linear layers, such as experts in one tensor."""
+def _warn_of_other_weights(model: PreTrainedModel, layers: nn.Module, targets: list[str]) -> None:
+    """Warns of weights in the blocks outside linear layers, such as experts in one tensor."""
     linear = {f"{target}.weight" for target in targets}
     matrices = {name: p.numel() for name, p in layers.named_parameters() if p.ndim > 1}
     others = {name: size for name, size in matrices.items() if name not in linear}

@@ -1,4 +1,4 @@
-"""Where things are in a causal language model of transformers: body, last block, output head."""
+"""The parts of a causal language model of transformers: body, last block, output head."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The text part of a model that reads images too, as a model of its own."""
+"""The text part of a model that reads images too, as a separate model."""
 
 import logging
 

@@ -145,7 +145,7 @@ class NewVocabulary:
 
 
 def _warn_of_eos(old: TokenizerView, new: TokenizerView) -> None:
-    """Says what a row costs that is read as one token and written as another."""
+    """Warns that one row is read as one token and written as another."""
     if old.start_id != old.roles.get("eos"):
         log.warning(
             "tokenizer %s begins documents with its EOS, and the model's embeddings are tied: that "

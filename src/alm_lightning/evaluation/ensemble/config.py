@@ -1,4 +1,4 @@
-"""The configuration of an ensemble: what programs ask one of a causal language model for."""
+"""The configuration of an ensemble: what programs read from that of a causal language model."""
 
 from collections.abc import Sequence
 from typing import no_type_check

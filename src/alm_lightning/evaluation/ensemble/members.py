@@ -119,7 +119,7 @@ def _difference(first: TokenizerView, other: TokenizerView) -> str | None:
 
 
 def _all_texts(view: TokenizerView) -> str:
-    """A text that needs every merge: the tokens one after another, without halves of characters."""
+    """A text that needs every merge: all tokens joined, without incomplete characters."""
     return b"".join(surface for surface in view.token_bytes if surface).decode("utf-8", "ignore")
 
 

@@ -1,4 +1,4 @@
-"""Distributions of several models over one vocabulary, made into one: the pure part."""
+"""Distributions of several models over one vocabulary, combined: pure functions."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What the log-probabilities of an ensemble's members are made of: output layers, positions."""
+"""Log-probabilities of an ensemble's members: hidden states, output layers, positions."""
 
 from collections.abc import Sequence
 

@@ -47,7 +47,7 @@ class Sampling:
 
     @property
     def most_tokens(self) -> int:
-        """The most tokens that can be needed: each spells a byte at least, or nothing."""
+        """The most tokens to generate: each has at least one byte, or none."""
         limits = (self.max_new_tokens, self.max_new_bytes)
         return min(limit for limit in limits if limit is not None)
 

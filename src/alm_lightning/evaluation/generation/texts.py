@@ -17,7 +17,7 @@ from alm_lightning.models.pair import Scorer
 BATCH_SIZE = 8
 
 OnText = Callable[[int, str], object]
-"""Takes the index of a prompt and a piece of its continuation, as soon as the piece is certain."""
+"""Is called with the index of a prompt and a piece of its continuation, as soon as it is known."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _max_new_tokens(evaluated: EvaluatedModel, longest: Sequence[int], sampling:
 
 @contextmanager
 def _no_settings(model: PreTrainedModel) -> Iterator[None]:
-    """Hides the model's own settings of generation, such as penalties: they would be added."""
+    """Hides the model's own settings of generation, such as penalties, which would be added."""
     kept = model.generation_config
     model.generation_config = GenerationConfig()
     try:

@@ -23,7 +23,7 @@ from alm_lightning.evaluation.lm_eval.tasks import Tasks, find_tasks, needs_gree
 log = logging.getLogger(__name__)
 
 SHOWN = 2
-"""Documents of each task that writes whose texts are part of the result."""
+"""Documents of each generating task whose texts are part of the result."""
 
 
 class LmEval:
@@ -187,7 +187,7 @@ def _samples(name: str, task: Any, logged: Sequence[Mapping[str, Any]]) -> list[
 
 @contextmanager
 def _one_process() -> Iterator[None]:
-    """Has lm-eval draw its bootstrap samples here: it would start a process a core."""
+    """Makes lm-eval draw bootstrap samples in this process, not in one for each core."""
     before = dict(os.environ)
     os.environ["DISABLE_MULTIPROC"] = "1"
     try:

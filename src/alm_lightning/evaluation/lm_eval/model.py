@@ -1,6 +1,6 @@
-"""A model as EleutherAI's lm-eval asks for one: texts in, log-likelihoods and texts out.
+"""A model with the interface of lm-eval: texts in, log-likelihoods and texts out.
 
-It has the methods of lm-eval's `LM`, and scores by this project's own means, without whole logits.
+It has the methods of lm-eval's `LM`, and scores texts by `evaluation.scoring`, without whole logits.
 lm-eval itself is not imported here.
 """
 
@@ -75,7 +75,7 @@ class LmEvalModel:
 
     @property
     def tokenizer_name(self) -> str:
-        """What tells prompts of this tokenizer from those of another."""
+        """Distinguishes prompts of this tokenizer from those of another."""
         return self.evaluated.view.fingerprint
 
     def apply_chat_template(

@@ -1,4 +1,4 @@
-"""How a model writes for a task of lm-eval: what the task says, in lengths that suit the model."""
+"""Settings of generation for a task of lm-eval, with lengths that suit the model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_token
 NUM_TOKENS = 256
 """The most tokens where a task does not say it, as in lm-eval."""
 NEUTRAL = {"top_k": 0, "num_beams": 1, "repetition_penalty": 1, "min_p": 0}
-"""Settings that are not taken, and their values that change nothing."""
+"""Settings that are not supported, and the values that change nothing."""
 
 
 @dataclass(frozen=True)
 class Writing:
-    """What is the same for all tasks.
+    """Settings that are the same for all tasks.
 
     Attributes:
         bytes_per_token: Bytes for each token of a task's limit, for models that read bytes: limits

@@ -14,7 +14,7 @@ from alm_lightning.evaluation.suites.continuations import Continuation
 from alm_lightning.models.structure import unused_ids
 
 MOST_SHARED = 64
-"""Positions whose whole logits are made at once, where continuations share a pass."""
+"""Positions of which whole logits are computed at once, where continuations share a pass."""
 
 
 def likelihoods(

@@ -100,7 +100,7 @@ class Generate:
             )
 
     def result(self, records: Mapping[str, Record]) -> Result:
-        """How long continuations are and how many ended by themselves; and the texts."""
+        """Length of continuations, share of those that ended by themselves, and the texts."""
         all_records = list(records.values())
         figures = {
             "length": share(np.array([r["num_bytes"] for r in all_records]), "bytes"),
@@ -121,7 +121,7 @@ def _to_terminal(text: str) -> None:
 
 
 def _shown(prompt: Prompt) -> str:
-    """A text as it stands, for its continuation to follow; a chat as turns."""
+    """A text as it is, for its continuation to follow; a chat as turns."""
     if isinstance(prompt, str):
         return prompt
     turns = [f"{message['role']}: {message['content']}\n" for message in prompt]

@@ -1,4 +1,4 @@
-"""Problems whose reference answers come to a figure, from a file of JSON lines."""
+"""Problems whose reference answers end in a number, from a file of JSON lines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class Problem:
     Attributes:
         question: What is asked.
         answer: The reference answer, with the way to it.
-        figure: What it comes to.
-        name: Where it stands: ``"gsm8k_test.jsonl:12"``.
+        figure: The final number of the answer.
+        name: Its place: ``"gsm8k_test.jsonl:12"``.
         key: Its line, and a hash of question, answer and figure.
     """
 

@@ -19,7 +19,7 @@ from .byte_config import ByteLMConfig
 EDGE_RADIX = 512
 
 NO_EDGE = 511
-"""Stands for every id that is no byte: no edge of the trie bears it, so a walk ends here."""
+"""Stands for every id that is no byte: no edge of the trie has it, so a walk ends here."""
 
 
 class InputExpansion(nn.Module):
@@ -108,7 +108,7 @@ def hide_padding(
 ) -> torch.Tensor:
     """The ids, with `NO_EDGE` where the mask (over these positions and any before) has 0.
 
-    A token must not reach into padding, whichever id padding bears. Four-dimensional masks do not
+    A token must not reach into padding, whichever id padding has. Four-dimensional masks do not
     say which positions are padding.
     """
     if not isinstance(attention_mask, torch.Tensor) or attention_mask.ndim != 2:

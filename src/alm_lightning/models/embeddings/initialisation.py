@@ -1,4 +1,4 @@
-"""What a way of making new embeddings is: asked once for two vocabularies, then for each matrix."""
+"""Protocols of initialisations: fitted once to two vocabularies, then applied to each matrix."""
 
 from typing import Literal, Protocol, runtime_checkable
 
@@ -32,7 +32,7 @@ class NewRows(Protocol):
 
 @runtime_checkable
 class Initialisation(Protocol):
-    """A way of making new embeddings, before it knows the vocabularies."""
+    """An initialisation, before it is fitted to two vocabularies."""
 
     def fitted(self, *, old: TokenizerView, new: TokenizerView) -> NewRows:
         """What makes the matrices of vocabulary `new` out of those of vocabulary `old`."""

@@ -1,4 +1,4 @@
-"""New embeddings after a donor's: the model that the new tokenizer comes from."""
+"""New embeddings from those of a donor: the model that the new tokenizer comes from."""
 
 import logging
 
@@ -39,7 +39,7 @@ class OrthogonalMatchingPursuit:
         k: Most shared tokens that a new one is written in. Time grows with it.
         batch_size: New tokens that are worked on at once.
         table_gib: Memory for products of shared tokens, in GiB. 46,000 of them need 8; where
-            it is too small, seeking takes three times as long.
+            it is too small, the search takes three times as long.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class DonorRows:
         return rows
 
     def _combinations(self, side: str, device: torch.device) -> list[Combination]:
-        """The combinations of all tokens that are made, a batch each; sought once a side."""
+        """The combinations of all new tokens, in batches; computed once for each side."""
         side = side if side in self._donor else "input"
         if side not in self._found:
             donor = self._donor[side].to(device)

@@ -1,4 +1,4 @@
-"""New embeddings that know nothing of what a token stands for: what others are compared with."""
+"""New embeddings that ignore the bytes of a token: baselines of the other initialisations."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What all ways of making new embeddings begin with: copies of old rows, and the mean elsewhere."""
+"""The start of every initialisation: copies of old rows, and the mean row elsewhere."""
 
 from collections.abc import Iterator
 

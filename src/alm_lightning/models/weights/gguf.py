@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 RECORD_FILE = "converted.json"
 HASH_DIGITS_IN_NAME = 12
 FORMAT = 2
-"""Of converted folders. 2: byte-level tokenizers with their own cut of texts and normaliser."""
+"""Of converted folders. 2: byte-level tokenizers with their own pre-tokenizer and normaliser."""
 
 
 def cache_root() -> Path:

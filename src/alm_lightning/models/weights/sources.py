@@ -164,7 +164,7 @@ class InOrder(Generic[Source]):
         return ", else ".join(source.describe() for source in self.sources.values())
 
     def _first(self, what: str, use: Callable[[Source], Result]) -> tuple[Result, list[str]]:
-        """What `use` makes of the first available place, and why those before it were skipped.
+        """The result of `use` for the first available place, and why earlier places were skipped.
 
         A place that turns out to be unreachable is skipped with a warning. One that gives something
         else than was expected, such as a file with another hash, ends the search.
