@@ -38,7 +38,6 @@
 ``item``          items of an evaluation: documents, pairs of sentences, problems
 ``scored``        tokens of a row that are scored, the last ones
 ``target``        scored tokens of all rows in one list
-``pos_before_last`` positions but the last, each of which predicts the next token
 ``member``        members of an ensemble
 ``beam``          rows of a batch in the order that beam search wants
 ``kept``          a selection of positions or rows

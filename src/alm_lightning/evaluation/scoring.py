@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alm_lightning.evaluation.ensemble import Ensemble
 from alm_lightning.evaluation.evaluated_model import BROKEN, EvaluatedModel
-from alm_lightning.likelihood.linear import linear_log_likelihood
+from alm_lightning.likelihood.score import scored_logprobs
 from alm_lightning.models.structure import last_hidden, output_head
 
 BATCH_TOKENS = 2048
@@ -132,15 +132,6 @@ def token_logprobs(
     """
     if isinstance(evaluated.model, Ensemble):
         return evaluated.model.token_logprobs(ids, mask).masked_fill(~scored, 0.0)
-    head = output_head(evaluated.model, evaluated.view)
-    logprobs, _ = linear_log_likelihood(
-        # the position before a token is what predicts it
-        last_hidden(evaluated.model, ids, mask)[scored.roll(-1, dims=1)],
-        head.weight,
-        ids[scored],
-        bias=head.bias,
-        softcap=head.softcap,
-        num_tokens=head.num_tokens,
-        padding_ids=head.padding_ids,
-    )
+    hidden = last_hidden(evaluated.model, ids, mask)
+    logprobs = scored_logprobs(hidden, ids, scored, output_head(evaluated.model, evaluated.view))
     return logprobs.new_zeros(ids.shape).masked_scatter(scored, logprobs)

@@ -1,7 +1,7 @@
 """From a batch and the hidden states of one model to that model's side of the signal."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from alm_lightning.data.batch import SideTokens
@@ -18,7 +18,7 @@ def token_logprobs(
 ) -> tuple[Float[Tensor, "batch pos"], Float[Tensor, "batch pos"]]:
     """Log-probabilities of a sequence's own tokens, and of a boundary after each of them.
 
-    The one place of the project where logits of a position meet the token of the next.
+    This and `scored_logprobs` are the only places where logits of a position meet the next token.
 
     Args:
         hidden: Last hidden states.
@@ -48,6 +48,35 @@ def token_logprobs(
     zeros = of_next.new_zeros(ids.shape)
     shifted = zeros.masked_scatter(mask, of_next).roll(1, dims=1)
     return shifted.masked_fill(~has_target, 0.0), zeros.masked_scatter(mask, boundary)
+
+
+def scored_logprobs(
+    hidden: Float[Tensor, "batch pos hidden"],
+    ids: Int[Tensor, "batch pos"],
+    scored: Bool[Tensor, "batch pos"],
+    head: OutputHead,
+) -> Float[Tensor, " target"]:
+    """Log-probabilities of some tokens in nats, given all before them; rows one after another.
+
+    `scored` is True for these tokens, never for the first of a row: nothing predicts it.
+    """
+    logprobs, _ = linear_log_likelihood(
+        hidden_before(hidden, scored),
+        head.weight,
+        ids[scored],
+        bias=head.bias,
+        softcap=head.softcap,
+        num_tokens=head.num_tokens,
+        padding_ids=head.padding_ids,
+    )
+    return logprobs
+
+
+def hidden_before(
+    hidden: Float[Tensor, "batch pos hidden"], scored: Bool[Tensor, "batch pos"]
+) -> Float[Tensor, "target hidden"]:
+    """The hidden states that predict some tokens: those one position before them."""
+    return hidden[scored.roll(-1, dims=1)]
 
 
 def model_signal(

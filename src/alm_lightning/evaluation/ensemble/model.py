@@ -24,14 +24,13 @@ from alm_lightning.evaluation.ensemble.mixture import (
 )
 from alm_lightning.evaluation.ensemble.scores import (
     check_numbers,
-    own_logprobs,
     scattered,
-    scored_positions,
-    states_before,
+    scored_tokens,
 )
 from alm_lightning.likelihood.head import OutputHead
+from alm_lightning.likelihood.score import hidden_before, scored_logprobs
 from alm_lightning.models.bytes.byte_lm import CACHE
-from alm_lightning.models.structure import head_of, unused_ids
+from alm_lightning.models.structure import head_of, last_hidden, unused_ids
 from alm_lightning.tokenization.view import TokenizerView
 
 
@@ -193,31 +192,38 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
         It is 0.0 for the first token of a row and for padding. No tensor of all positions and the
         whole vocabulary is made.
         """
-        has_target = scored_positions(mask)
+        scored = scored_tokens(mask)
         if self.combine == MEAN_PROB:
-            own = torch.stack([self._own_logprobs(index, ids, mask) for index in self._active])
-            return scattered(mixture_logprobs(own, self._shares), has_target)
-        states = [states_before(member, ids, mask) for member in self.running]
+            own = torch.stack(
+                [self._own_logprobs(index, ids, mask, scored) for index in self._active]
+            )
+            return scattered(mixture_logprobs(own, self._shares), scored)
+        states = [hidden_before(last_hidden(member, ids, mask), scored) for member in self.running]
         heads = [self._head(index) for index in self._active]
-        logprobs = geometric_logprobs(states, heads, ids[:, 1:][has_target], self._shares)
+        logprobs = geometric_logprobs(states, heads, ids[scored], self._shares)
         if not logprobs.isfinite().all():
             # the error names the member that is to blame
             self.member_logprobs(ids, mask)
-        return scattered(logprobs, has_target)
+        return scattered(logprobs, scored)
 
     @torch.no_grad()
     def member_logprobs(
         self, ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
     ) -> Float[Tensor, "member batch pos"]:
         """The same for each member by itself, those of weight 0 included."""
-        has_target = scored_positions(mask)
-        each = [self._own_logprobs(index, ids, mask) for index in range(len(self.members))]
-        return torch.stack([scattered(own, has_target) for own in each])
+        scored = scored_tokens(mask)
+        each = [self._own_logprobs(index, ids, mask, scored) for index in range(len(self.members))]
+        return torch.stack([scattered(own, scored) for own in each])
 
     def _own_logprobs(
-        self, index: int, ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
+        self,
+        index: int,
+        ids: Int[Tensor, "batch pos"],
+        mask: Bool[Tensor, "batch pos"],
+        scored: Bool[Tensor, "batch pos"],
     ) -> Float[Tensor, " target"]:
-        logprobs = own_logprobs(self.members[index], ids, mask, self._head(index))
+        hidden = last_hidden(self.members[index], ids, mask)
+        logprobs = scored_logprobs(hidden, ids, scored, self._head(index))
         check_numbers(logprobs[None], [self.names[index]])
         return logprobs
 

@@ -1,45 +1,15 @@
-"""Log-probabilities of an ensemble's members: hidden states, output layers, positions."""
+"""What is scored of an ensemble, and whether its members give numbers."""
 
 from collections.abc import Sequence
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from alm_lightning.evaluation.evaluated_model import BROKEN
-from alm_lightning.likelihood.head import OutputHead
-from alm_lightning.likelihood.linear import linear_log_likelihood
-from alm_lightning.models.structure import last_hidden
 
 
-def states_before(
-    model: PreTrainedModel, ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
-) -> Float[Tensor, "target hidden"]:
-    """Last hidden states before each scored token, rows one after another."""
-    return last_hidden(model, ids, mask)[:, :-1][scored_positions(mask)]
-
-
-def own_logprobs(
-    model: PreTrainedModel,
-    ids: Int[Tensor, "batch pos"],
-    mask: Bool[Tensor, "batch pos"],
-    head: OutputHead,
-) -> Float[Tensor, " target"]:
-    """Log-probabilities of the scored tokens under one model, in nats, rows one after another."""
-    logprobs, _ = linear_log_likelihood(
-        states_before(model, ids, mask),
-        head.weight,
-        ids[:, 1:][scored_positions(mask)],
-        bias=head.bias,
-        softcap=head.softcap,
-        num_tokens=head.num_tokens,
-        padding_ids=head.padding_ids,
-    )
-    return logprobs
-
-
-def scored_positions(mask: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos_before_last"]:
-    """Where the next position has a token: a flag for each position but the last.
+def scored_tokens(mask: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+    """The tokens that have one before them: all of a mask but the first of each row.
 
     A ValueError says that a row begins with padding.
     """
@@ -48,17 +18,16 @@ def scored_positions(mask: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos
             "mask says that a row begins with padding: expected padding on the right, so that the "
             "first token of a row, which nothing predicts, is at position 0."
         )
-    return mask[:, 1:]
+    scored = mask.clone()
+    scored[:, :1] = False
+    return scored
 
 
 def scattered(
-    values: Float[Tensor, " target"], has_target: Bool[Tensor, "batch pos_before_last"]
+    values: Float[Tensor, " target"], scored: Bool[Tensor, "batch pos"]
 ) -> Float[Tensor, "batch pos"]:
-    """Values of scored tokens at the tokens' own positions, 0.0 elsewhere."""
-    shape = (has_target.shape[0], has_target.shape[1] + 1)
-    places = values.new_zeros(shape)
-    places[:, 1:] = places[:, 1:].masked_scatter(has_target, values)
-    return places
+    """Values of scored tokens at their positions, 0.0 elsewhere."""
+    return values.new_zeros(scored.shape).masked_scatter(scored, values)
 
 
 def check_numbers(values: Float[Tensor, " member *rest"], names: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """A model with the interface of lm-eval: texts in, log-likelihoods and texts out.
 
-It has the methods of lm-eval's `LM`, and scores texts by `evaluation.scoring`, without whole logits.
+It has the methods of lm-eval's `LM`, and scores with `evaluation.scoring`, without whole logits.
 lm-eval itself is not imported here.
 """
 
