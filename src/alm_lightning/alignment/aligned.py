@@ -54,7 +54,8 @@ class AlignedText:
     @cached_property
     def is_structure(self) -> Bool[np.ndarray, " chunk"]:
         """Whether each chunk is structure on both sides: a role's header, an end of turn."""
-        return np.equal(self.chunk_starts, self.chunk_ends)
+        is_structure: Bool[np.ndarray, " chunk"] = self.chunk_starts == self.chunk_ends
+        return is_structure
 
     @cached_property
     def student_starts(self) -> Int[np.ndarray, " chunk"]:

@@ -21,8 +21,7 @@ from alm_lightning.alignment.boundaries import (
     common_boundaries,
 )
 from alm_lightning.shapes import NO_CHUNK
-from alm_lightning.tokenization.encoding import Encoding
-from alm_lightning.tokenization.view import TokenizerView
+from alm_lightning.tokenization.view import Encoding, TokenizerView
 
 
 @dataclass(frozen=True)
@@ -198,8 +197,10 @@ def _chunks_of(
     marked: Bool[np.ndarray, " pos"] | None, ids: Int[np.ndarray, " pos"]
 ) -> Int[np.ndarray, " marked"]:
     """The chunks of marked tokens."""
-    found: Int[np.ndarray, " marked"] = ids[:0] if marked is None else ids[marked]
-    return found[found != NO_CHUNK]
+    if marked is None:
+        return ids[:0]
+    chunks: Int[np.ndarray, " marked"] = ids[marked & (ids != NO_CHUNK)]
+    return chunks
 
 
 def _renumbered(
@@ -208,7 +209,8 @@ def _renumbered(
     """Chunk ids counted again after chunks were dropped, whose tokens get `NO_CHUNK`."""
     places = np.where(keep, np.cumsum(keep) - 1, NO_CHUNK).astype(np.int32)
     # a token in no chunk looks at one more place, behind all chunks
-    return np.append(places, np.int32(NO_CHUNK))[ids]
+    renumbered: Int[np.ndarray, " pos"] = np.append(places, np.int32(NO_CHUNK))[ids]
+    return renumbered
 
 
 def _counts(flags: Bool[np.ndarray, " position"]) -> Int[np.ndarray, " position_plus_one"]:

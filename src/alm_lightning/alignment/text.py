@@ -3,7 +3,7 @@
 from alm_lightning.alignment.aligned import AlignedText
 from alm_lightning.alignment.axis import AxisSide, align_axis
 from alm_lightning.alignment.boundaries import ChunkSelection
-from alm_lightning.tokenization.bytes.validation import AWKWARD
+from alm_lightning.tokenization.validation import AWKWARD
 from alm_lightning.tokenization.view import TokenizerView
 
 

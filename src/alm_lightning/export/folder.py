@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from alm_lightning.models.adapters import merged_weights
-from alm_lightning.tokenization.bytes.validation import AWKWARD
+from alm_lightning.tokenization.validation import AWKWARD
 
 log = logging.getLogger(__name__)
 

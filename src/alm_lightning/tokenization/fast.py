@@ -4,23 +4,23 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from alm_lightning.tokenization.bytes.validation import validate_byte_table
+from alm_lightning.tokenization.specials.classify import classify_tokens, with_flags
 from alm_lightning.tokenization.specials.content_only import (
     EDGE_NORMALIZERS,
-    certain,
     content_only,
+    deterministic,
     local_normalizer,
     without_first_dummy,
     without_specials,
     without_trimming,
 )
-from alm_lightning.tokenization.specials.text import judge, with_flags
 from alm_lightning.tokenization.surface import (
     BYTE_FALLBACK,
     ReadPiece,
@@ -28,14 +28,22 @@ from alm_lightning.tokenization.surface import (
     piece_reader,
     token_bytes,
 )
+from alm_lightning.tokenization.validation import validate_byte_table
 from alm_lightning.tokenization.view import TokenizerView
 
 BATCH = 4096
-"""Texts that are handed to the tokenizers library at once."""
+"""Texts that are given to the tokenizers library together."""
 
 
 class FastEncoder:
-    """Content ids of a `tokenizers.Tokenizer`: nothing added, nothing parsed as special."""
+    """Content ids of a `tokenizers.Tokenizer`: nothing added, nothing parsed as special.
+
+    Args:
+        backend: The tokenizer, which cuts one text in one way.
+        read_piece: How its pieces spell bytes.
+        hidden_ids: Special tokens, which the model itself must not find either.
+        flags: From `classify_tokens`.
+    """
 
     def __init__(
         self,
@@ -44,29 +52,13 @@ class FastEncoder:
         hidden_ids: Collection[int],
         flags: Mapping[str, bool],
     ):
-        """Sets up the encoder.
-
-        Args:
-            backend: The tokenizer, which cuts one text in one way.
-            read_piece: How its pieces spell bytes.
-            hidden_ids: Special tokens, which the model itself must not come upon either.
-            flags: From `judge`.
-        """
         self._original = backend
         self._backend = without_specials(content_only(with_flags(backend, flags)), hidden_ids)
         self._read_piece = read_piece
         self._normalizer = local_normalizer(backend.normalizer)
 
     def ids(self, text: str, *, continued: bool) -> Int[np.ndarray, " pos"]:
-        """Content ids of a text.
-
-        Args:
-            text: Valid Unicode.
-            continued: Whether the text goes on after a special token.
-
-        Returns:
-            Token ids.
-        """
+        """Content ids of a text, `continued` if it follows a special token."""
         backend = content_only(self._continued if continued else self._backend)
         # twice as fast as encode(), since it leaves the spans out
         (encoding,) = backend.encode_batch_fast([text], add_special_tokens=False)
@@ -80,11 +72,7 @@ class FastEncoder:
         No dummy space goes before any of them, whether the tokenizer puts one before each text or
         before the first alone, and nothing is stripped off their ends.
 
-        Args:
-            texts: Valid Unicode.
-
-        Returns:
-            The ids of all texts, joined, and the number of ids of each.
+        Returned are the ids of all texts, joined, and the number of ids of each.
         """
         backend = content_only(self._inside)
         ids, counts = [np.zeros(0, dtype=np.int32)], np.zeros(len(texts), dtype=np.int64)
@@ -97,15 +85,7 @@ class FastEncoder:
         return np.concatenate(ids), counts
 
     def spans(self, text: str, *, continued: bool) -> Int[np.ndarray, "pos 2"]:
-        """First character, and one past the last, of each token.
-
-        Args:
-            text: Valid Unicode.
-            continued: Whether the text goes on after a special token.
-
-        Returns:
-            The spans of the tokens that `ids` gives.
-        """
+        """First character, and one past the last, of each token that `ids` gives."""
         backend = content_only(self._spanning[continued])
         offsets = backend.encode(text, add_special_tokens=False).offsets
         return np.array(offsets, dtype=np.int64).reshape(-1, 2)
@@ -117,10 +97,10 @@ class FastEncoder:
         return normal_bytes(normal, self._read_piece)
 
     def decode(self, ids: Int[np.ndarray, " pos"]) -> str:
-        """The tokenizer's own word on what ids stand for, to prove the byte table against."""
+        """What ids stand for by the tokenizer's own decoder, to check the byte table against."""
         if self._backend.decoder is None:
             # the library would put a space between any two tokens
-            return "".join(self._backend.id_to_token(index) for index in ids.tolist())
+            return "".join(self._backend.id_to_token(index) or "" for index in ids.tolist())
         return self._backend.decode(ids.tolist(), skip_special_tokens=False)
 
     def state(self) -> bytes:
@@ -154,7 +134,7 @@ class FastEncoder:
         return {False: whole, True: whole if is_same else without_trimming(self._continued)}
 
 
-def _without_dummy(pre_tokenizer: dict | None) -> dict | None:
+def _without_dummy(pre_tokenizer: dict[str, Any] | None) -> dict[str, Any] | None:
     """The state of a pre-tokenizer without the space that it puts before a text."""
     if pre_tokenizer is None:
         return None
@@ -166,7 +146,7 @@ def _without_dummy(pre_tokenizer: dict | None) -> dict | None:
     return pre_tokenizer | {key: never[key] for key in never.keys() & pre_tokenizer.keys()}
 
 
-def _at_edges(normalizer: dict | None) -> bool:
+def _at_edges(normalizer: dict[str, Any] | None) -> bool:
     """Whether a normaliser, by its state, does something to the ends of a text."""
     if normalizer is None:
         return False
@@ -177,20 +157,10 @@ def _at_edges(normalizer: dict | None) -> bool:
 def view_of(tokenizer: PreTrainedTokenizerFast, *, name: str) -> TokenizerView:
     """The project's view of a fast tokenizer of transformers.
 
-    Its byte table is proven on a set of awkward texts before it is handed out.
-
-    Args:
-        tokenizer: The tokenizer.
-        name: What errors and logs call it.
-
-    Returns:
-        The view.
-
-    Raises:
-        ValueError: If it is of no family that is known here, or its tokens do not spell what its
-            own decoder says.
+    Errors and logs call it by `name`. A ValueError if it is of no family that is known here, or its
+    tokens do not spell what its own decoder says (`validate_byte_table`).
     """
-    backend = certain(tokenizer.backend_tokenizer)
+    backend = deterministic(tokenizer.backend_tokenizer)
     vocabulary = backend.get_vocab(with_added_tokens=True)
     read_piece = piece_reader(backend.decoder, name)
     given_roles = {
@@ -199,20 +169,20 @@ def view_of(tokenizer: PreTrainedTokenizerFast, *, name: str) -> TokenizerView:
         "pad": tokenizer.pad_token_id,
     }
     roles = {role: index for role, index in given_roles.items() if index is not None}
-    judged = judge(
+    classes = classify_tokens(
         backend,
         roles=roles,
         unknown=_unknown_token(backend, vocabulary),
         read_piece=read_piece,
         name=name,
     )
-    structure_ids = set(judged.special_ids.values())
-    encoder = FastEncoder(backend, read_piece, structure_ids, judged.flags)
+    structure_ids = set(classes.special_ids.values())
+    encoder = FastEncoder(backend, read_piece, structure_ids, classes.flags)
     template_ids = backend.encode("a", add_special_tokens=True).ids
     view = TokenizerView(
         name=name,
-        token_bytes=token_bytes(vocabulary, judged.literal_ids, structure_ids, read_piece),
-        special_ids=judged.special_ids,
+        token_bytes=token_bytes(vocabulary, classes.literal_ids, structure_ids, read_piece),
+        special_ids=classes.special_ids,
         # rows are filled up with the EOS where the token that pads is text
         roles={role: index for role, index in roles.items() if index in structure_ids},
         fallback_ids=frozenset(

@@ -36,7 +36,7 @@ def load_tokenizer(
 ) -> TokenizerView:
     """The project's view of a tokenizer.
 
-    What kind a file is of, its content tells, whatever it is called.
+    The kind of a file is read from its content, whatever its name.
 
     Args:
         spec: ``bytes``, a folder that `save_pretrained` wrote, a hub id, or a file: a
@@ -106,7 +106,7 @@ def _from_file(
         backend, overrides = read_sentencepiece(path)
         return fast_tokenizer(backend), overrides
     raise ValueError(
-        f"{path} is no tokenizer that is known here: it starts with {head[:16]!r}. "
+        f"{path} is not a tokenizer that is known here: it starts with {head[:16]!r}. "
         f"Expected {KINDS}."
     )
 
@@ -143,8 +143,8 @@ def _from_json(
 
 
 def _refuse(options: RankOptions, spec: str | Path) -> None:
-    if options.given:
+    if options.names_set:
         raise ValueError(
-            f"{' and '.join(options.given)} can't be set for {str(spec)!r}, which holds that "
+            f"{' and '.join(options.names_set)} can't be set for {str(spec)!r}, which holds that "
             "itself: they are for rank files. Leave them out."
         )

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tokenizers import AddedToken, Tokenizer, processors
-from transformers import PreTrainedTokenizerFast
 
 from alm_lightning.tokenization.chat.formats import FORMATS, fitting
 from alm_lightning.tokenization.fast import view_of
-from alm_lightning.tokenization.overrides import TokenizerOverrides, apply_overrides
-from alm_lightning.tokenization.specials.others import with_other_specials
+from alm_lightning.tokenization.overrides import TokenizerOverrides, apply_overrides, fast_tokenizer
+from alm_lightning.tokenization.specials.exchange import exchange_specials
 from alm_lightning.tokenization.specials.roles import KEEP, check_choice, check_known
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -52,12 +51,10 @@ def _with_old_specials(
     roles = {role: texts[index] for role, index in _all_roles(old).items()}
     kept = list(dict.fromkeys([*roles.values(), *keep, *_written(old)]))
     specials = [_as_before(old, text) for text in kept]
-    backend = with_other_specials(donor, specials)
+    backend = exchange_specials(donor, specials)
     by_text = {token.content: token for token in specials}
-    hf = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
+    hf = fast_tokenizer(
+        backend,
         model_max_length=old.hf.model_max_length,
         additional_special_tokens=[by_text[t] for t in kept if t not in roles.values()],
         **{f"{role}_token": by_text[text] for role, text in roles.items()},
@@ -77,11 +74,9 @@ def _with_old_specials(
 def _with_own_specials(old: TokenizerView, donor: TokenizerView) -> TokenizerView:
     texts = {index: text for text, index in donor.special_ids.items()}
     roles = _all_roles(donor)
-    # made anew: the class that its folder names may be one that AutoTokenizer cuts otherwise for
-    hf = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(donor.hf.backend_tokenizer.to_str()),
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
+    # a new object: the class that its folder names may be one that AutoTokenizer cuts otherwise for
+    hf = fast_tokenizer(
+        Tokenizer.from_str(donor.hf.backend_tokenizer.to_str()),
         # the model reads as many tokens as before
         model_max_length=old.hf.model_max_length,
         **{f"{role}_token": _as_before(donor, texts[index]) for role, index in roles.items()},

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tokenizers import Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
@@ -31,36 +32,26 @@ class TokenizerOverrides:
         return TokenizerOverrides(**(vars(file) | given))
 
 
-def fast_tokenizer(backend: Tokenizer) -> PreTrainedTokenizerFast:
-    """A tokenizer of transformers around one of `tokenizers`, with no roles yet.
+def fast_tokenizer(backend: Tokenizer, **settings: Any) -> PreTrainedTokenizerFast:
+    """A tokenizer of transformers around one of `tokenizers`, with its further settings.
 
-    Args:
-        backend: The tokenizer.
-
-    Returns:
-        The fast tokenizer, which pads on the left, as generation wants it.
+    It pads on the left, as generation needs it.
     """
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, padding_side="left", clean_up_tokenization_spaces=False
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=backend,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        **settings,
     )
 
 
 def apply_overrides(
     tokenizer: PreTrainedTokenizerFast, overrides: TokenizerOverrides, name: str
 ) -> PreTrainedTokenizerFast:
-    """Roles, start token and template, onto a fast tokenizer.
+    """Sets roles, start token and template of a fast tokenizer, which is returned.
 
-    Args:
-        tokenizer: The tokenizer; it is changed.
-        overrides: What to put on.
-        name: What an error calls the tokenizer.
-
-    Returns:
-        The same tokenizer.
-
-    Raises:
-        ValueError: A role is given to a text that is no special token, or BOS shall be prepended
-            and there is none.
+    Errors call it by `name`: a ValueError where a role is given to a text that is not a special
+    token, or BOS is to be prepended and there is none.
     """
     special = {
         token.content
@@ -72,9 +63,9 @@ def apply_overrides(
             continue
         if content not in special:
             raise ValueError(
-                f"{role} of tokenizer {name!r} shall be {content!r}, which is none of its special "
-                f"tokens {_shown(sorted(special))}. Correct {role}, or name the token in "
-                "special_tokens."
+                f"{role} of tokenizer {name!r} must be a special token, but {content!r} is none of "
+                f"its special tokens {_shown(sorted(special))}. Correct {role}, or name the token "
+                "in special_tokens."
             )
         setattr(tokenizer, f"{role}_token", content)
     if overrides.chat_template is not None:
@@ -83,7 +74,7 @@ def apply_overrides(
         bos = tokenizer.bos_token
         if overrides.prepend_bos and bos is None:
             raise ValueError(
-                f"tokenizer {name!r} shall prepend a BOS and has none. Give bos as well, or set "
+                f"tokenizer {name!r} has no BOS to prepend. Give bos as well, or set "
                 "prepend_bos to false."
             )
         start = [bos] if overrides.prepend_bos else []

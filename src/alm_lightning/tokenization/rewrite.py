@@ -6,7 +6,7 @@ only the shortest stretch that differs becomes one indivisible step of the axis.
 Two ways lead there. Most normalisers work locally, so text and tokens are compared piece by piece,
 byte for byte. Where that does not explain the tokens (whitespace that is dropped or collapsed, text
 that has no token), the character spans that the `tokenizers` library reports are taken: they can't
-tell where within a character a token ends, and cost boundaries there, but explain everything.
+tell where within a character a token ends, and lose boundaries there, but explain everything.
 """
 
 import re
@@ -17,7 +17,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Int
 
-from alm_lightning.tokenization.encoding import INSIDE_REWRITE
+INSIDE_REWRITE = -1
+"""Byte end of a token that ends inside a stretch which the tokenizer rewrote: it bounds nothing."""
 
 Spell = Callable[[str], bytes]
 """What a tokenizer makes of a piece of text before it cuts it into tokens, in bytes."""

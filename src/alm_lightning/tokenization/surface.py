@@ -5,7 +5,7 @@ bytes of a token follow from the family of its tokenizer, which the decoder give
 
 * byte-level BPE: each character of the piece is a letter of GPT-2's byte alphabet;
 * SentencePiece style: U+2581 stands for a space, ``<0xNN>`` for one byte;
-* WordPiece: ``##`` goes on a word; BPE with an end of word: ``</w>`` ends one. Both drop the
+* WordPiece: ``##`` continues a word; BPE with an end of word: ``</w>`` ends one. Both drop the
   whitespace of a text, and no token stands for it;
 * no decoder: the piece itself.
 """
@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from typing import Any
 
 BYTE_FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 METASPACE = "\u2581"
@@ -45,12 +46,8 @@ _ALPHABET = byte_alphabet()
 def byte_level_piece(piece: str) -> bytes:
     """Bytes of a piece of a byte-level BPE vocabulary.
 
-    Args:
-        piece: The piece as the vocabulary spells it, such as ``Ġthe``.
-
-    Returns:
-        The bytes that the piece stands for, such as ``b" the"``. A piece with a letter outside the
-        alphabet can't come out of a byte-level tokenizer: it is text, as an added token's is.
+    ``Ġthe`` stands for ``b" the"``. A piece with a letter outside the alphabet can't come out of a
+    byte-level tokenizer: it is text, as an added token's is.
     """
     try:
         return bytes([_ALPHABET[letter] for letter in piece])
@@ -61,11 +58,7 @@ def byte_level_piece(piece: str) -> bytes:
 def sentencepiece_piece(piece: str) -> bytes:
     r"""Bytes of a piece of a SentencePiece-style vocabulary.
 
-    Args:
-        piece: The piece as the vocabulary spells it, such as ``▁the`` or ``<0x0A>``.
-
-    Returns:
-        The bytes that the piece stands for, such as ``b" the"`` or ``b"\\n"``.
+    ``▁the`` stands for ``b" the"``, and ``<0x0A>`` for a line end.
     """
     fallback = BYTE_FALLBACK.fullmatch(piece)
     if fallback:
@@ -73,7 +66,7 @@ def sentencepiece_piece(piece: str) -> bytes:
     return piece.replace(METASPACE, " ").encode("utf-8")
 
 
-def piece_reader(decoder: object | None, name: str) -> ReadPiece:
+def piece_reader(decoder: Any, name: str) -> ReadPiece:
     """The function that turns a piece into bytes, chosen by the tokenizer's decoder.
 
     Args:
@@ -113,24 +106,18 @@ def _word_piece(piece: str, *, prefix: str = "", suffix: str = "") -> bytes:
     return piece.removeprefix(prefix).removesuffix(suffix).encode("utf-8")
 
 
-def _decoder_parts(decoder: object | None) -> list[dict]:
+def _decoder_parts(decoder: Any) -> list[dict[str, Any]]:
     """States of a decoder and of all decoders within it, without the frame of a sequence."""
     if decoder is None:
         return []
-    state = json.loads(decoder.__getstate__())
-    return state["decoders"] if state["type"] == "Sequence" else [state]
+    state: dict[str, Any] = json.loads(decoder.__getstate__())
+    parts: list[dict[str, Any]] = state.get("decoders", [state])
+    return parts
 
 
 def normal_bytes(text: str, read_piece: ReadPiece) -> bytes:
-    """Bytes of a normalised text, before it is cut into tokens.
-
-    Args:
-        text: What the normaliser gave.
-        read_piece: From `piece_reader`.
-
-    Returns:
-        Its bytes; SentencePiece's normaliser has turned spaces into U+2581 by then.
-    """
+    """Bytes of what a normaliser gave, before it is cut into tokens."""
+    # SentencePiece's has turned spaces into U+2581 by then
     plain = text.replace(METASPACE, " ") if read_piece is sentencepiece_piece else text
     return plain.encode("utf-8")
 

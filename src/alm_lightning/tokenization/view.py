@@ -7,12 +7,12 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from transformers import PreTrainedTokenizerFast
 
-from alm_lightning.tokenization.bytes.table import ByteTable
+from alm_lightning.corpus.document import BadDocument
+from alm_lightning.tokenization.byte_table import ByteTable
 from alm_lightning.tokenization.chat.formats import END, MARKS, fitting
-from alm_lightning.tokenization.encoding import Encoding, content_bytes
 from alm_lightning.tokenization.rewrite import (
     byte_positions,
     ends_from_pieces,
@@ -22,6 +22,24 @@ from alm_lightning.tokenization.rewrite import (
 
 BOUNDARY_BYTES = b" \t\n"
 """Bytes that only ever start a pretoken (docs/method.md, section 1)."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Tokens of one text, on the byte axis of the text as it was given.
+
+    Attributes:
+        ids: Token ids, content only: no BOS, no EOS.
+        ends: For each token, how many bytes of the text lie before its end, or `INSIDE_REWRITE`.
+        rewritten_bytes: Bytes of the text that no token spells as they are: the tokenizer's
+            normaliser changed or dropped them.
+        unknown: True for a token that stands for no text (``[UNK]``); None where none is.
+    """
+
+    ids: Int[np.ndarray, " pos"]
+    ends: Int[np.ndarray, " pos"]
+    rewritten_bytes: int = 0
+    unknown: Bool[np.ndarray, " pos"] | None = None
 
 
 @runtime_checkable
@@ -47,7 +65,7 @@ class Encoder(Protocol):
         ...
 
     def decode(self, ids: Int[np.ndarray, " pos"]) -> str:
-        """The tokenizer's own word on what ids stand for."""
+        """What ids stand for by the tokenizer's own decoder."""
         ...
 
     def state(self) -> bytes:
@@ -90,21 +108,11 @@ class TokenizerView:
         return len(self.token_bytes)
 
     def id_of(self, role: str) -> int:
-        """The id of a role.
-
-        Args:
-            role: ``bos``, ``eos`` or ``pad``.
-
-        Returns:
-            The token id.
-
-        Raises:
-            ValueError: If the tokenizer has no token for the role.
-        """
+        """The id of ``bos``, ``eos`` or ``pad``; a ValueError where the tokenizer has none."""
         if role not in self.roles:
             raise ValueError(
-                f"tokenizer {self.name!r} has no {role} token, only {sorted(self.roles)}. Set "
-                f"{role}_token in its tokenizer_config.json."
+                f"tokenizer {self.name!r} has no {role} token, only {sorted(self.roles)}. Give "
+                f"{role}=... to load_tokenizer, or set {role}_token in its tokenizer_config.json."
             )
         return self.roles[role]
 
@@ -138,7 +146,7 @@ class TokenizerView:
 
     @cached_property
     def boundary_ids(self) -> Int[np.ndarray, " subset"]:
-        """Ids after which nobody doubts that the last token ended: boundary bytes and structure.
+        """Ids before which a token certainly ends: boundary bytes and structure.
 
         The tokens whose first byte is a space, a tab or a newline, and the special tokens
         (docs/method.md, section 1, the set B).
@@ -161,8 +169,8 @@ class TokenizerView:
         Args:
             text: The text; what looks like a special token in it is content like any other.
             name: What an error calls the text.
-            continued: Whether the text goes on after a special token, where some tokenizers add no
-                dummy space.
+            continued: Whether the text follows a special token, where some tokenizers add no dummy
+                space.
 
         Returns:
             Ids and byte ends.
@@ -210,3 +218,19 @@ class TokenizerView:
             rewritten_bytes=len(given) - int(accounted.sum()),
             unknown=unknown if unknown.any() else None,
         )
+
+
+def content_bytes(text: str, name: str) -> bytes:
+    """UTF-8 bytes of a text; `name` is what an error calls it.
+
+    A lone surrogate is refused as a BadDocument: no valid UTF-8 stands for it.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{name}: expected a text (str), got {type(text).__name__}.")
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadDocument(
+            f"{name}: lone surrogate U+{ord(text[error.start]):04X} at character {error.start}: "
+            "this is not valid Unicode, and no tokens stand for it. Repair or drop it."
+        ) from error

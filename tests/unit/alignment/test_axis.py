@@ -4,7 +4,8 @@ import numpy as np
 from tests.unit.alignment.chat.chat_sides import view_for
 
 from alm_lightning.alignment.axis import AxisSide, ChatLayout, SideStructure, align_axis
-from alm_lightning.tokenization.encoding import INSIDE_REWRITE, Encoding
+from alm_lightning.tokenization.rewrite import INSIDE_REWRITE
+from alm_lightning.tokenization.view import Encoding
 
 
 def side(ends, *, loose=(), mixed=(), unknown=()):

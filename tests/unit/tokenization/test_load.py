@@ -115,7 +115,7 @@ def test_damaged_and_foreign_files(tmp_path, folder):
     with pytest.raises(ValueError, match=r"starts with b'PK\\x03\\x04'\. Expected 'bytes'"):
         load_tokenizer(path)
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match="no tokenizer that is known here"):
+    with pytest.raises(ValueError, match="not a tokenizer that is known here"):
         load_tokenizer(path)
 
 

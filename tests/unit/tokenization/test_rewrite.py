@@ -7,8 +7,7 @@ import pytest
 from tests.unit.tokenization.small_backends import byte_level, view, words
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers, processors
 
-from alm_lightning.tokenization.encoding import INSIDE_REWRITE
-from alm_lightning.tokenization.rewrite import ends_from_spans, pieces_of
+from alm_lightning.tokenization.rewrite import INSIDE_REWRITE, ends_from_spans, pieces_of
 
 NORMALIZERS = {
     "nfc": normalizers.NFC(),

@@ -7,10 +7,10 @@ from transformers import PreTrainedTokenizerFast
 
 from alm_lightning import align_text
 from alm_lightning.tokenization.bytes.view import byte_view
-from alm_lightning.tokenization.encoding import content_bytes
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.rewrite import ends_from_pieces, pieces_of
+from alm_lightning.tokenization.view import content_bytes
 
 TEXTS = [
     "Hello, world: it's 12345!",

@@ -117,8 +117,10 @@ def pair_keys(
     num_teacher_tokens: int,
 ) -> Int[np.ndarray, " boundary"]:
     """One number for each pair of tokens that end together, as `BiasCounts.keys`."""
-    keys: Int[np.ndarray, " boundary"] = student_ids.astype(np.int64) * num_teacher_tokens
-    return keys + teacher_ids
+    keys: Int[np.ndarray, " boundary"] = (
+        student_ids.astype(np.int64) * num_teacher_tokens + teacher_ids
+    )
+    return keys
 
 
 def _joined(parts: list[Int[np.ndarray, " _"]]) -> Int[np.ndarray, " boundary"]:

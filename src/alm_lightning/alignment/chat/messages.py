@@ -15,8 +15,8 @@ from alm_lightning.alignment.chat.turns import NOWHERE, Turns, turns_of
 from alm_lightning.corpus.chat import SYSTEM_POLICIES, BadChat, Chat, Message
 from alm_lightning.tokenization.chat.choice import template_of
 from alm_lightning.tokenization.chat.template import ChatTemplate, Rendering
-from alm_lightning.tokenization.encoding import INSIDE_REWRITE, Encoding
-from alm_lightning.tokenization.view import TokenizerView
+from alm_lightning.tokenization.rewrite import INSIDE_REWRITE
+from alm_lightning.tokenization.view import Encoding, TokenizerView
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class _Steps:
 def _trained_tokens(
     turns: Turns, is_trained: Bool[np.ndarray, " step"]
 ) -> Bool[np.ndarray, " pos"]:
-    trained = is_trained[turns.end_steps] & (turns.steps != NOWHERE)
+    trained: Bool[np.ndarray, " pos"] = is_trained[turns.end_steps] & (turns.steps != NOWHERE)
     # nothing comes before the first token
     trained[:1] = False
     return trained

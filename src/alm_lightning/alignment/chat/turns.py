@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 
 from alm_lightning.alignment.chat.fragments import Fragment, fragments, runs
 from alm_lightning.tokenization.chat.template import Rendering
-from alm_lightning.tokenization.encoding import INSIDE_REWRITE
+from alm_lightning.tokenization.rewrite import INSIDE_REWRITE
 from alm_lightning.tokenization.view import TokenizerView
 
 NOWHERE = -1

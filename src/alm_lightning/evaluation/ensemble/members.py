@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from alm_lightning.evaluation.ensemble import Ensemble
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
-from alm_lightning.tokenization.bytes.validation import AWKWARD
+from alm_lightning.tokenization.validation import AWKWARD
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
-"""Bytes: the byte tokenizer, and the bytes of a whole vocabulary.
+"""The byte tokenizer: 256 bytes and special tokens.
 
-`view.byte_view` is a tokenizer of 256 bytes and special tokens, and `fast` the same as a stock
-fast tokenizer. `table.ByteTable` holds the bytes of every token of any tokenizer in arrays, and
-`validation` checks it on awkward texts.
+`view.byte_view` is its view, and `fast.byte_tokenizer` the same as a stock fast tokenizer, for
+exported folders.
 """

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from alm_lightning.tokenization.overrides import fast_tokenizer
 from alm_lightning.tokenization.surface import byte_alphabet
 
 NUM_BYTES = 256
@@ -66,13 +67,11 @@ def byte_tokenizer(
             pair=[bos, "$A", f"{bos}:1", "$B:1"],
             special_tokens=[(bos, NUM_BYTES + list(special_tokens).index(bos))],
         )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
+    return fast_tokenizer(
+        backend,
         bos_token=bos,
         eos_token=eos,
         pad_token=pad,
         extra_special_tokens=[name for name in special_tokens if name not in (bos, eos, pad)],
         model_input_names=["input_ids", "attention_mask"],
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
     )

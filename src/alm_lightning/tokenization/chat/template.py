@@ -89,9 +89,10 @@ class ChatTemplate:
     def write(self, messages: tuple[Message, ...]) -> str:
         """What the template makes of messages, by transformers' own means."""
         conversation = [{"role": m.role, "content": m.content} for m in messages]
-        return self.view.hf.apply_chat_template(
+        written = self.view.hf.apply_chat_template(
             conversation, chat_template=self.jinja, tokenize=False, add_generation_prompt=False
         )
+        return str(written)
 
     def _contents(self, chat: Chat, gaps: tuple[str, ...], written: str) -> tuple[str, ...]:
         """The contents as they stand between the gaps."""

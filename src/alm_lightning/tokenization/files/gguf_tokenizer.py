@@ -47,7 +47,7 @@ def read_gguf(path: Path) -> PreTrainedTokenizerFast:
     if model == BYTE_LEVEL:
         return _byte_level(path, metadata)
     try:
-        return AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
     except ImportError as error:
         raise ImportError(
             f"Reading the {model!r} tokenizer of {path} needs the gguf package, which this Python "
@@ -58,6 +58,12 @@ def read_gguf(path: Path) -> PreTrainedTokenizerFast:
             f"transformers can't read the {model!r} tokenizer of {path}: {error}. Load the "
             "tokenizer.json of the model that it was made from instead."
         ) from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ValueError(
+            f"transformers makes a {type(tokenizer).__name__} of the {model!r} tokenizer of "
+            f"{path}, which has no fast version. Load the tokenizer.json of the model instead."
+        )
+    return tokenizer
 
 
 def _byte_level(path: Path, metadata: dict[str, Any]) -> PreTrainedTokenizerFast:
@@ -72,7 +78,7 @@ def _byte_level(path: Path, metadata: dict[str, Any]) -> PreTrainedTokenizerFast
             f"{path} holds a byte-level tokenizer without {' and '.join(missing)}: the file is "
             "damaged. Fetch it again."
         )
-    cut = GGUF_CUTS.get(ggml.get("pre"))
+    cut = GGUF_CUTS.get(str(ggml.get("pre")))
     if cut is None:
         raise ValueError(
             f"{path}: its tokenizer.ggml.pre is {ggml.get('pre')!r}, and how that cuts texts is "
@@ -102,8 +108,8 @@ def _byte_level(path: Path, metadata: dict[str, Any]) -> PreTrainedTokenizerFast
 
 def _merges(path: Path, lines: list[str]) -> list[tuple[str, str]]:
     # no letter of the byte alphabet is a space
-    merges = [tuple(line.split(" ")) for line in lines]
-    odd = [merge for merge in merges if len(merge) != 2]
+    merges = [(left, right) for left, _, right in (line.partition(" ") for line in lines)]
+    odd = [parts for parts in (tuple(line.split(" ")) for line in lines) if len(parts) != 2]
     if odd:
         raise ValueError(
             f"{path}: a merge of its tokenizer has {len(odd[0])} parts, expected 2: {odd[0]!r}. "

@@ -40,7 +40,7 @@ def load_fast(place: str, *, revision: str | None = None) -> PreTrainedTokenizer
         _refuse_other_files(folder)
     else:
         try:
-            return PreTrainedTokenizerFast.from_pretrained(place, revision=revision)
+            return _from_hub_or_folder(place, revision)
         except (OSError, ValueError) as error:
             # AutoTokenizer makes one of older files, or says in better words what is wrong
             log.info("%s has no tokenizer.json (%s): trying its other files", place, error)
@@ -58,12 +58,19 @@ def load_fast(place: str, *, revision: str | None = None) -> PreTrainedTokenizer
 
 def _as_it_is(place: str, revision: str | None) -> PreTrainedTokenizerFast:
     try:
-        return PreTrainedTokenizerFast.from_pretrained(place, revision=revision)
+        return _from_hub_or_folder(place, revision)
     except Exception as error:  # of a damaged file the library raises nothing narrower
         raise ValueError(
             f"the tokenizer.json in {place!r} can't be read: {error}. Fetch it again, or update "
             "tokenizers if it was written by a newer one."
         ) from error
+
+
+def _from_hub_or_folder(place: str, revision: str | None) -> PreTrainedTokenizerFast:
+    loaded: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+        place, revision=revision or "main"
+    )
+    return loaded
 
 
 def _refuse_other_files(folder: Path) -> None:

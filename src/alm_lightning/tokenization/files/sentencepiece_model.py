@@ -44,7 +44,7 @@ def read_sentencepiece(path: Path) -> tuple[Tokenizer, TokenizerOverrides]:
     Raises:
         ValueError: The file is damaged, or of a kind that has no fast version.
     """
-    model = import_protobuf().ModelProto()
+    model = import_protobuf().ModelProto()  # type: ignore[no-untyped-call]
     try:
         model.ParseFromString(path.read_bytes())
     except DecodeError as error:
@@ -120,7 +120,7 @@ def _unigram(model: Any) -> models.Unigram:
 
 def _normalizer(rules: Any) -> normalizers.Normalizer:
     """The model's own table of characters, then its rules for spaces."""
-    steps = []
+    steps: list[normalizers.Normalizer] = []
     # The library looks characters up one by one where SentencePiece takes several, so decomposed
     # Hangul stays as it is. NFC in front would mend that, and reorder the marks of Arabic.
     if rules.precompiled_charsmap:
@@ -137,7 +137,7 @@ def _normalizer(rules: Any) -> normalizers.Normalizer:
 
 
 def _pre_tokenizer(rules: Any, wholes: list[str]) -> pre_tokenizers.PreTokenizer:
-    steps = []
+    steps: list[pre_tokenizers.PreTokenizer] = []
     if rules.add_dummy_prefix:
         # Two steps: one alone adds no dummy to a text that starts with a space (or U+2581), as
         # SentencePiece does. The first finds one where the normaliser has left it, and only there.

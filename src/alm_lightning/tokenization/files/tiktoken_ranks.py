@@ -41,8 +41,8 @@ class RankOptions:
     normalizer: str | None = None
 
     @property
-    def given(self) -> list[str]:
-        """Names of those that were given."""
+    def names_set(self) -> list[str]:
+        """Names of the options that are set."""
         return [name for name, value in vars(self).items() if value]
 
 
@@ -104,7 +104,7 @@ def read_tekken(path: Path, content: Mapping[str, Any], options: RankOptions) ->
     if options.pattern or options.special_tokens:
         raise ValueError(
             f"{path} is a tekken.json, which holds its pattern and special tokens itself. Leave "
-            f"out {' and '.join(name for name in options.given if name != 'normalizer')}."
+            f"out {' and '.join(name for name in options.names_set if name != 'normalizer')}."
         )
     try:
         config = content["config"]

@@ -1,8 +1,9 @@
-"""Tokenizers made over, so that a text is content and nothing else, and always cut in one way."""
+"""Tokenizers changed so that a text is content and nothing else, and always cut in one way."""
 
 import json
 import logging
 from collections.abc import Collection
+from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers
 
@@ -15,16 +16,10 @@ HIDDEN = "\uffff{}\uffff"
 
 
 def content_only(backend: Tokenizer) -> Tokenizer:
-    """The same tokenizer, told to take every text for content, and to cut and pad nothing.
+    """The same tokenizer, with its switches set to take every text for content.
 
-    '<bos>' in a document is five characters, not the start of one. It is told before each use,
-    since every call of the transformers tokenizer around it tells it otherwise, and leaves it so.
-
-    Args:
-        backend: The tokenizer; its switches are set.
-
-    Returns:
-        The same.
+    '<bos>' in a document is five characters, not the start of one. Needed before each use, since
+    every call of the transformers tokenizer around it sets the switches otherwise.
     """
     backend.encode_special_tokens = True
     backend.no_truncation()
@@ -32,15 +27,8 @@ def content_only(backend: Tokenizer) -> Tokenizer:
     return backend
 
 
-def certain(backend: Tokenizer) -> Tokenizer:
-    """The tokenizer without what makes it cut one text now this way, now that way.
-
-    Args:
-        backend: The tokenizer; it stays as it is.
-
-    Returns:
-        The same, or a copy without BPE's dropout and Unigram's sampling.
-    """
+def deterministic(backend: Tokenizer) -> Tokenizer:
+    """The same tokenizer, or a copy without BPE's dropout and Unigram's sampling."""
     model = backend.model
     is_random = {
         models.BPE: lambda: model.dropout,
@@ -60,14 +48,9 @@ def certain(backend: Tokenizer) -> Tokenizer:
 
 
 def without_specials(backend: Tokenizer, hidden_ids: Collection[int]) -> Tokenizer:
-    """The tokenizer, unable to find special tokens in a text by its model either.
+    """The tokenizer, unable to find the hidden special tokens in a text by its model either.
 
-    Args:
-        backend: The tokenizer; it stays as it is.
-        hidden_ids: The special tokens.
-
-    Returns:
-        The same where its model finds none anyway, else a copy.
+    The same where its model finds none anyway, else a copy.
     """
     # merges lead to what was merged in training, and a special token never is
     if isinstance(backend.model, models.BPE) and not backend.model.ignore_merges:
@@ -77,7 +60,7 @@ def without_specials(backend: Tokenizer, hidden_ids: Collection[int]) -> Tokeniz
     unknown = state["model"].get("unk_token")
     if isinstance(vocabulary, list):
         hidden = {vocabulary[i][0]: HIDDEN.format(i) for i in hidden_ids if i < len(vocabulary)}
-        renamed = [[hidden.get(piece, piece), score] for piece, score in vocabulary]
+        renamed: Any = [[hidden.get(piece, piece), score] for piece, score in vocabulary]
     else:
         ids = set(hidden_ids)
         hidden = {
@@ -97,11 +80,7 @@ def without_specials(backend: Tokenizer, hidden_ids: Collection[int]) -> Tokeniz
 def without_trimming(backend: Tokenizer) -> Tokenizer:
     """The tokenizer that reports whole spans: GPT-2's may take the whitespace off their ends.
 
-    Args:
-        backend: The tokenizer; it stays as it is.
-
-    Returns:
-        The same where it reports them anyway, else a copy without a post-processor.
+    The same where it reports them anyway, else a copy without a post-processor.
     """
     if backend.post_processor is None:
         return backend
@@ -112,14 +91,7 @@ def without_trimming(backend: Tokenizer) -> Tokenizer:
 
 
 def without_first_dummy(backend: Tokenizer) -> Tokenizer:
-    """The tokenizer without a dummy space that only the start of a sequence has.
-
-    Args:
-        backend: The tokenizer; it stays as it is.
-
-    Returns:
-        The same where it has no such space, else a copy.
-    """
+    """The tokenizer, or a copy, without a dummy space that only the start of a sequence has."""
     state = json.loads(backend.to_str())
     parts = _parts(state["pre_tokenizer"], "pretokenizers")
     first = [part for part in parts if part.get("prepend_scheme") == "first"]
@@ -133,28 +105,22 @@ def without_first_dummy(backend: Tokenizer) -> Tokenizer:
 def local_normalizer(
     normalizer: normalizers.Normalizer | None,
 ) -> normalizers.Normalizer | None:
-    """The normaliser without what it does to the ends of a text alone.
-
-    Args:
-        normalizer: The normaliser of a tokenizer.
-
-    Returns:
-        One that may be given a piece of a text, wherever it stands.
-    """
+    """The normaliser without what it does to the ends of a text alone: for pieces of a text."""
     if normalizer is None:
         return None
     parts = _parts(json.loads(normalizer.__getstate__()), "normalizers")
     kept = [part for part in parts if part["type"] not in EDGE_NORMALIZERS]
     state = json.loads(Tokenizer(models.BPE()).to_str())
     state["normalizer"] = {"type": "Sequence", "normalizers": kept}
-    return Tokenizer.from_str(json.dumps(state)).normalizer
+    local: normalizers.Normalizer | None = _from_state(state).normalizer
+    return local
 
 
-def _from_state(state: dict) -> Tokenizer:
+def _from_state(state: dict[str, Any]) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(state))
 
 
-def _parts(state: dict | None, key: str) -> list[dict]:
+def _parts(state: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
     """The members of a sequence of normalisers or pre-tokenizers, or the only one."""
     if state is None:
         return []

@@ -144,7 +144,8 @@ def unknown_id(view: TokenizerView) -> int | None:
     """
     backend = view.hf.backend_tokenizer
     if isinstance(backend.model, models.Unigram):
-        return json.loads(backend.to_str())["model"]["unk_id"]
+        index: int | None = json.loads(backend.to_str())["model"]["unk_id"]
+        return index
     content = backend.model.unk_token
     return None if content is None else backend.token_to_id(content)
 

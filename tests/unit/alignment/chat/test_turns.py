@@ -13,8 +13,8 @@ from alm_lightning.corpus.chat import Chat
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.tokenization.chat.choice import template_of
 from alm_lightning.tokenization.chat.template import Rendering
-from alm_lightning.tokenization.encoding import INSIDE_REWRITE
 from alm_lightning.tokenization.fast import view_of
+from alm_lightning.tokenization.rewrite import INSIDE_REWRITE
 
 
 def rows(*pairs):

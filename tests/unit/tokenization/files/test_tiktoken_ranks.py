@@ -124,8 +124,8 @@ def test_special_tokens_have_the_ids_they_are_given(tmp_path, ranks):
         ({"pattern": "gpt2", "special_tokens": {"<a>": 900, "<b>": 900}}, "ids of their own"),
         ({"pattern": "gpt2", "special_tokens": "<|a|>"}, "give a list of names"),
         ({"pattern": "gpt2", "special_tokens": ["a"]}, r"\['a'\] have the names of ordinary"),
-        ({"pattern": "gpt2", "eos": "<|end|>"}, "'<|end|>', which is none of its special tokens"),
-        ({"pattern": "gpt2", "prepend_bos": True}, "shall prepend a BOS and has none"),
+        ({"pattern": "gpt2", "eos": "<|end|>"}, "'<|end|>' is none of its special tokens"),
+        ({"pattern": "gpt2", "prepend_bos": True}, "has no BOS to prepend"),
     ],
 )
 def test_options_that_are_missing_or_wrong(tmp_path, ranks, options, message):

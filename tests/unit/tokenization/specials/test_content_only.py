@@ -7,7 +7,7 @@ import pytest
 from tests.unit.tokenization.small_backends import byte_level, view, words
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from alm_lightning.tokenization.specials.content_only import certain, local_normalizer
+from alm_lightning.tokenization.specials.content_only import deterministic, local_normalizer
 
 TEXT = "hello world the cat sat on the mat"
 
@@ -29,7 +29,7 @@ def test_sampling_of_unigram_is_switched_off():
     vocab = [("<unk>", 0.0), ("a", -1.0), ("aa", -1.1), ("aaa", -1.2)]
     model = models.Unigram(vocab, unk_id=0)
     model.alpha, model.nbest_size = 0.1, 64
-    made = certain(Tokenizer(model))
+    made = deterministic(Tokenizer(model))
     assert len({tuple(made.encode("aaaaaaaaaaaa").ids) for _ in range(30)}) == 1
 
 

@@ -3,7 +3,7 @@
 The flag `special` of a tokenizer.json says how a token is parsed and whether decoding leaves it
 out. People set it on tokens that texts consist of: on ``<0x0A>`` (huggingface/tokenizers, issue
 1407), on ``!`` to pad with, on a line end. A role's token may lack it. So each added token is
-judged:
+classified:
 
 * the BOS, the EOS, the unknown token and the marks of a chat format are structure;
 * ``<0xNN>``, in a family that reads it so, is a byte;
@@ -37,8 +37,8 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """The tokens of a vocabulary, told apart.
+class TokenClasses:
+    """The added tokens of a vocabulary, by what they are.
 
     Attributes:
         special_ids: Structure: from the text of a token to its id, in the order of ids.
@@ -52,15 +52,15 @@ class Judgement:
     flags: Mapping[str, bool]
 
 
-def judge(
+def classify_tokens(
     backend: Tokenizer,
     *,
     roles: Mapping[str, int],
     unknown: Mapping[str, int],
     read_piece: ReadPiece,
     name: str,
-) -> Judgement:
-    """Tells structure from text among the added tokens of a tokenizer.
+) -> TokenClasses:
+    """Which added tokens of a tokenizer are structure, and which are text.
 
     Args:
         backend: The tokenizer, which cuts one text in one way.
@@ -78,7 +78,7 @@ def judge(
     believed = {index for role, index in roles.items() if role != "pad"} | {*unknown.values()}
     # a format's marks write chats, even where a conversion has put them together by merges
     marks = {text for chosen in fitting(flagged) for text in MARKS[chosen]}
-    structure = {backend.id_to_token(index): index for index in roles.values()} | dict(unknown)
+    structure = {backend.id_to_token(i) or "": i for i in roles.values()} | dict(unknown)
     texts, literal_ids, flags = [], set(), {}
     for index, token in added.items():
         content = token.content
@@ -109,21 +109,13 @@ def judge(
             name,
             _shown(texts),
         )
-    return Judgement(
+    return TokenClasses(
         dict(sorted(structure.items(), key=lambda item: item[1])), frozenset(literal_ids), flags
     )
 
 
 def with_flags(backend: Tokenizer, flags: Mapping[str, bool]) -> Tokenizer:
-    """The tokenizer with other tokens taken for special.
-
-    Args:
-        backend: The tokenizer; it stays as it is.
-        flags: By the text of an added token, whether it is to be special.
-
-    Returns:
-        The same where nothing changes, else a copy.
-    """
+    """The tokenizer, or a copy of it in which the named tokens are special, or are not."""
     if not flags:
         return backend
     state = json.loads(backend.to_str())

@@ -1,7 +1,7 @@
-"""The proof of a byte table: awkward texts, encoded, must come back byte for byte.
+"""The validation of a byte table: awkward texts, encoded, must come back byte for byte.
 
 Bytes of tokens are read off a vocabulary by the conventions of a family. A tokenizer that keeps to
-other conventions would give wrong chunks without a sign; so each view is tried before it is used.
+other conventions would silently give wrong chunks; so each view is tried before it is used.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from alm_lightning.tokenization.view import TokenizerView
 log = logging.getLogger(__name__)
 
 NAMES = "names of special tokens"
-"""Of these some tokenizers make the tokens that they name, bytes and words: no fault of a table."""
+"""Of these some tokenizers make the tokens that they name: that is no fault of a table."""
 AWKWARD = {
     "a word": "word",
     "words and punctuation": "Hello, world! It's 3.14 (or so) - isn't it?",
@@ -39,17 +39,11 @@ AWKWARD = {
 
 
 def validate_byte_table(view: TokenizerView) -> TokenizerView:
-    """A view whose byte table was tried, and that knows what it loses.
+    """The view, with its byte table checked on awkward texts.
 
-    Args:
-        view: The view.
-
-    Returns:
-        The same view, with `losses` filled in. A tokenizer that loses something is logged.
-
-    Raises:
-        ValueError: If its tokens do not spell what its own decoder makes of them, or spell what is
-            not in the text.
+    What the tokenizer loses is logged, and is in `losses` of the view that is returned. A
+    ValueError if its tokens do not spell what its own decoder makes of them, or spell what is not
+    in the text.
     """
     losses = []
     for what, text in AWKWARD.items():

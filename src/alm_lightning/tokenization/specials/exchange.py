@@ -1,12 +1,13 @@
 """A fast tokenizer's vocabulary with other special tokens: ordinary ones first, without holes.
 
-It is made over in its own file format, tokenizer.json: normaliser, pre-tokenizer and decoder stay
+It is changed in its own file format, tokenizer.json: normaliser, pre-tokenizer and decoder stay
 as they are, so texts are cut as before.
 """
 
 import json
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
@@ -21,7 +22,7 @@ SHOWN = 5
 """Tokens that a message lists."""
 
 
-def with_other_specials(donor: TokenizerView, specials: Sequence[AddedToken]) -> Tokenizer:
+def exchange_specials(donor: TokenizerView, specials: Sequence[AddedToken]) -> Tokenizer:
     """The ordinary tokens of a tokenizer, renumbered, with other special tokens after them.
 
     Added tokens that are not special, such as runs of line ends, are ordinary. The unknown token
@@ -67,30 +68,22 @@ def with_other_specials(donor: TokenizerView, specials: Sequence[AddedToken]) ->
     return Tokenizer.from_str(json.dumps(state))
 
 
-def _unknown(backend: Tokenizer, model: dict, name: str) -> str | None:
+def _unknown(backend: Tokenizer, model: dict[str, Any], name: str) -> str | None:
     """The unknown token that a model needs."""
     vocabulary = model["vocab"]
     if model["type"] == "Unigram":
-        return None if model["unk_id"] is None else vocabulary[model["unk_id"]][0]
-    if model["unk_token"] not in vocabulary or model["type"] == "WordPiece":
-        return model["unk_token"]
+        return None if model["unk_id"] is None else str(vocabulary[model["unk_id"]][0])
+    unknown: str | None = model["unk_token"]
+    if unknown not in vocabulary or model["type"] == "WordPiece":
+        return unknown
     spelled = piece_reader(backend.decoder, name) is byte_level_piece
     pieces = byte_alphabet() if spelled else [f"<0x{byte:02X}>" for byte in range(256)]
     bytes_suffice = (spelled or model["byte_fallback"]) and all(p in vocabulary for p in pieces)
-    return None if bytes_suffice else model["unk_token"]
+    return None if bytes_suffice else unknown
 
 
-def _renumber(model: dict, removed: set[str], unknown: str | None) -> dict[str, int]:
-    """Takes pieces out of a model, and moves the unknown token to the end.
-
-    Args:
-        model: Of a tokenizer.json; it is changed.
-        removed: Pieces to take out.
-        unknown: The unknown token.
-
-    Returns:
-        The new ids.
-    """
+def _renumber(model: dict[str, Any], removed: set[str], unknown: str | None) -> dict[str, int]:
+    """Takes pieces out of a model, and moves the unknown token to the end; gives the new ids."""
     if model["type"] == "Unigram":
         scores = dict(model["vocab"])
         pieces = [piece for piece, _ in model["vocab"] if piece not in removed]
@@ -113,7 +106,7 @@ def _renumber(model: dict, removed: set[str], unknown: str | None) -> dict[str, 
     return dict(model["vocab"])
 
 
-def _entry(token: AddedToken) -> dict:
+def _entry(token: AddedToken) -> dict[str, Any]:
     """A special token as a tokenizer.json has it, but for its id."""
     return {
         "content": token.content,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int, UInt8, UInt64
 
 WORD = 8
 """Bytes that are compared at once: those of one machine word."""
@@ -14,6 +14,9 @@ MASKS = np.array([256**n - 1 for n in range(WORD + 1)], dtype=np.uint64)
 class ByteTable:
     """Which bytes each token id stands for.
 
+    Args:
+        surfaces: The bytes of each id; None for one that stands for no text.
+
     Example:
         >>> table = ByteTable([b"a", b" bc", None])
         >>> table.spelled(np.array([1, 0])).tobytes()
@@ -23,11 +26,6 @@ class ByteTable:
     """
 
     def __init__(self, surfaces: Sequence[bytes | None]):
-        """Sets up the table.
-
-        Args:
-            surfaces: The bytes of each id; None for one that stands for no text.
-        """
         joined = b"".join(surface or b"" for surface in surfaces)
         self.is_content: Bool[np.ndarray, " vocab"] = np.array([s is not None for s in surfaces])
         self.lengths: Int[np.ndarray, " vocab"] = np.array([len(s or b"") for s in surfaces])
@@ -39,14 +37,7 @@ class ByteTable:
         self._last = windows[np.maximum(self._starts + self.lengths - WORD, 0)]
 
     def spelled(self, ids: Int[np.ndarray, " pos"]) -> UInt8[np.ndarray, " byte"]:
-        """The bytes that tokens stand for, joined.
-
-        Args:
-            ids: Token ids.
-
-        Returns:
-            Their bytes.
-        """
+        """The bytes that tokens stand for, joined."""
         lengths = self.lengths.take(ids)
         shifts = np.repeat(self._starts.take(ids) - (lengths.cumsum() - lengths), lengths)
         return self._joined[shifts + np.arange(len(shifts))]
@@ -59,16 +50,11 @@ class ByteTable:
         A token is compared by its first and its last machine word, which is all of it up to 16
         bytes; longer ones are spelled out. A dummy space in front stands for nothing of the text.
 
-        Args:
-            ids: Token ids.
-            content: The text's bytes.
-
-        Returns:
-            Where each token ends, ascending; and whether the tokens spell `content`, byte for byte,
-            or `content` after a space. Ends count the bytes of `content` if they do, else those
-            that are spelled.
+        Returned are the ends, ascending, and whether the tokens spell `content`, byte for byte, or
+        `content` after a space. Ends count the bytes of `content` if they do, else those that are
+        spelled.
         """
-        # an index of another type would be converted for each table anew
+        # an index of another type would be converted at each take
         places = ids.astype(np.intp)
         lengths = self.lengths.take(places)
         ends = lengths.cumsum()
@@ -112,7 +98,7 @@ class ByteTable:
         return np.array_equal(given, self.spelled(ids))
 
 
-def _windows(content: bytes) -> np.ndarray:
+def _windows(content: bytes) -> UInt64[np.ndarray, " byte_plus_one"]:
     """The word of eight bytes that starts at each position, padded with zeros at the end."""
     padded = content + bytes(WORD)
     # a copy: numpy would make one at every gather from words that are not aligned

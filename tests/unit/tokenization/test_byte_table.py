@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alm_lightning.tokenization.bytes.table import ByteTable
+from alm_lightning.tokenization.byte_table import ByteTable
 
 SURFACES = [b" ", b" a", b"a", b"bcdefgh", b" 0123456789", b"<" * 40, None, b""]
 

@@ -12,7 +12,7 @@ from alm_lightning import align_text
 from alm_lightning.alignment.text import uncovered
 from alm_lightning.tokenization.bytes.view import byte_view, byte_view_like
 from alm_lightning.tokenization.fast import view_of
-from alm_lightning.tokenization.specials.text import with_flags
+from alm_lightning.tokenization.specials.classify import with_flags
 
 ROLES = {"bos_token": "<bos>", "eos_token": "<eos>"}
 
