@@ -23,10 +23,10 @@ from alm_lightning.app.bakeoff.plan import make_plan
 from alm_lightning.app.commands import bias as bias_command
 from alm_lightning.app.commands import inspect as inspect_command
 from alm_lightning.app.evaluate.arguments import model_arguments
-from alm_lightning.app.evaluate.build import build_harnesses
+from alm_lightning.app.evaluate.harnesses import plan_harnesses
 from alm_lightning.app.evaluate.models import find_model
-from alm_lightning.app.evaluate.names import members_of
-from alm_lightning.app.evaluate.plan import check_ensemble
+from alm_lightning.app.evaluate.plan import check_ensemble, named_models
+from alm_lightning.app.hydra.bakeoff_mode import is_bakeoff
 from alm_lightning.app.hydra.callbacks import RefuseExistingFolder, refuse_lists
 from alm_lightning.app.keys import keys_in_errors
 from alm_lightning.app.train.build import plan_of
@@ -70,7 +70,7 @@ def check(words: tuple[str, ...], is_inline: bool) -> None:
 
 def _train(arguments: Sequence[str]) -> None:
     for cfg, said in _configurations("train", arguments):
-        if "bakeoff" in cfg:
+        if is_bakeoff(cfg):
             _bakeoff(cfg, said)
         else:
             _starts(cfg)
@@ -98,7 +98,7 @@ def _bakeoff(cfg: DictConfig, said: Sequence[str]) -> None:
 def _evaluate(arguments: Sequence[str]) -> None:
     for cfg, _ in _configurations("evaluate", model_arguments(arguments)):
         _is_complete(cfg)
-        models = members_of(cfg.model)
+        models = named_models(cfg.model)
         for model in models:
             if model not in ANY_MODEL and "/" not in model:
                 find_model(model, MODELS)
@@ -109,7 +109,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
             check_ensemble(
                 ways, list(weights) if OmegaConf.is_list(weights) else weights, len(models)
             )
-        build_harnesses(cfg, MODELS)
+        plan_harnesses(cfg.harness, MODELS, cfg.dtype, cfg.device)
 
 
 def _configurations(

@@ -8,10 +8,15 @@ from omegaconf import OmegaConf
 from tests.runs import REPOSITORY
 
 from alm_lightning.app.evaluate.arguments import model_arguments
-from alm_lightning.app.evaluate.build import build_harnesses
+from alm_lightning.app.evaluate.harnesses import plan_harnesses
 
 MODELS = REPOSITORY / "conf" / "model"
 NAMES = sorted(path.stem for path in (REPOSITORY / "conf" / "harness").glob("*.yaml"))
+
+
+def build_harnesses(cfg, models):
+    plans = plan_harnesses(cfg.harness, models, cfg.dtype, cfg.device)
+    return {name: plan.harness for name, plan in plans.items()}
 
 
 def composed(*overrides):

@@ -271,7 +271,7 @@ def test_settings_that_change_no_figure_are_not_compared(
                 "model.weights=fit",
                 "model.combine=[mean_prob,mean_logprob]",
             ],
-            "alone",
+            "only",
         ),
     ],
 )

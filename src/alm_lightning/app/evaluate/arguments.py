@@ -1,4 +1,8 @@
-"""The words `model=` and `prompt=` of evaluate.py, which Hydra would not read as they are meant."""
+"""The arguments `model=` and `prompt=` of evaluate.py, before Hydra parses them.
+
+Hydra's own parser refuses a path with an equal sign or a parenthesis that is not quoted, and would
+read a prompt such as ``[x]`` or ``42`` as a list or a number.
+"""
 
 import re
 from collections.abc import Sequence
@@ -7,22 +11,21 @@ from alm_lightning.app.hydra.overrides import quoted
 
 ENSEMBLE = "ensemble"
 _REFERENCE = re.compile(r"(\\*)\$\{")
-"""What OmegaConf would replace by another setting, with the backslashes before it."""
+"""The start of an interpolation, with the backslashes before it."""
 
 
 def model_arguments(arguments: Sequence[str]) -> list[str]:
     """Command-line arguments in the form that Hydra reads.
 
-    ``model=PATH`` stands for ``model.path=PATH``, quoted where it is one path, since Hydra's
-    grammar would stumble over spaces and equal signs; ``model=[a,b]`` for ``model.path=[a,b]``; and
-    ``model=ensemble`` for ``model.kind=ensemble``. A prompt is quoted for the same reason; and
-    ``${...}`` in it is escaped, which would stand for another setting.
+    ``model=PATH`` stands for ``model.path=PATH``, quoted where it is a single path;
+    ``model=[a,b]`` for ``model.path=[a,b]``; and ``model=ensemble`` for ``model.kind=ensemble``. A
+    prompt is quoted, and ``${...}`` in it is escaped, since it is text, not an interpolation.
 
     Args:
-        arguments: What follows the program's name.
+        arguments: Of the command line, without the program.
 
     Returns:
-        The same, with ``model=`` spelled out.
+        The arguments, others unchanged.
 
     Example:
         >>> model_arguments(["model=my run/model", "harness=blimp"])
@@ -36,7 +39,7 @@ def model_arguments(arguments: Sequence[str]) -> list[str]:
 def _spelled(argument: str) -> str:
     name, equals, value = argument.partition("=")
     if name == "prompt" and equals:
-        # a text is a text, whatever it looks like: a list, a number, a sweep
+        # text, even if it looks like a list, a number or a sweep
         if _is_quoted(value):
             return f"prompt={_REFERENCE.sub(_escaped_once, value)}"
         return f"prompt={quoted(_REFERENCE.sub(_escaped, value))}"
@@ -44,7 +47,7 @@ def _spelled(argument: str) -> str:
         return argument
     if value == ENSEMBLE:
         return f"model.kind={ENSEMBLE}"
-    # lists, sweeps and what is quoted already are Hydra's own
+    # lists, sweeps and quoted values are for Hydra's parser
     if not value or value[0] in "['\"" or "," in value or value == "null":
         return f"model.path={value}"
     return f"model.path={quoted(value)}"

@@ -1,4 +1,4 @@
-"""Weights of an ensemble's members that suit a text best, kept for when an evaluation goes on."""
+"""Weights of an ensemble's members under which a text is most likely, stored in a file."""
 
 import json
 import logging
@@ -28,9 +28,9 @@ class FitText:
     """The text that weights are fitted on.
 
     Attributes:
-        name: What the corpus is called.
+        name: Name of the corpus.
         documents: By keys that end in a hash of their text.
-        most_bytes: What is read of each, from its front.
+        most_bytes: Read of each, from its start.
     """
 
     name: str
@@ -38,12 +38,12 @@ class FitText:
     most_bytes: int
 
     def __post_init__(self):
-        """Refuses a length that leaves nothing to read."""
+        """Refuses a length below 1."""
         if self.most_bytes < 1:
             raise ValueError(f"model.fit_bytes is {self.most_bytes}: expected at least 1.")
 
     def identity(self) -> dict[str, object]:
-        """What tells it from another text, as JSON has it."""
+        """What tells it from another text, in JSON."""
         return {
             "corpus": self.name,
             "documents": len(self.documents),
@@ -72,7 +72,7 @@ def refuse_same_text(text: FitText, harnesses: Mapping[str, Harness]) -> None:
 
     Args:
         text: What weights are fitted on.
-        harnesses: By name, prepared. Those that read documents are looked at.
+        harnesses: By name, prepared; those that do not read documents are not checked.
 
     Raises:
         ValueError: A document is in both.
@@ -97,47 +97,31 @@ def _hash(key: str) -> str:
 
 
 def fit(members: Sequence[EvaluatedModel], combine: str, text: FitText) -> Fitted:
-    """Fits weights.
-
-    Args:
-        members: Models that share a tokenizer.
-        combine: How their probabilities are combined.
-        text: What they are to suit.
-
-    Returns:
-        The weights.
-    """
+    """Fits the weights of `members`, which share a tokenizer, to a text."""
     most_tokens = min(member.context_length for member in members) - 1
     rows = [
         front_row(members[0].view, document.text, text.most_bytes, most_tokens)
         for document in text.documents.values()
     ]
-    found = []
+    logprobs = []
     for member in members:
         scores = dict(score_rows(member, rows))
-        found.append(np.concatenate([scores[index] for index in range(len(rows))]))
-    weights = fitted_weights(torch.from_numpy(np.stack(found)), combine).tolist()
+        logprobs.append(np.concatenate([scores[index] for index in range(len(rows))]))
+    weights = fitted_weights(torch.from_numpy(np.stack(logprobs)), combine).tolist()
     log.info(
         "weights fitted on %d documents of %s, %s tokens: %s",
         len(rows),
         text.name,
-        f"{len(found[0]):,}",
+        f"{len(logprobs[0]):,}",
         ", ".join(f"{m.name} {w:.3f}" for m, w in zip(members, weights, strict=True)),
     )
-    return Fitted(weights, len(rows), len(found[0]))
+    return Fitted(weights, len(rows), len(logprobs[0]))
 
 
 def front_row(view: TokenizerView, text: str, most_bytes: int, most_tokens: int) -> Row:
-    """The front of a text, after a start token.
+    """The front of a text that is not empty, after a start token.
 
-    Args:
-        view: The tokenizer.
-        text: Any that is not empty.
-        most_bytes: The most bytes to take; one token is taken in any case.
-        most_tokens: The most tokens.
-
-    Returns:
-        What is to be scored.
+    It has at most `most_bytes` and `most_tokens`, but always one token.
     """
     ids = view.encode(text).ids
     ends = np.cumsum(view.byte_lengths[ids])
@@ -145,37 +129,25 @@ def front_row(view: TokenizerView, text: str, most_bytes: int, most_tokens: int)
     return Row(np.concatenate([[view.start_id], ids[: min(count, most_tokens)]]))
 
 
-def kept_weights(folder: Path, identity: Mapping[str, object]) -> Fitted | None:
-    """The weights that an earlier call fitted.
+def fitted_weights_of(folder: Path, identity: Mapping[str, object]) -> Fitted | None:
+    """The weights that an earlier call has stored in the folder of an ensemble.
 
-    Args:
-        folder: The ensemble's.
-        identity: What they depend on.
-
-    Returns:
-        The weights; None if there are none, or those of something else.
+    None if there are none, or if they were fitted for another `identity`.
     """
     path = folder / WEIGHTS
     if not path.is_file():
         return None
-    kept = json.loads(path.read_text("utf-8"))
-    # as JSON has it: tuples are lists
-    if kept.pop("identity") != json.loads(json.dumps(identity)):
+    stored = json.loads(path.read_text("utf-8"))
+    # in JSON, tuples are lists
+    if stored.pop("identity") != json.loads(json.dumps(identity)):
         return None
-    return Fitted(**kept)
+    return Fitted(**stored)
 
 
-def keep_weights(folder: Path, identity: Mapping[str, object], fitted: Fitted) -> None:
-    """Writes weights down, in place of those of something else.
-
-    Args:
-        folder: The ensemble's.
-        identity: What they depend on.
-        fitted: The weights.
-    """
+def store_weights(folder: Path, identity: Mapping[str, object], fitted: Fitted) -> None:
+    """Stores weights in the folder of an ensemble, with what they depend on."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{WEIGHTS}.partial"
     text = json.dumps({**asdict(fitted), "identity": identity}, indent=2, ensure_ascii=False)
     partial.write_text(text + "\n", "utf-8")
-    # what stood there can be fitted again
     partial.replace(folder / WEIGHTS)

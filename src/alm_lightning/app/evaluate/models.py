@@ -1,16 +1,18 @@
-"""From the name of a model, as a command line has it, to the model."""
+"""From the name of a model, as on the command line, to the model."""
 
 import difflib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
+from alm_lightning.evaluation.ensemble.members import check_same_tokenizer
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.models.loading import load_model, load_view, torch_dtype
 from alm_lightning.models.weights.sources import CONFIG_FILE, Folder, Hub, WeightSource
@@ -19,18 +21,18 @@ from alm_lightning.tokenization.view import TokenizerView
 log = logging.getLogger(__name__)
 
 HUB = "hub:"
-"""Before an id that is to be looked for on the hub, whatever lies here."""
+"""Prefix of an id of the hub, where a folder has the same name."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A model that was found, and is not loaded yet.
+class ModelEntry:
+    """A model that was found, not loaded yet.
 
     Attributes:
-        name: What tables and folders call it.
+        name: Its name in tables and folders.
         source: Where its weights are.
-        attention: As ``eager``; None for what transformers prefers.
-        stop_tokens: Special tokens that end a turn, beside the model's own ends.
+        attention: As ``eager``; None for the default of transformers.
+        stop_tokens: Special tokens that end a turn, beside the model's own end tokens.
         run: The folder of the run that made it, if it is a student.
     """
 
@@ -41,19 +43,12 @@ class Entry:
     run: Path | None = None
 
     def identity(self) -> dict[str, object]:
-        """What tells this model from another that lies, or lay, in the same place."""
+        """What tells this model from another in the same place, now or earlier."""
         return {**source_identity(self.source), "attention": self.attention}
 
 
 def source_identity(source: WeightSource) -> dict[str, object]:
-    """What tells weights from others that lie, or lay, in the same place.
-
-    Args:
-        source: Where the weights are.
-
-    Returns:
-        The place, and of a folder the sizes and times of its files.
-    """
+    """What tells weights from others in the same place: sizes and times of a folder's files."""
     described: dict[str, object] = {"source": source.describe()}
     if isinstance(source, Folder):
         described["files"] = {
@@ -64,19 +59,19 @@ def source_identity(source: WeightSource) -> dict[str, object]:
     return described
 
 
-def find_model(text: str, models: Path) -> Entry:
-    """Finds what a user calls a model.
+def find_model(text: str, models: Path) -> ModelEntry:
+    """Finds a model.
 
     Args:
-        text: A folder of a model, the folder of a run, the name of a file of `models`, or a hub id;
-            ``hub:org/model`` is one whatever folders there are.
+        text: The folder of a model, the folder of a run, the name of a file of `models`, or a hub
+            id; ``hub:org/model`` is a hub id whatever folders there are.
         models: The folder of YAML files that name models: conf/model.
 
     Returns:
         The model, not loaded yet.
 
     Raises:
-        FileNotFoundError: It is none of these.
+        FileNotFoundError: `text` is none of these.
     """
     if text.startswith(HUB):
         return _of_hub(text.removeprefix(HUB))
@@ -90,8 +85,8 @@ def find_model(text: str, models: Path) -> Entry:
             raise FileNotFoundError(
                 f"model={text}: this file of {models} takes a path. Give the path itself."
             )
-        return Entry(text, instantiate(node.source), node.attention, tuple(node.stop_tokens))
-    # in a folder that is there, a name that is not is a slip, and no organisation of the hub
+        return ModelEntry(text, instantiate(node.source), node.attention, tuple(node.stop_tokens))
+    # where the first part is a folder, a wrong name is a mistake, not an organisation of the hub
     is_hub_id = text.count("/") == 1 and not text.startswith((".", "/", "~"))
     if is_hub_id and not folder.parent.is_dir():
         return _of_hub(text)
@@ -100,17 +95,17 @@ def find_model(text: str, models: Path) -> Entry:
     hub = f"org/model{taken if is_hub_id else ''}"
     raise FileNotFoundError(
         f"model={text}: there is no such folder (looked for {folder.absolute()}{_beside(folder)}), "
-        f"and it is no id of the hub ({hub}) and none of {', '.join(known)}. Give the "
+        f"and it is not an id of the hub ({hub}), nor one of {', '.join(known)}. Give the "
         "folder of a model, the folder of a run, a hub id, or one of these names."
     )
 
 
-def _of_hub(hub_id: str) -> Entry:
-    return Entry(hub_id.replace("/", "--"), Hub(hub_id=hub_id, revision=None), None)
+def _of_hub(hub_id: str) -> ModelEntry:
+    return ModelEntry(hub_id.replace("/", "--"), Hub(hub_id=hub_id, revision=None), None)
 
 
 def _beside(folder: Path) -> str:
-    """What a path that leads nowhere may have been meant to be."""
+    """Folders with a name like that of a path that does not exist."""
     parent = folder.parent
     if not parent.is_dir():
         return ""
@@ -119,7 +114,7 @@ def _beside(folder: Path) -> str:
     return f"; close to it: {', '.join(str(parent / name) for name in close)}" if close else ""
 
 
-def _of_folder(folder: Path) -> Entry:
+def _of_folder(folder: Path) -> ModelEntry:
     run = None
     if not (folder / CONFIG_FILE).is_file() and (folder / "model" / CONFIG_FILE).is_file():
         folder = folder / "model"
@@ -135,9 +130,9 @@ def _of_folder(folder: Path) -> Entry:
     attention = None
     config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
     if config.get("attn_logit_softcapping"):
-        # which sdpa leaves out
+        # sdpa leaves it out
         attention = "eager"
-    return Entry(_folder_name(folder, run), source, attention, run=run)
+    return ModelEntry(_folder_name(folder, run), source, attention, run=run)
 
 
 def _folder_name(folder: Path, run: Path | None) -> str:
@@ -147,24 +142,24 @@ def _folder_name(folder: Path, run: Path | None) -> str:
     return f"{summary.get('experiment', 'run')}-{run.absolute().name}"
 
 
-def load_entry_view(entry: Entry) -> TokenizerView:
+def load_entry_view(entry: ModelEntry) -> TokenizerView:
     """The tokenizer of a model that was found, with the tokens that the model is to stop at."""
     view = load_view(entry.source, name=entry.name)
     _check_stop_tokens(entry, view)
     return view
 
 
-def _check_stop_tokens(entry: Entry, view: TokenizerView) -> None:
+def _check_stop_tokens(entry: ModelEntry, view: TokenizerView) -> None:
     unknown = [text for text in entry.stop_tokens if text not in view.special_ids]
     if unknown:
         raise ValueError(
-            f"{entry.name} is to stop at {unknown}, which its tokenizer does not have. Its special "
+            f"{entry.name} has stop tokens {unknown} that its tokenizer does not have. Its special "
             f"tokens are {', '.join(view.special_ids)}."
         )
 
 
-def load_evaluated(entry: Entry, dtype: str, device: str) -> EvaluatedModel:
-    """Loads a model that was found.
+def load_evaluated(entry: ModelEntry, dtype: str, device: str) -> EvaluatedModel:
+    """Loads a model with its tokenizer.
 
     Args:
         entry: The model.
@@ -175,8 +170,8 @@ def load_evaluated(entry: Entry, dtype: str, device: str) -> EvaluatedModel:
         The model with its tokenizer.
 
     Raises:
-        ValueError: The tokenizer has more tokens than the model has rows for, or lacks a token that
-            it is to stop at.
+        ValueError: The tokenizer has more tokens than the model has rows for, or lacks a token to
+            stop at.
     """
     model, view = load_model(
         entry.source,
@@ -208,17 +203,42 @@ def _device(name: str) -> torch.device:
         return torch.device(name)
     except RuntimeError as error:
         raise ValueError(
-            f"device is {name!r}: expected auto, cpu, cuda or cuda:1, say ({error})."
+            f"device is {name!r}: expected auto, cpu, cuda or for example cuda:1 ({error})."
         ) from error
 
 
-def plain(node: DictConfig) -> Mapping[str, object]:
-    """A configuration as plain values.
+def check_models(entries: Sequence[ModelEntry], ensembles: Sequence[Sequence[ModelEntry]]) -> None:
+    """Checks tokenizers and configurations, without loading weights: seconds, not hours.
 
     Args:
-        node: Any.
+        entries: Models that are to be loaded one after another.
+        ensembles: The members of each ensemble.
 
-    Returns:
-        The same, interpolations resolved.
+    Raises:
+        OSError: A model or its tokenizer is not available.
+        ValueError: A model is not a causal language model, or members have different tokenizers.
     """
-    return OmegaConf.to_container(node, resolve=True)
+    views: dict[str, TokenizerView] = {}
+    for entry in [*entries, *(entry for members in ensembles for entry in members)]:
+        place = entry.source.describe()
+        if place not in views:
+            views[place] = load_entry_view(entry)
+            _check_config(entry)
+    for members in ensembles:
+        check_same_tokenizer([(each.name, views[each.source.describe()]) for each in members])
+
+
+def _check_config(entry: ModelEntry) -> None:
+    location = entry.source.resolve()
+    try:
+        config = AutoConfig.from_pretrained(
+            location.path, revision=location.revision, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"{entry.name} ({entry.source.describe()}) can't be loaded: {error}") from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(
+            f"{entry.name} ({entry.source.describe()}) is a model of type {config.model_type}, "
+            "which is not a causal language model. Give one that writes text from left to right."
+        )

@@ -1,15 +1,15 @@
-"""What is to be evaluated: models that were found, and ensembles of them, not loaded yet."""
+"""What is evaluated, resolved once from the configuration: models, ensembles, harnesses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from alm_lightning.app.evaluate.fit import Fitted, FitText, fit, keep_weights, kept_weights
-from alm_lightning.app.evaluate.models import Entry, find_model, load_evaluated, plain
-from alm_lightning.app.evaluate.names import members_of, with_unique_names
+from alm_lightning.app.evaluate.fit import Fitted, FitText, fit, fitted_weights_of, store_weights
+from alm_lightning.app.evaluate.harnesses import HarnessPlan, plan_harnesses
+from alm_lightning.app.evaluate.models import ModelEntry, find_model, load_evaluated
 from alm_lightning.evaluation.ensemble.members import check_same_tokenizer, ensemble_of
 from alm_lightning.evaluation.ensemble.mixture import COMBINES, MEAN_PROB, checked_weights
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
@@ -20,165 +20,183 @@ FIT = "fit"
 
 
 @dataclass(frozen=True)
-class Alone:
-    """A model by itself.
+class ModelPlan:
+    """A single model, not loaded yet.
 
     Attributes:
-        entries: The model, as a sequence of one.
+        entry: The model.
         dtype: Of its weights, as ``auto``.
-        device: Where it is to be.
+        device: Where it is to be, as ``auto``.
     """
 
-    entries: Sequence[Entry]
+    entry: ModelEntry
     dtype: str
     device: str
 
     @property
     def name(self) -> str:
-        """What tables and folders call it."""
-        return self.entries[0].name
+        """Its name in tables and folders."""
+        return self.entry.name
 
     @property
     def run(self) -> Path | None:
         """The folder of the run that made it, if it is a student."""
-        return self.entries[0].run
+        return self.entry.run
 
     def identity(self) -> dict[str, object]:
-        """What tells it from any other, as JSON has it."""
-        return {**self.entries[0].identity(), "dtype": str(torch_dtype(self.dtype, self.device))}
+        """What tells it from any other model, as JSON has it."""
+        return {**self.entry.identity(), "dtype": str(torch_dtype(self.dtype, self.device))}
 
     def load(self) -> EvaluatedModel:
         """Loads it."""
-        return load_evaluated(self.entries[0], self.dtype, self.device)
+        return load_evaluated(self.entry, self.dtype, self.device)
 
-    def about(self) -> dict[str, object]:
+    def description(self) -> dict[str, object]:
         """What results say of it."""
-        return {"described": self.entries[0].source.describe()}
+        return {"described": self.entry.source.describe()}
 
 
 @dataclass(frozen=True)
-class Together:
-    """An ensemble.
+class EnsemblePlan:
+    """An ensemble, not loaded yet.
 
     Attributes:
-        entries: Its members.
+        members: Its models.
         dtype: Of their weights, as ``auto``.
-        device: Where they are to be.
+        device: Where they are to be, as ``auto``.
         combine: How their probabilities are combined.
-        given: Weights; None for equal ones, or for those that suit `text`.
+        weights: One for each member; None for equal ones, or for those fitted on `text`.
         text: What weights are fitted on; None if they are not.
-        folder: Where fitted weights are kept.
+        folder: Where fitted weights are stored.
     """
 
-    entries: Sequence[Entry]
+    members: Sequence[ModelEntry]
     dtype: str
     device: str
     combine: str
-    given: Sequence[float | int] | None
+    weights: Sequence[float | int] | None
     text: FitText | None
     folder: Path
     run: None = None
 
     @property
     def name(self) -> str:
-        """What tables and folders call it."""
+        """Its name in tables and folders."""
         return f"ensemble-{self.combine}{'' if self.text is None else '-fitted'}"
 
     def identity(self) -> dict[str, object]:
-        """What tells it from any other, as JSON has it."""
-        found: dict[str, object] = {
-            "members": [entry.identity() for entry in self.entries],
+        """What tells it from any other ensemble, as JSON has it."""
+        identity: dict[str, object] = {
+            "members": [entry.identity() for entry in self.members],
             "combine": self.combine,
-            "weights": FIT if self.text else self.given and list(self.given),
+            "weights": FIT if self.text else self.weights and list(self.weights),
             "dtype": str(torch_dtype(self.dtype, self.device)),
         }
-        return found if self.text is None else {**found, "fit": self.text.identity()}
+        return identity if self.text is None else {**identity, "fit": self.text.identity()}
 
     def load(self) -> EvaluatedModel:
-        """Loads the members, and fits weights if no earlier call has done it."""
-        members = [load_evaluated(entry, self.dtype, self.device) for entry in self.entries]
-        weights = self.given
+        """Loads the members, and fits weights if no earlier call has done so."""
+        members = [load_evaluated(entry, self.dtype, self.device) for entry in self.members]
+        weights = self.weights
         if self.text is not None:
-            weights = self._fitted(members).weights
+            weights = self._fit(self.text, members).weights
         return ensemble_of(members, self.combine, weights, self.name)
 
-    def _fitted(self, members: Sequence[EvaluatedModel]) -> Fitted:
-        kept = kept_weights(self.folder, self.identity())
-        if kept is None:
+    def _fit(self, text: FitText, members: Sequence[EvaluatedModel]) -> Fitted:
+        fitted = fitted_weights_of(self.folder, self.identity())
+        if fitted is None:
             check_same_tokenizer([(member.name, member.view) for member in members])
-            kept = fit(members, self.combine, self.text)
-            keep_weights(self.folder, self.identity(), kept)
-        return kept
+            fitted = fit(members, self.combine, text)
+            store_weights(self.folder, self.identity(), fitted)
+        return fitted
 
-    def about(self) -> dict[str, object]:
+    def description(self) -> dict[str, object]:
         """What results say of it: its members, how they are combined, and with what weights."""
         fitted = None
         if self.text is not None:
-            fitted = kept_weights(self.folder, self.identity())
+            fitted = fitted_weights_of(self.folder, self.identity())
             if fitted is None:
-                # the file was taken away
+                # someone has removed the file
                 self.load()
-                fitted = kept_weights(self.folder, self.identity())
-        weights = checked_weights(fitted.weights if fitted else self.given, len(self.entries))
-        shares = [
-            f"{entry.name} {weight:.3f} ({entry.source.describe()})"
-            for entry, weight in zip(self.entries, weights, strict=True)
-        ]
-        told = f"{self.combine} of {', '.join(shares)}"
-        about: dict[str, object] = {
+                fitted = fitted_weights_of(self.folder, self.identity())
+        weights = checked_weights(fitted.weights if fitted else self.weights, len(self.members))
+        pairs = list(zip(self.members, weights, strict=True))
+        shares = [f"{each.name} {weight:.3f} ({each.source.describe()})" for each, weight in pairs]
+        text = f"{self.combine} of {', '.join(shares)}"
+        description: dict[str, object] = {
             "combine": self.combine,
-            "weights": {e.name: weight for e, weight in zip(self.entries, weights, strict=True)},
+            "weights": {each.name: weight for each, weight in pairs},
         }
-        if fitted is not None:
-            told += (
+        if self.text is not None and fitted is not None:
+            text += (
                 f"; weights fitted on {fitted.documents:,} documents of {self.text.name} "
                 f"({fitted.tokens:,} tokens)"
             )
-            about["fitted_on"] = {**self.text.identity(), "tokens": fitted.tokens}
-        return {"described": told, **about}
+            description["fitted_on"] = {**self.text.identity(), "tokens": fitted.tokens}
+        return {"described": text, **description}
 
 
-Planned = Alone | Together
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """An evaluation: every model under every harness.
+
+    Attributes:
+        models: Models, and ensembles after them.
+        harnesses: By name.
+        folder: The output folder.
+        seed: Of sampled text.
+        report: Whether an HTML page is written.
+    """
+
+    models: Sequence[ModelPlan | EnsemblePlan]
+    harnesses: Mapping[str, HarnessPlan]
+    folder: Path
+    seed: int
+    report: bool
 
 
-def planned(cfg: DictConfig, models: Path) -> list[Planned]:
-    """Finds what a configuration names.
+def make_plan(cfg: DictConfig, models: Path) -> EvaluationPlan:
+    """Resolves a configuration; errors in names and settings come before anything is loaded.
 
     Args:
-        cfg: The whole configuration.
+        cfg: The composed configuration.
         models: The folder of files that name models: conf/model.
 
     Returns:
-        The models, and the ensembles after them.
+        The plan.
     """
-    found = [find_model(text, models) for text in members_of(cfg.model)]
+    found = [find_model(text, models) for text in named_models(cfg.model)]
     entries = with_unique_names(found, cfg.names)
-    alone = [Alone((entry,), cfg.dtype, cfg.device) for entry in entries]
-    if cfg.model.kind is None:
-        return alone
-    together = _ensembles(cfg, entries)
-    return [*alone, *together] if cfg.model.alone else together
-
-
-def _ensembles(cfg: DictConfig, entries: Sequence[Entry]) -> list[Planned]:
-    ways = [cfg.model.combine] if isinstance(cfg.model.combine, str) else list(cfg.model.combine)
-    weights = plain(cfg.model)["weights"]
-    check_ensemble(ways, weights, len(entries))
-    text = _fit_text(cfg) if weights == FIT else None
-    given = None if text is not None else weights
-    ensembles = []
-    for way in ways:
-        own = Together(entries, cfg.dtype, cfg.device, way, given, text, Path())
-        folder = Path(cfg.paths.output_dir) / own.name
-        ensembles.append(replace(own, folder=folder))
-    return ensembles
-
-
-def _fit_text(cfg: DictConfig) -> FitText:
-    documents = keyed_documents(
-        instantiate(cfg.corpus_fit.source), max_documents=cfg.model.fit_documents
+    plans: list[ModelPlan | EnsemblePlan] = []
+    if cfg.model.kind is None or cfg.model.alone:
+        plans += [ModelPlan(entry, cfg.dtype, cfg.device) for entry in entries]
+    if cfg.model.kind is not None:
+        plans += _plan_ensembles(cfg, entries)
+    return EvaluationPlan(
+        models=plans,
+        harnesses=plan_harnesses(cfg.harness, models, cfg.dtype, cfg.device),
+        folder=Path(cfg.paths.output_dir),
+        seed=cfg.seed,
+        report=cfg.report,
     )
-    return FitText(str(cfg.corpus_fit.name), documents, cfg.model.fit_bytes)
+
+
+def _plan_ensembles(cfg: DictConfig, members: Sequence[ModelEntry]) -> list[EnsemblePlan]:
+    settings = OmegaConf.to_container(cfg.model, resolve=True)
+    combine, weights = settings["combine"], settings["weights"]
+    ways = [combine] if isinstance(combine, str) else combine
+    check_ensemble(ways, weights, len(members))
+    text = None
+    if weights == FIT:
+        documents = keyed_documents(
+            instantiate(cfg.corpus_fit.source), max_documents=cfg.model.fit_documents
+        )
+        text, weights = FitText(str(cfg.corpus_fit.name), documents, cfg.model.fit_bytes), None
+    folder = Path(cfg.paths.output_dir)
+    plans = [
+        EnsemblePlan(members, cfg.dtype, cfg.device, way, weights, text, folder) for way in ways
+    ]
+    return [replace(plan, folder=folder / plan.name) for plan in plans]
 
 
 def check_ensemble(ways: Sequence[str], weights: object, num_members: int) -> None:
@@ -186,11 +204,11 @@ def check_ensemble(ways: Sequence[str], weights: object, num_members: int) -> No
 
     Args:
         ways: How probabilities are to be combined.
-        weights: None, ``fit``, or one a member.
+        weights: None, ``fit``, or one for each member.
         num_members: Number of members.
 
     Raises:
-        ValueError: A way is none, weights do not fit the members, or can't be fitted.
+        ValueError: A way is unknown, weights do not fit the members, or can't be fitted.
     """
     unknown = [way for way in ways if way not in COMBINES]
     if unknown:
@@ -199,8 +217,76 @@ def check_ensemble(ways: Sequence[str], weights: object, num_members: int) -> No
         )
     if weights == FIT and set(ways) != {MEAN_PROB}:
         raise ValueError(
-            f"model.weights={FIT} is for model.combine={MEAN_PROB} alone, and combine is "
+            f"model.weights={FIT} is for model.combine={MEAN_PROB} only, and combine is "
             f"{list(ways)}. Evaluate the others in a call of their own, with weights or without."
         )
     if weights != FIT:
         checked_weights(weights, num_members)
+
+
+def named_models(node: DictConfig) -> list[str]:
+    """The models that `model` of the configuration names, as the user wrote them.
+
+    Args:
+        node: `model` of the configuration.
+
+    Returns:
+        At least one, and at least two of an ensemble.
+
+    Raises:
+        ValueError: Too few are named.
+    """
+    is_ensemble = node.kind == "ensemble"
+    given = node.members if is_ensemble else node.path
+    texts = [given] if isinstance(given, str) else list(given or [])
+    if len(texts) < (2 if is_ensemble else 1):
+        raise ValueError(
+            "model=ensemble needs model.members=[a,b], at least two models."
+            if is_ensemble
+            else "no model is named. Give model=PATH: the folder of a model, the folder of a run "
+            "(outputs/<experiment>/<time>), a hub id, or gemma3_270m; model=[a,b] for several."
+        )
+    return [str(text) for text in texts]
+
+
+def with_unique_names(
+    entries: Sequence[ModelEntry], names: Sequence[str] | None
+) -> list[ModelEntry]:
+    """The same models, under different names.
+
+    Args:
+        entries: The models.
+        names: Their names in tables; None for names of their own, of which the second and later
+            equal ones get a number.
+
+    Returns:
+        The models.
+
+    Raises:
+        ValueError: There are not as many names as models, or two equal ones.
+    """
+    if names is not None:
+        if len(names) != len(entries) or len(set(names)) != len(names):
+            raise ValueError(
+                f"names has {list(names)}, for {len(entries)} models: expected a different name "
+                "for each."
+            )
+        return [_renamed(entry, name) for entry, name in zip(entries, names, strict=True)]
+    taken = {entry.name for entry in entries}
+    used: set[str] = set()
+    unique = []
+    for entry in entries:
+        name, number = entry.name, 2
+        while name in used or (name != entry.name and name in taken):
+            name, number = f"{entry.name}-{number}", number + 1
+        used.add(name)
+        unique.append(entry if name == entry.name else _renamed(entry, name))
+    return unique
+
+
+def _renamed(entry: ModelEntry, name: str) -> ModelEntry:
+    if not name or name.startswith(".") or "/" in name or "\\" in name:
+        raise ValueError(
+            f"names has {name!r}: expected a name that a folder can have, without slashes."
+        )
+    return replace(entry, name=name)

@@ -6,79 +6,57 @@ from pathlib import Path
 
 from rich.table import Table
 
+from alm_lightning.show.numbers import Figure, estimate
+
 Plain = Mapping[str, object]
-"""What a result.json holds."""
+"""The content of a result.json."""
 
 MOST_ON_SCREEN = 40
-"""Rows of a table of groups that a screen takes; results.md has all of them."""
+"""The most rows of a table of groups on the screen; results.md has all."""
 
 
 def main_table(results: Sequence[Plain]) -> Table:
-    """The table that ends an evaluation: a row a figure, a column a model.
-
-    Args:
-        results: One for each model under each harness.
-
-    Returns:
-        A table for the terminal.
-    """
+    """The table at the end of an evaluation: a row for each figure, a column for each model."""
     return _table("Figures, with standard errors", _rows(results))
 
 
 def group_tables(results: Sequence[Plain]) -> list[Table]:
     """Tables of the first figure of each group, such as accuracy by phenomenon.
 
-    Args:
-        results: One for each model under each harness.
-
-    Returns:
-        Tables of at most `MOST_ON_SCREEN` rows.
+    Those of more than `MOST_ON_SCREEN` rows are left out.
     """
     found = [(title, rows) for title, rows in _groups(results).items()]
     return [_table(title, rows) for title, rows in found if len(rows) - 1 <= MOST_ON_SCREEN]
 
 
 def write_tables(folder: Path, results: Sequence[Plain]) -> Path:
-    """Writes all results to `results.json` and `results.md`, in place of those of an earlier call.
+    """Writes `results.json` and `results.md`, in place of those of an earlier call.
 
-    Args:
-        folder: The evaluation's folder.
-        results: One for each model under each harness.
-
-    Returns:
-        The path of the JSON file.
+    The result is the path of `results.json`.
     """
     path = folder / "results.json"
     path.write_text(json.dumps(list(results), indent=2, ensure_ascii=False) + "\n", "utf-8")
     parts = [grid(_rows(results))]
     parts += [f"### {title}\n\n{grid(rows)}" for title, rows in _groups(results).items()]
-    if lines := told_ensembles(results):
+    if lines := ensemble_lines(results):
         parts.append("### Ensembles\n\n" + "".join(f"- {line}\n" for line in lines))
     (folder / "results.md").write_text("\n".join(parts), "utf-8")
     return path
 
 
-def told_ensembles(results: Sequence[Plain]) -> list[str]:
-    """What the ensembles among models are made of.
-
-    Args:
-        results: One for each model under each harness.
-
-    Returns:
-        A line an ensemble: members, how they are combined, and their weights.
-    """
+def ensemble_lines(results: Sequence[Plain]) -> list[str]:
+    """A line for each ensemble: its members, how they are combined, and their weights."""
     lines = [f"{r['model']}: {r['described']}" for r in results if "weights" in r]
     return list(dict.fromkeys(lines))
 
 
 def _rows(results: Sequence[Plain]) -> list[list[str]]:
-    """The first row names the models."""
     models = list(dict.fromkeys(str(result["model"]) for result in results))
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for result in results:
         for name, figure in result["figures"].items():
             row = cells.setdefault((f"{result['harness']}: {name}", figure["unit"]), {})
-            row[str(result["model"])] = told(figure)
+            row[str(result["model"])] = format_figure(figure)
     return [
         ["", "unit", *models],
         *(
@@ -97,7 +75,7 @@ def _groups(results: Sequence[Plain]) -> dict[str, list[list[str]]]:
                 name, figure = next(iter(figures.items()))
                 title = f"{result['harness']}: {name} by {by}"
                 row = cells.setdefault(title, {}).setdefault(value, {})
-                row[str(result["model"])] = told(figure)
+                row[str(result["model"])] = format_figure(figure)
     return {
         title: [
             ["", *models],
@@ -107,23 +85,25 @@ def _groups(results: Sequence[Plain]) -> dict[str, list[list[str]]]:
     }
 
 
-def told(figure: Mapping[str, object]) -> str:
-    """A figure as a table shows it.
+def format_figure(figure: Mapping[str, object]) -> str:
+    """A figure of a result.json as a table shows it.
+
+    Whole numbers without a standard error, such as bytes or tokens, have no decimals.
 
     Args:
-        figure: Value, standard error and unit.
+        figure: Value, standard error, count and unit.
 
     Returns:
-        As ``1.136 ± 0.012``; whole numbers of bytes or tokens without decimals.
+        As ``1.136 ± 0.012``.
 
     Example:
-        >>> told({"value": 1.13564, "stderr": 0.0123, "unit": "bits/byte"})
+        >>> format_figure({"value": 1.13564, "stderr": 0.0123, "count": 9, "unit": "bits/byte"})
         '1.136 ± 0.012'
     """
     value, error = figure["value"], figure["stderr"]
-    if error is None:
-        return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3f}"
-    return f"{value:.3f} ± {error:.3f}"
+    decimals = 0 if error is None and float(value).is_integer() else 3
+    number = Figure(value, error, figure["count"], figure["unit"])
+    return estimate(number, decimals=decimals, space=" ")
 
 
 def _table(title: str, rows: Sequence[Sequence[str]]) -> Table:
@@ -137,14 +117,7 @@ def _table(title: str, rows: Sequence[Sequence[str]]) -> Table:
 
 
 def grid(rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown.
-
-    Args:
-        rows: Cells; the first row holds the headings.
-
-    Returns:
-        A line a row, and one below the headings.
-    """
+    """A table in Markdown; the first of `rows` holds the headings."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)

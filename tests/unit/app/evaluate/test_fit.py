@@ -8,9 +8,9 @@ from alm_lightning.app.evaluate.fit import (
     Fitted,
     FitText,
     fit,
+    fitted_weights_of,
     front_row,
-    keep_weights,
-    kept_weights,
+    store_weights,
 )
 from alm_lightning.corpus.document import Document
 from alm_lightning.evaluation.ensemble.weights import fitted_weights
@@ -78,8 +78,8 @@ def test_other_text_has_another_identity():
 
 def test_weights_are_kept_for_what_they_were_fitted_on(tmp_path):
     fitted, identity = Fitted([1 / 3, 2 / 3], 2, 30), {"members": ("a", "b")}
-    assert kept_weights(tmp_path / "e", identity) is None
-    keep_weights(tmp_path / "e", identity, fitted)
-    assert kept_weights(tmp_path / "e", identity) == fitted
-    assert kept_weights(tmp_path / "e", {"members": ("a", "c")}) is None
+    assert fitted_weights_of(tmp_path / "e", identity) is None
+    store_weights(tmp_path / "e", identity, fitted)
+    assert fitted_weights_of(tmp_path / "e", identity) == fitted
+    assert fitted_weights_of(tmp_path / "e", {"members": ("a", "c")}) is None
     assert [path.name for path in (tmp_path / "e").iterdir()] == ["weights.json"]

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from tests.runs import REPOSITORY
 
 from alm_lightning.app.evaluate.models import find_model, load_evaluated
-from alm_lightning.app.evaluate.names import members_of, with_unique_names
+from alm_lightning.app.evaluate.plan import named_models, with_unique_names
 from alm_lightning.models.weights.sources import Folder, Hub
 
 MODELS = REPOSITORY / "conf" / "model"
@@ -59,7 +59,7 @@ def test_an_id_of_the_hub():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("no-such-model", "none of .*gemma3_270m"),
+        ("no-such-model", "nor one of .*gemma3_270m"),
         ("./no/such", "no such folder"),
         ("folder", "takes a path"),
         ("hub", "takes a path"),
@@ -161,10 +161,10 @@ def test_models_of_one_name_are_told_apart(model_folder):
 def test_models_that_a_configuration_names(node, expected):
     node = OmegaConf.create({"path": None, "kind": None, "members": None} | node)
     if isinstance(expected, list):
-        assert members_of(node) == expected
+        assert named_models(node) == expected
     else:
         with pytest.raises(ValueError, match=expected):
-            members_of(node)
+            named_models(node)
 
 
 def test_every_named_model_can_be_found():

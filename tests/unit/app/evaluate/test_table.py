@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from alm_lightning.app.evaluate.table import group_tables, main_table, told, write_tables
+from alm_lightning.app.evaluate.table import format_figure, group_tables, main_table, write_tables
 
 
 def result(model, harness, value, groups=None, unit="bits/byte", error=0.01):
@@ -76,4 +76,4 @@ def test_a_screen_gets_groups_that_fit_it():
     [(12345.0, None, "12,345"), (0.5, None, "0.500"), (0.12345, 0.0456, "0.123 ± 0.046")],
 )
 def test_a_figure_in_words(value, error, expected):
-    assert told({"value": value, "stderr": error}) == expected
+    assert format_figure({"value": value, "stderr": error, "count": 1, "unit": "x"}) == expected
