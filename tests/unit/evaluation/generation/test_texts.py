@@ -13,7 +13,7 @@ from alm_lightning.evaluation.ensemble.members import ensemble_of
 from alm_lightning.evaluation.generation.prompts import prompt_ids
 from alm_lightning.evaluation.generation.sampling import Sampling, next_ids
 from alm_lightning.evaluation.generation.spelling import Spelling
-from alm_lightning.evaluation.generation.texts import generate_texts
+from alm_lightning.evaluation.generation.texts import continuation, generate_texts
 
 PROMPTS = [SENTENCES[0], SENTENCES[1][:20], "", SENTENCES[3][:25]]
 LENGTH = 20
@@ -219,3 +219,22 @@ def test_logits_that_are_no_numbers_are_told(evaluated_models):
         stream(evaluated, [2, 5], 3)
     with pytest.raises(ValueError, match="gemma gives logits that are not numbers"):
         generate_texts(evaluated, [[2, 5]], Sampling(3))
+
+
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_a_sample_of_a_run_is_what_steps_by_hand_give(scorers, side):
+    scorer = dict(zip(("student", "teacher"), scorers, strict=True))[side]
+    opinionated(scorer.model)
+    free = evaluated_of(scorer.model.eval(), scorer.view)
+    ids = prompt_ids(free, PROMPTS[0])
+    expected = by_hand(free, ids, LENGTH)
+    # as long as a context and longer, and cut within a character: samples are not refused
+    scorer.model.config.get_text_config().max_position_embeddings = len(ids)
+    scorer.model.train()
+    specials = {index for index, surface in enumerate(scorer.view.token_bytes) if surface is None}
+    end = next((n for n, index in enumerate(expected) if index in specials), LENGTH)
+    surfaces = b"".join(scorer.view.token_bytes[index] for index in expected[:end])
+    for num_bytes in (1, 7, LENGTH):
+        found = continuation(scorer, PROMPTS[0], num_bytes=num_bytes)
+        assert found == surfaces[:num_bytes].decode("utf-8", errors="replace")
+    assert scorer.model.training
