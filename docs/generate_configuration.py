@@ -18,7 +18,7 @@ CONF = REPOSITORY / "conf"
 PROJECT = "alm_lightning"
 THEMES = {
     "data": ("Data", ("corpus", "chat", "windows", "packing", "alignment")),
-    "models": ("Models", ("model", "student", "teacher", "tokenizer", "embeddings", "adapter")),
+    "models": ("Models", ("model", "teacher", "tokenizer", "embeddings", "adapter")),
     "objective": ("Objective", ("objective", "balance")),
     "training": (
         "Training",
@@ -28,6 +28,11 @@ THEMES = {
     "experiments": ("Experiments and sweeps", ("experiment", "ablation", "sweep", "debug")),
 }
 """Pages and their groups, in the order of the navigation. `groups_of` finds what is missing."""
+NOTES = {
+    "model": "Each of these is an option of `student` and of `teacher`, whose keys begin with that "
+    "word: `student=hub student.source.hub_id=org/model`. `evaluate.py model=NAME` takes them too."
+}
+"""What the files of a group do not say."""
 
 
 INTRODUCTION = """# Configuration
@@ -270,7 +275,7 @@ def theme_page(theme: str) -> str:
     for group in groups_of(theme):
         options = options_of(group)
         named = ", ".join(f"[`{o.name}`](#{group}-{o.name.replace('/', '-')})" for o in options)
-        parts += [f"## {group}", f"Options: {named}."]
+        parts += [f"## {group}", f"Options: {named}.", *filter(None, [NOTES.get(group)])]
         parts += [option_section(group, option) for option in options]
     return "\n\n".join(parts) + "\n"
 
