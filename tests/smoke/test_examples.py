@@ -9,7 +9,7 @@ NOTEBOOKS = sorted((REPOSITORY / "examples").glob("*.ipynb"))
 
 
 def test_there_are_examples():
-    assert len(NOTEBOOKS) >= 1
+    assert len(NOTEBOOKS) == 3
 
 
 @pytest.mark.slow
