@@ -43,7 +43,7 @@ def reversed_trie(
     Args:
         token_bytes: What each id stands for; None (or nothing) for special tokens and unused rows,
             which the trie leaves out.
-        fallback_ids: Ids such as ``<0x61>`` that spell a byte for want of a better token. Where
+        fallback_ids: Ids such as ``<0x61>`` that spell a byte without a better token. Where
             several ids stand for the same bytes the lowest one wins that is not among these; only
             where all of them are, the lowest of these.
 

@@ -25,7 +25,7 @@ NO_EDGE = 511
 class InputExpansion(nn.Module):
     """Embedding of the longest former token that ends at each byte.
 
-    The trie of reversed tokens lies in buffers, so that it travels with the weights. Edge i, with
+    The trie of reversed tokens is in buffers, so that it travels with the weights. Edge i, with
     key ``parent * 512 + byte``, leads to node i + 1.
     """
 

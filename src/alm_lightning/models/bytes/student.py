@@ -103,7 +103,7 @@ def byte_student(
         token_bytes: What each old id stands for; None for special tokens and unused rows.
         special_ids: Old id of each special token kept, in the order of the byte vocabulary: BOS,
             EOS, padding, then any others.
-        fallback_ids: Old ids that spell a byte for want of a better token (``<0x61>``).
+        fallback_ids: Old ids that spell a byte without a better token (``<0x61>``).
         expansion: Whether to add the embedding of the longest old token at each byte.
         train_expansion: Whether the old embeddings are trained along.
         dtype: Of the weights to be trained. The old embeddings stay in the teacher's dtype, so that

@@ -1,7 +1,7 @@
 """Orthogonal matching pursuit: vectors as sparse combinations of given atoms, many at once.
 
 Greedy: in each round a vector takes the atom that correlates most with what is left of it, and its
-coefficients on all its atoms are fitted anew by least squares. What is left is then orthogonal to
+coefficients on all its atoms are fitted again by least squares. What is left is then orthogonal to
 the atoms taken, so none is taken twice. Correlations are those with atoms of length 1.
 
 The rounds are those of Batch-OMP (Rubinstein, Zibulevsky and Elad, 2008): correlations follow from
@@ -75,7 +75,7 @@ class Pursuit:
                 left = self._left(first, vectors, rounds, number)
             best = left.abs_().scatter_(1, rounds.chosen[:, :number], -1.0).argmax(dim=1)
             rounds.take(number, best, self._atoms[best].double())
-            if not rounds.goes_on.any():
+            if not rounds.is_active.any():
                 break
         scales = self._norms[rounds.chosen]
         return Combination(rounds.chosen, (rounds.solution / scales).float())
@@ -131,30 +131,30 @@ class _Rounds:
         self._projected = self._vectors.new_zeros((count, most))
         self._left = self._vectors.square().sum(dim=1)
         self._enough = RESIDUAL**2 * self._left
-        self.goes_on: Bool[Tensor, " token"] = self._left > 0
+        self.is_active: Bool[Tensor, " token"] = self._left > 0
 
     def take(
         self, number: int, best: Int[Tensor, " token"], atoms: Float[Tensor, "token width"]
     ) -> None:
-        """Adds the best atom of each vector that goes on, and solves its least squares anew."""
+        """Adds the best atom of each active vector, and solves its least squares again."""
         before, upto = slice(number), slice(number + 1)
         products = torch.einsum("tkw,tw->tk", self._taken[:, before], atoms)
         shadow = torch.linalg.solve_triangular(
             self._factor[:, before, before], products[..., None], upper=False
         )[..., 0]
         height = atoms.square().sum(dim=1) - shadow.square().sum(dim=1)
-        self.goes_on &= height > INDEPENDENCE**2
-        shadow = torch.where(self.goes_on[:, None], shadow, 0.0)
-        height = torch.where(self.goes_on, height, 1.0).sqrt()
+        self.is_active &= height > INDEPENDENCE**2
+        shadow = torch.where(self.is_active[:, None], shadow, 0.0)
+        height = torch.where(self.is_active, height, 1.0).sqrt()
         onto = (atoms * self._vectors).sum(dim=1) - (shadow * self._projected[:, before]).sum(dim=1)
-        onto = torch.where(self.goes_on, onto / height, 0.0)
+        onto = torch.where(self.is_active, onto / height, 0.0)
         self.chosen[:, number] = best
         self._taken[:, number] = atoms
         self._factor[:, number, before] = shadow
         self._factor[:, number, number] = height
         self._projected[:, number] = onto
         self._left -= onto.square()
-        self.goes_on &= self._left > self._enough
+        self.is_active &= self._left > self._enough
         self.solution[:, upto] = torch.linalg.solve_triangular(
             self._factor[:, upto, upto].mT, self._projected[:, upto, None], upper=True
         )[..., 0]
