@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: shown as one sentence, with the traceback in the log file."""
+"""Errors that the user can fix: shown as one sentence, with the traceback in the log file."""
 
 import dis
 import functools
@@ -25,15 +25,15 @@ from safetensors import SafetensorError
 Result = TypeVar("Result")
 
 OWN = (ValueError, OSError, ImportError, RuntimeError)
-"""Kinds of errors that this project raises of what a user gave it."""
+"""Errors that this project raises for wrong input."""
 NEVER = (NotImplementedError, ConfigAttributeError, ConfigKeyError)
-"""Kinds of these that are faults of the program: it asks for what is not there."""
+"""Subclasses of these that are bugs of the program."""
 WRONG_CALL = re.compile(
     r"Error locating target|unexpected keyword argument|missing \d+ required|positional argument"
 )
-"""What Hydra says where a ``_target_`` or its arguments do not exist."""
+"""Hydra's message where a ``_target_`` or its arguments do not exist."""
 ANYWHERE = (OSError, MisconfigurationException, OmegaConfBaseException, SafetensorError)
-"""Kinds that are the user's to mend wherever they are raised: files, the network, damaged weights,
+"""Errors that the user can fix wherever they are raised: files, the network, damaged weights,
 settings that Lightning or OmegaConf refuse."""
 OUT_OF_MEMORY = (
     "the accelerator has too little memory for this run ({}). Take a smaller "
@@ -47,15 +47,10 @@ class UserError(CompactHydraException):
 
 
 def explained(task: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Result]:
-    """A program of Hydra's whose user's errors are shown as a sentence.
+    """A task function of Hydra's that shows errors of the user as one sentence.
 
-    The traceback goes to the program's log file. With ``HYDRA_FULL_ERROR=1`` it is shown as well.
-
-    Args:
-        task: What Hydra runs.
-
-    Returns:
-        The same, with `UserError` raised from errors of that kind; others come through.
+    They become a `UserError`; other errors are not changed. The traceback goes to the log file;
+    with ``HYDRA_FULL_ERROR=1`` it is shown as well.
     """
 
     @functools.wraps(task)
@@ -76,18 +71,11 @@ def explained(task: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Re
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """What a user is to be told of an error.
-
-    Args:
-        error: Any.
-
-    Returns:
-        The sentence; None for an error of the program, whose traceback is needed.
-    """
+    """The sentence that is shown for an error; None for a bug, which needs its traceback."""
     if isinstance(error, InstantiationException):
         inner = None if error.__cause__ is None else sentence_of(error.__cause__)
         if inner is None:
-            # of no such class or setting, in Hydra's own words; else a bug of the constructor's
+            # an unknown class or setting, in Hydra's words; otherwise a bug in the constructor
             return str(error) if WRONG_CALL.search(str(error)) else None
         _, found, place = str(error).rpartition("full_key: ")
         return f"{inner} (in {place})" if found else inner
@@ -96,7 +84,7 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, torch.OutOfMemoryError):
         return OUT_OF_MEMORY.format(str(error).partition(". ")[0])
     if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} has no default and was not given. Say {error.full_key}=..."
+        return f"{error.full_key} has no default and was not given. Set {error.full_key}=..."
     if isinstance(error, NEVER):
         return None
     if isinstance(error, ANYWHERE) or (isinstance(error, OWN) and _is_raised_here(error)):
@@ -105,9 +93,9 @@ def sentence_of(error: BaseException) -> str | None:
 
 
 def _is_raised_here(error: BaseException) -> bool:
-    """Whether a ``raise`` of this project made the error: not a bug that some call tripped over.
+    """Whether a ``raise`` of this project made the error, not a failing call in its code.
 
-    A failed call of numpy's leaves the same frames as a ``raise``; the instruction differs.
+    A failing call of numpy's has the same frames as a ``raise``; the instruction differs.
     """
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
@@ -123,13 +111,13 @@ def _is_raise(place: TracebackType) -> bool:
 
 
 def _log(error: BaseException) -> Iterator[str]:
-    """Writes the traceback to log files, and tells which ones."""
+    """Writes the traceback to log files; the names of those that took it."""
     details = (type(error), error, error.__traceback__)
     record = logging.LogRecord(
         __name__, logging.ERROR, __file__, 0, "ended by an error", None, details
     )
     files = [h for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)]
-    # a full disk has no room for it either; logging would show that in place of the error
+    # on a full disk, logging would show its own failure in place of the error
     shows, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         for handler in files:

@@ -1,6 +1,6 @@
-"""Settings that nothing reads: a misspelt key that is added, on the command line or in a file.
+"""Refuses settings that nothing reads, such as a misspelt key added by ``+``.
 
-Hydra refuses a key that does not exist, and advises to add it by ``+``; then it would do nothing.
+Hydra itself refuses an unknown key, and advises to add it by ``+``; then it would have no effect.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from alm_lightning.app.hydra.overrides import as_typed
 
 OPEN = ("objective", "callbacks", "logger", "harness")
-"""Groups whose parts have names that anyone may choose, or that are chosen one by one."""
+"""Groups whose parts may have any name."""
 ADDED = ("bakeoff",)
 """Groups of `conf/sweep/`."""
 
@@ -22,26 +22,26 @@ ADDED = ("bakeoff",)
 def check_known(cfg: DictConfig) -> None:
     """Refuses settings that nothing reads.
 
-    What belongs to a node with ``_target_`` is the business of its constructor, which refuses what
-    it does not know. A key that another setting refers to, as ``${mine.rate}``, is read by that.
+    Keys of a node with ``_target_`` are not checked: its constructor refuses those that it does not
+    know. A key that another setting refers to, as ``${mine.rate}``, is read by that setting.
 
     Args:
         cfg: The configuration of the running program.
 
     Raises:
-        ValueError: A key is in no file of `conf/`, with those that are most like it; or a value is
-            no valid Unicode, as a run's files have to be.
+        ValueError: A key is in no file of `conf/`; or a value is not valid Unicode, which the files
+            of a run need.
     """
     _check_unicode(as_typed(HydraConfig.get().overrides.task))
     base = OmegaConf.to_container(compose(HydraConfig.get().job.config_name), resolve=False)
     if "student" in base:
-        # a teacher is chosen from the same files
+        # any model can be the teacher
         base["teacher"] = base["teacher"] | dict.fromkeys(base["student"])
     written = OmegaConf.to_yaml(cfg) + OmegaConf.to_yaml(HydraConfig.get())
     referred = re.findall(r"\$\{(\.*)([\w.]+)", written)
     for key, others in _unknown(OmegaConf.to_container(cfg, resolve=False), base):
         if not any(_is_of(key, name, is_relative=bool(dots)) for dots, name in referred):
-            raise ValueError(_told(key, others))
+            raise ValueError(_unknown_message(key, others))
 
 
 def _check_unicode(overrides: Sequence[str]) -> None:
@@ -78,7 +78,7 @@ def _is_plain(node: object) -> bool:
     return isinstance(node, Mapping) and "_target_" not in node
 
 
-def _told(key: str, others: Collection[str]) -> str:
+def _unknown_message(key: str, others: Collection[str]) -> str:
     like = difflib.get_close_matches(key, others, n=2)
     advice = f"Did you mean {' or '.join(like)}?" if like else "Leave it out."
     return f"{key} is set, but nothing reads it. {advice} There are: {', '.join(sorted(others))}."

@@ -19,7 +19,7 @@ def wandb_logger(
     group: str | None,
     tags: Sequence[str],
 ) -> WandbLogger:
-    """A W&B logger that never asks: online with a key, offline without.
+    """A W&B logger that never asks for a key: online with one, offline without.
 
     Args:
         project: W&B project.
@@ -34,7 +34,7 @@ def wandb_logger(
     """
     offline = os.environ.get("WANDB_MODE") == "offline" or not _has_wandb_key()
     if offline:
-        log.info("W&B: no key, so this run is kept offline; `wandb sync` uploads it later.")
+        log.info("W&B: no key, so this run is logged offline; `wandb sync` uploads it later.")
     return WandbLogger(
         project=project,
         name=name,
@@ -49,7 +49,7 @@ def wandb_logger(
 def log_samples(loggers: Sequence[Logger], samples: Sequence[Mapping[str, str]]) -> None:
     """Sends the sample continuations to W&B as a table, and ends its runs.
 
-    Ended here, since a sweep would go on to log its next run into the one that is open.
+    They are ended here, since the next run of a sweep would be logged into an open one.
 
     Args:
         loggers: The run's loggers.

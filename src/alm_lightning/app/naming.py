@@ -1,4 +1,4 @@
-"""What a run is called when nobody names it: the experiment, or what is made of what."""
+"""The name of a run: of its experiment, or of its models where the command line changes them."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -10,24 +10,24 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from alm_lightning.app.hydra.overrides import as_typed, parsed
 
 MODELS = ("student", "teacher", "tokenizer")
-"""Groups that say what is made of what. An experiment's name tells of its own choices alone."""
+"""Groups that change the name: an experiment's name fits only its own choices of them."""
 ANYWHERE = ("hub", "folder")
-"""Options that stand for any model, so that the model's name has to be told."""
+"""Options for any model: the name is that of the model itself."""
 PART_OF_A_RUN = re.compile(r"model|checkpoints|[\d_.-]+")
-"""Folders in the folder of a run: its time, and its model. The run's name comes before them."""
+"""Last parts of a model's path that do not name it: the time of a run, and its subfolders."""
 
 
 def name_run(
     config: DictConfig, overrides: Iterable[str], choices: DictConfig, swept: Iterable[str] = ()
 ) -> None:
-    """Names a run by what it makes of what, where its experiment's name would mislead.
+    """Names a run by its models and tokenizer, where its experiment's name would be wrong.
 
     Args:
-        config: The configuration; its ``name`` is set where the experiment gives none, and where
-            the command line changes one of `MODELS` and gives none.
+        config: The configuration; ``name`` is set where the experiment gives none, and where the
+            command line changes one of `MODELS` and gives none.
         overrides: Of the command line.
         choices: The option of each group, by Hydra.
-        swept: Keys that differ from run to run of a sweep, which is named as a whole.
+        swept: Keys that differ between the runs of a sweep, which has one name.
     """
     keys = [override.key_or_group for override in parsed(overrides)]
     if OmegaConf.is_missing(config, "name") and choices.get("experiment"):
@@ -42,11 +42,7 @@ def name_run(
 
 
 def name_job(config: DictConfig) -> None:
-    """Names the run that Hydra is at work on; one of a sweep has models of its own.
-
-    Args:
-        config: What the run is told, without Hydra's own settings.
-    """
+    """Names the run of this Hydra job; each run of a sweep may have other models."""
     hydra, composed = HydraConfig.get(), OmegaConf.select(config, "name", default=None)
     name_run(config, as_typed(hydra.overrides.task), hydra.runtime.choices)
     kept = Path(hydra.runtime.output_dir) / str(hydra.output_subdir) / "config.yaml"
@@ -56,7 +52,7 @@ def name_job(config: DictConfig) -> None:
 
 
 def _model_of(key: str) -> str | None:
-    """The group of `MODELS` of which a setting changes what it stands for; None for others."""
+    """The group of `MODELS` whose model a key changes; None for other keys."""
     group, _, rest = key.partition(".")
     is_other = rest.partition(".")[0] in ("", "name", "source")
     return group if group in MODELS and is_other else None
@@ -64,7 +60,7 @@ def _model_of(key: str) -> str | None:
 
 def _made_of(config: DictConfig, choices: DictConfig, swept: Collection[str | None]) -> str:
     def label(group: str) -> str:
-        # Hydra leaves out what is swept: there may be no name yet
+        # of a sweep, Hydra composes without the swept keys: there may be no name yet
         named = config[group].get("name") if group not in swept else None
         return f"{group}s" if group in swept else _label(choices[group], named or choices[group])
 

@@ -101,7 +101,7 @@ def test_hydra_is_given_no_second_text_to_show(monkeypatch, shown):
     monkeypatch.setenv("HYDRA_FULL_ERROR", shown)
     cfg = OmegaConf.create({"corpus": "???"})
     error = raised(explained(lambda cfg: cfg.corpus), cfg)
-    assert str(error) == "error: corpus has no default and was not given. Say corpus=..."
+    assert str(error) == "error: corpus has no default and was not given. Set corpus=..."
     # the traceback is shown where it was asked for
     assert (error.__cause__ is not None) == bool(shown)
     assert isinstance(error.__context__, MissingMandatoryValue)
@@ -111,7 +111,7 @@ def test_a_setting_that_was_not_given_is_named():
     cfg = OmegaConf.create({"corpus": {"source": {"path": "???"}}})
     sentence = sentence_of(raised(lambda: cfg.corpus.source.path))
     assert sentence == (
-        "corpus.source.path has no default and was not given. Say corpus.source.path=..."
+        "corpus.source.path has no default and was not given. Set corpus.source.path=..."
     )
 
 

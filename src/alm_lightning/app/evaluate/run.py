@@ -1,4 +1,4 @@
-"""A run's own held-out figures, computed anew from the folder that it exported."""
+"""A run's own held-out figures, computed again from the folder that it exported."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,23 +20,18 @@ from alm_lightning.evaluation.texts import digest
 from alm_lightning.models.pair import Scorer
 
 SETS = {"heldout": "", "other": "_other"}
-"""The evaluation sets of a run, and what the names of their figures end in."""
+"""The evaluation sets of a run, and the suffixes of their figures' names."""
 
 
 class RunFigures:
-    """Reads the configuration that a run left, and evaluates its model on the same windows.
+    """Reads the configuration of a run, and evaluates its model on the same windows.
 
-    The figures equal those that the run printed, but for the rounding of weights: of the exported
-    ones (`export_dtype`), and of those that are loaded (`dtype`). What is computed is computed in
-    the run's precision.
+    The figures equal those that the run printed, except for the rounding of exported weights
+    (`export_dtype`) and loaded ones (`dtype`). They are computed in the run's precision.
     """
 
     def prepare(self) -> Sequence[str]:
-        """The evaluation sets; their text is found when the run is known.
-
-        Returns:
-            Their names.
-        """
+        """The names of the evaluation sets; their text depends on the run."""
         return list(SETS)
 
     def basis(self, name: str, run: Path | None) -> Mapping[str, object]:
@@ -47,10 +42,10 @@ class RunFigures:
             run: The folder of the run that made it.
 
         Returns:
-            Hashes, and the files of the teacher. Text that is read as a stream is not looked at.
+            Hashes, and the files of the teacher. Text that is read as a stream is not checked.
 
         Raises:
-            FileNotFoundError: The model is none of a run, or its configuration is gone.
+            FileNotFoundError: No run made the model, or its configuration is gone.
         """
         cfg = _config_of(name, run)
         documents = data_plan(cfg).read()
@@ -91,7 +86,7 @@ class RunFigures:
             for start in range(0, len(windows), size):
                 own = [windows[i] for i in range(start, min(start + size, len(windows)))]
                 batch = data.collator.batch(own)
-                # as Lightning does, which autocasts nothing in the other precisions of ours
+                # as Lightning does; the other precisions that we allow have no autocast
                 with torch.autocast(evaluated.model.device.type, torch.bfloat16, enabled=mixed):
                     sides = (
                         side_of(evaluated, batch, batch.student),
@@ -128,7 +123,7 @@ def _config_of(name: str, run: Path | None) -> DictConfig:
         raise FileNotFoundError(
             f"harness=run evaluates a model on the held-out text of the run that made it, and "
             f"{name} lies in no run's folder. Give model=outputs/<experiment>/<time>, or take "
-            "harness=bits_per_byte, which needs a corpus alone."
+            "harness=bits_per_byte, which needs only a corpus."
         )
     path = run / ".hydra" / "config.yaml"
     if not path.is_file():

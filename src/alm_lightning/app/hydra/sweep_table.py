@@ -1,4 +1,4 @@
-"""The table of a sweep: a row for each of its runs, and why those failed that did."""
+"""The table of a sweep: a row for each of its runs, with the error of those that failed."""
 
 import json
 from pathlib import Path
@@ -21,22 +21,14 @@ COLUMNS = {
 
 TEXTS = ("overrides", "failed")
 MOST_OF_AN_ERROR = 300
-"""Characters of it that a table takes; the run's own folder has all."""
+"""The most characters of an error in a table; the run's folder has all."""
 FAILURE = "failure.json"
-"""What a run that failed leaves in its folder."""
+"""The file with the error, in the folder of a run that failed."""
 
 
 def write_failure(folder: Path, job_return: JobReturn) -> str:
-    """Leaves word of a failure in a run's folder.
-
-    Args:
-        folder: Of the run.
-        job_return: What Hydra knows of it.
-
-    Returns:
-        The error, as one text.
-    """
-    # its property would raise the error, and say a second time what Hydra says at the end
+    """Writes the error of a job to its run's folder, and returns its text."""
+    # the property `return_value` would raise the error, which Hydra shows at the end
     cause = job_return._return_value
     if isinstance(cause, UserError):
         cause = cause.__cause__ or cause.__context__ or cause
@@ -47,44 +39,29 @@ def write_failure(folder: Path, job_return: JobReturn) -> str:
 
 
 def read_failure(folder: Path) -> str | None:
-    """Why a run failed.
-
-    Args:
-        folder: Of the run.
-
-    Returns:
-        Its error; None if it left word of none.
-    """
+    """The error of the run in `folder`; None if it has written none."""
     path = folder / FAILURE
     return json.loads(path.read_text(encoding="utf-8"))["error"] if path.is_file() else None
 
 
 def write_sweep(folder: Path) -> None:
-    """Writes the table of a sweep, in place of that of fewer runs.
-
-    Args:
-        folder: The sweep's folder, with one folder a run.
-    """
+    """Writes the table of the sweep in `folder`, in place of that of fewer runs."""
     rows = sweep_rows(folder)
     (folder / "sweep.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
     (folder / "sweep.md").write_text(markdown(rows), encoding="utf-8")
 
 
 def sweep_rows(folder: Path) -> list[dict[str, str | float | None]]:
-    """One row for each run of a sweep that has ended.
+    """One row for each run that has ended of the sweep in `folder`: overrides and figures.
 
-    Args:
-        folder: The sweep's folder, with one folder a run.
-
-    Returns:
-        Overrides and figures, in the order of the runs; by name where `hydra.sweep.subdir` gives
-        folders names instead of numbers. Where runs failed, a last column says why.
+    They have the order of the runs, or of their folders' names where `hydra.sweep.subdir` gives
+    names instead of numbers. If runs failed, the last column has their errors.
     """
     ended = {path.parent for name in ("summary.json", FAILURE) for path in folder.glob(f"*/{name}")}
     folders = sorted(ended, key=_run_order)
     failures = [read_failure(run) for run in folders]
     summaries = [_summary(run) for run in folders]
-    # what all runs share says nothing in a table that compares them
+    # the table shows only the overrides in which runs differ
     shared = set.intersection(
         *(set(summary["overrides"]) for summary in summaries or [{"overrides": []}])
     )
@@ -102,7 +79,7 @@ def sweep_rows(folder: Path) -> list[dict[str, str | float | None]]:
 
 
 def _summary(folder: Path) -> dict:
-    """What a run left: the summary, or the failure, which has overrides alone."""
+    """The summary of a run, or its failure, which has only overrides."""
     path = folder / "summary.json"
     if not path.is_file():
         path = folder / FAILURE
