@@ -37,7 +37,7 @@ def new_vocabulary(
         ValueError: `special_tokens` is neither, `old` lacks one of `keep`, the side whose special
             tokens are taken has no EOS, or they can't be exchanged.
     """
-    check_known(old, keep, "student.special_tokens")
+    check_known(old, keep, "keep (student.special_tokens)")
     check_choice(special_tokens)
     if special_tokens == KEEP:
         return _with_old_specials(old, donor, keep)

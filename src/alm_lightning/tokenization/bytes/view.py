@@ -33,8 +33,7 @@ def byte_view(
     Args:
         roles: The texts of the ``bos``, ``eos`` and ``pad`` tokens.
         other_specials: Texts of further special tokens, such as the marks of a chat's turns.
-        chat_template: How chats are written, in Jinja: role, newline, content and EOS if not told
-            otherwise.
+        chat_template: How chats are written, in Jinja: role, newline, content and EOS by default.
 
     Returns:
         Its view.
@@ -119,7 +118,7 @@ def byte_view_like(
         ValueError: If `special_tokens` is neither, `old` lacks one of `keep`, or has no EOS.
     """
     check_choice(special_tokens)
-    check_known(old, keep, "student.special_tokens")
+    check_known(old, keep, "keep (student.special_tokens)")
     eos_id = old.id_of("eos")
     if special_tokens == REPLACE:
         return byte_view()

@@ -10,8 +10,8 @@ from alm_lightning.tokenization.view import TokenizerView
 log = logging.getLogger(__name__)
 
 KEEPING = (
-    "With tokenizer.special_tokens=keep a student has the special tokens and the template of its "
-    "old tokenizer."
+    "With special_tokens='keep' (tokenizer.special_tokens) a student has the special tokens and "
+    "the template of its old tokenizer."
 )
 """A way out for students with a new tokenizer."""
 
@@ -20,18 +20,10 @@ KEEPING = (
 def template_of(view: TokenizerView, choice: str | None) -> ChatTemplate:
     """The template to write chats for a tokenizer with.
 
-    Args:
-        view: The tokenizer.
-        choice: A name of `FORMATS`, a template in Jinja, or None for the tokenizer's own. A
-            tokenizer that has none, and has the special tokens of one format, gets that one, and
-            the log says so.
-
-    Returns:
-        The template.
-
-    Raises:
-        ValueError: There is no such format, the tokenizer lacks special tokens that it needs, or
-            there is nothing to choose by.
+    The choice is a name of `FORMATS`, a template in Jinja, or None for the tokenizer's own. A
+    tokenizer that has none, and has the special tokens of one format, gets that one, and the log
+    says so. A ValueError if there is no such format, the tokenizer lacks special tokens that it
+    needs, or there is nothing to choose by.
     """
     if choice is None:
         return _own(view)

@@ -53,17 +53,10 @@ class ChatTemplate:
     name: str
 
     def render(self, chat: Chat) -> Rendering:
-        """A chat, told apart into structure and content.
+        """A chat, divided into structure and content.
 
-        Args:
-            chat: The chat.
-
-        Returns:
-            Its parts, in order.
-
-        Raises:
-            BadChat: The template refuses the chat, or does not write its contents as they are.
-            ValueError: It is no template.
+        A BadChat if the template refuses it, or does not write its contents as they are; a
+        ValueError if it is not a template.
         """
         roles = tuple(message.role for message in chat.messages)
         try:
@@ -130,7 +123,7 @@ def _follows(written: str, place: int, part: str, is_last: bool) -> bool:
 
 
 class _Unexplained(Exception):
-    """What a template does with placeholders, in words that go on a sentence."""
+    """What a template does with placeholders, as the rest of a sentence."""
 
 
 @lru_cache(maxsize=4096)

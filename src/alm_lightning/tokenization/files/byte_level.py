@@ -35,17 +35,7 @@ def from_ranks(
     special_ids: Mapping[str, int],
     cut: Cut,
 ) -> Tokenizer:
-    """The tokenizer of a table of ranks.
-
-    Args:
-        ranks: From a token's bytes to its rank: what is merged first has the lowest.
-        ids: From a token's bytes to its id.
-        special_ids: From the text of a special token to its id.
-        cut: How a text is cut before its bytes are merged.
-
-    Returns:
-        The tokenizer, without roles.
-    """
+    """The tokenizer, without roles, of a table of ranks: what is merged first has the lowest."""
     merges, unreachable = merges_of(ranks)
     whole = bool(unreachable) if cut.ignore_merges is None else cut.ignore_merges
     return byte_level(

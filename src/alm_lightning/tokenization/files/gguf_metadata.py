@@ -20,21 +20,15 @@ NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=T
 
 
 def read_metadata(path: Path, wanted: Callable[[str], bool]) -> dict[str, Any]:
-    """Keys and values of a GGUF file.
+    """Keys and values of a GGUF file, those that are wanted: numbers, truth values, texts, lists.
 
-    Args:
-        path: The file.
-        wanted: Which keys to keep; the values of others are passed over.
-
-    Returns:
-        Numbers, truth values, texts, and lists of them.
-
-    Raises:
-        ValueError: If it is no GGUF file, of a version that is not known, or damaged.
+    A ValueError if it is not a GGUF file, of a version that is not known, or damaged.
     """
     with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as view:
         if view[:4] != MAGIC:
-            raise ValueError(f"{path} is no GGUF file: it starts with {view[:4]!r}, not {MAGIC!r}.")
+            raise ValueError(
+                f"{path} is not a GGUF file: it starts with {view[:4]!r}, not {MAGIC!r}."
+            )
         try:
             head = _Head(view)
             if head.number("I") not in VERSIONS:

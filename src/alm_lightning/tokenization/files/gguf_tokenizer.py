@@ -25,16 +25,9 @@ ROLES = {"bos": "bos_token_id", "eos": "eos_token_id", "pad": "padding_token_id"
 
 
 def read_gguf(path: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a GGUF file; no weight is read.
+    """The tokenizer of a GGUF file, with its roles and its chat template; no weight is read.
 
-    Args:
-        path: The file.
-
-    Returns:
-        The tokenizer, with the roles and the chat template that the file gives it.
-
-    Raises:
-        ValueError: The file is damaged, holds no tokenizer, or one whose cut of texts is unknown.
+    A ValueError if the file is damaged, holds no tokenizer, or one whose cut of texts is unknown.
     """
     metadata = read_metadata(path, lambda key: key.startswith("tokenizer."))
     model = metadata.get("tokenizer.ggml.model")

@@ -98,19 +98,7 @@ GGUF_CUTS: Mapping[str, Cut] = MappingProxyType(
 
 
 def cut_of(pattern: str, normalizer: str | None) -> Cut:
-    """The cut of a rank file, from what its caller says.
-
-    Args:
-        pattern: A name in `PATTERNS`, or a regular expression.
-        normalizer: ``NFC``, ``NFKC`` or None.
-
-    Returns:
-        The cut.
-
-    Raises:
-        ValueError: If there is no such normaliser, or `pattern` is neither a name nor a regular
-            expression.
-    """
+    """The cut of a rank file: a name in `PATTERNS` or a regular expression, and a normaliser."""
     if normalizer is not None and normalizer not in NORMALIZERS:
         raise ValueError(f"normalizer is {normalizer!r}, but must be NFC, NFKC or None.")
     known = PATTERNS.get(pattern, pattern)
@@ -119,10 +107,10 @@ def cut_of(pattern: str, normalizer: str | None) -> Cut:
     try:
         Regex(known)
     except Exception as error:  # the library raises nothing narrower
-        raise ValueError(f"pattern {pattern!r} is no regular expression: {error}.") from error
+        raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}.") from error
     if is_name:
         raise ValueError(
-            f"pattern {pattern!r} is no name that is known here, and no expression that cuts a "
+            f"pattern {pattern!r} is not a name that is known here, nor an expression that cuts a "
             f"text. Names: {', '.join(PATTERNS)}. Give the tokenizer's own regular "
             "expression instead."
         )

@@ -21,17 +21,8 @@ def load_fast(place: str, *, revision: str | None = None) -> PreTrainedTokenizer
 
     A tokenizer.json is taken as it is. `AutoTokenizer` is not asked where there is one: by the name
     of a class or of a model's type it puts other cuts and normalisers in (transformers 5.24 gives
-    Qwen's to DeepSeek's distilled Qwen), and the ids come out wrong without a sign.
-
-    Args:
-        place: The folder or the hub id.
-        revision: Of the hub's repository.
-
-    Returns:
-        The tokenizer.
-
-    Raises:
-        ValueError: There is none, or it is slow-only.
+    Qwen's to DeepSeek's distilled Qwen), and the ids are silently wrong. A ValueError if there is
+    no tokenizer, or it is slow-only.
     """
     folder = Path(place)
     if folder.is_dir():

@@ -34,15 +34,9 @@ def read_sentencepiece(path: Path) -> tuple[Tokenizer, TokenizerOverrides]:
     The dummy space goes before the first text of a sequence, not before one that follows a special
     token.
 
-    Args:
-        path: The file.
-
-    Returns:
-        The tokenizer, and the roles that the file gives. Whether a BOS is prepended the file does
-        not say: it is where it has one.
-
-    Raises:
-        ValueError: The file is damaged, or of a kind that has no fast version.
+    Returned are the tokenizer and the roles that the file gives. Whether a BOS is prepended the
+    file does not say: it is where it has one. A ValueError if the file is damaged, or of a kind
+    that has no fast version.
     """
     model = import_protobuf().ModelProto()  # type: ignore[no-untyped-call]
     try:
@@ -78,7 +72,7 @@ def _check(model: Any, path: Path) -> None:
     spec, rules = model.trainer_spec, model.normalizer_spec
     if not model.pieces:
         raise ValueError(
-            f"{path} holds no pieces: it is no SentencePiece model, or damaged. Fetch it again."
+            f"{path} holds no pieces: it is not a SentencePiece model, or damaged. Fetch it again."
         )
     if spec.model_type not in (UNIGRAM, BPE):
         raise ValueError(

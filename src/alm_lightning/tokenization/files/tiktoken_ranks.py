@@ -47,18 +47,10 @@ class RankOptions:
 
 
 def read_tiktoken(path: Path, options: RankOptions) -> Tokenizer:
-    """The tokenizer of a tiktoken rank file.
+    """The tokenizer, without roles, of a tiktoken rank file.
 
-    Args:
-        path: The file.
-        options: What it does not hold; its pattern is needed.
-
-    Returns:
-        The tokenizer, without roles.
-
-    Raises:
-        ValueError: A line is damaged, a rank or a byte is missing, there is no pattern, or a
-            special token has the id of another token.
+    A ValueError if a line is damaged, a rank or a byte is missing, there is no pattern, or a
+    special token has the id of another token.
     """
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
@@ -88,18 +80,10 @@ def read_tiktoken(path: Path, options: RankOptions) -> Tokenizer:
 def read_tekken(path: Path, content: Mapping[str, Any], options: RankOptions) -> Tokenizer:
     """The tokenizer of a tekken.json, which holds its pattern.
 
-    Special tokens have the first ids; the ranks follow, as many as the vocabulary has room for.
+    Special tokens have the first ids; the ranks follow, as many as fit into the vocabulary.
 
-    Args:
-        path: The file, for messages.
-        content: What it holds.
-        options: A normaliser, if there is one: the file holds the rest.
-
-    Returns:
-        The tokenizer, without roles.
-
-    Raises:
-        ValueError: The file is damaged, or options are given that it holds itself.
+    Of the options it takes a normaliser: the file holds the rest. A ValueError if the file is
+    damaged, or options are given that it holds itself.
     """
     if options.pattern or options.special_tokens:
         raise ValueError(
@@ -109,9 +93,9 @@ def read_tekken(path: Path, content: Mapping[str, Any], options: RankOptions) ->
     try:
         config = content["config"]
         num_specials = config["default_num_special_tokens"]
-        room = config["default_vocab_size"] - num_specials
+        num_ranks = config["default_vocab_size"] - num_specials
         ranks = {base64.b64decode(e["token_bytes"]): e["rank"] for e in content["vocab"]}
-        ranks = {token: rank for token, rank in ranks.items() if rank < room}
+        ranks = {token: rank for token, rank in ranks.items() if rank < num_ranks}
         listed = content.get("special_tokens") or [
             {"rank": rank, "token_str": name} for rank, name in enumerate(TEKKEN_SPECIALS)
         ]

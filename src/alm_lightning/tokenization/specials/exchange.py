@@ -46,7 +46,7 @@ def exchange_specials(donor: TokenizerView, specials: Sequence[AddedToken]) -> T
         raise ValueError(
             f"tokenizer {donor.name!r} has a model of type {model['type']}, whose special tokens "
             f"can't be exchanged: that is done for {', '.join(MODELS)}. Take the tokenizer with "
-            "its own ones: tokenizer.special_tokens=replace."
+            "its own ones: special_tokens='replace' (tokenizer.special_tokens)."
         )
     texts = [token.content for token in specials]
     _report_lost(donor, texts)

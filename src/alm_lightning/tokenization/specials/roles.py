@@ -21,7 +21,7 @@ ROLES = ("eos", "bos", "pad")
 def old_special_ids(old: TokenizerView, new: TokenizerView) -> dict[int, int]:
     """For special tokens of a new tokenizer, those of an old one that do the same.
 
-    A token is known again by its text; else by its role (where the old tokenizer has no BOS or no
+    A token is recognised by its text; else by its role (where the old tokenizer has no BOS or no
     pad token, its EOS plays that role); else as the unknown token; else by what it marks in a chat.
     A BOS that the new tokenizer never prepends, and that begins turns, is a mark first.
 
@@ -72,7 +72,7 @@ def stop_ids(old: TokenizerView, new: TokenizerView, stop_tokens: Sequence[str])
     Raises:
         ValueError: `old` has no such special token.
     """
-    check_known(old, stop_tokens, "student.stop_tokens")
+    check_known(old, stop_tokens, "stop_tokens (student.stop_tokens)")
     fillers = {index for role, index in new.roles.items() if role != "eos"}
     fillers -= {new.roles.get("eos")}
     counterparts = old_special_ids(old, new)
@@ -99,16 +99,7 @@ def stop_ids(old: TokenizerView, new: TokenizerView, stop_tokens: Sequence[str])
 
 
 def check_known(old: TokenizerView, texts: Sequence[str], setting: str) -> None:
-    """Refuses special tokens that a tokenizer does not have.
-
-    Args:
-        old: The tokenizer.
-        texts: What a user takes for special tokens of it.
-        setting: The setting that names them.
-
-    Raises:
-        ValueError: One of them is none.
-    """
+    """Refuses special tokens that a tokenizer does not have; `setting` is what named them."""
     missing = [text for text in texts if text not in old.special_ids]
     if missing:
         raise ValueError(
@@ -118,30 +109,17 @@ def check_known(old: TokenizerView, texts: Sequence[str], setting: str) -> None:
 
 
 def check_choice(special_tokens: str) -> None:
-    """Refuses what does not say whose special tokens a new tokenizer has.
-
-    Args:
-        special_tokens: What a user gave.
-
-    Raises:
-        ValueError: It is neither `KEEP` nor `REPLACE`.
-    """
+    """Refuses what is neither `KEEP` nor `REPLACE`."""
     if special_tokens not in (KEEP, REPLACE):
         raise ValueError(
-            f"tokenizer.special_tokens is {special_tokens!r}: expected {KEEP!r}, for the special "
-            f"tokens of the old tokenizer, or {REPLACE!r}, for those of the new one."
+            f"special_tokens is {special_tokens!r}: expected {KEEP!r}, for the special tokens of "
+            f"the old tokenizer, or {REPLACE!r}, for those of the new one "
+            "(tokenizer.special_tokens)."
         )
 
 
 def unknown_id(view: TokenizerView) -> int | None:
-    """The id that a tokenizer gives to what it can't spell.
-
-    Args:
-        view: The tokenizer.
-
-    Returns:
-        The id; None where its model has none.
-    """
+    """The id that a tokenizer gives to what it can't spell; None where its model has none."""
     backend = view.hf.backend_tokenizer
     if isinstance(backend.model, models.Unigram):
         index: int | None = json.loads(backend.to_str())["model"]["unk_id"]

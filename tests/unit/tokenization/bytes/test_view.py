@@ -66,5 +66,5 @@ def test_bad_choices_are_refused():
     with pytest.raises(ValueError, match=r"special_tokens is 'own': expected 'keep', .*'replace'"):
         byte_view_like(old, MARKS, "own")
     for choice in ("keep", "replace"):
-        with pytest.raises(ValueError, match=r"no special tokens \['<x>'\], which student.special"):
+        with pytest.raises(ValueError, match=r"no special tokens \['<x>'\], which keep"):
             byte_view_like(old, ["<x>"], choice)

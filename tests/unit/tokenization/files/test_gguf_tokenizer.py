@@ -124,5 +124,5 @@ def test_metadata_is_what_the_gguf_package_reads(tmp_path):
     fields = gguf.GGUFReader(path).fields
     expected = {key: field.contents() for key, field in fields.items() if "GGUF." not in key}
     assert found == expected
-    with pytest.raises(ValueError, match="no GGUF file"):
+    with pytest.raises(ValueError, match="not a GGUF file"):
         read_metadata(Path(__file__), lambda key: True)

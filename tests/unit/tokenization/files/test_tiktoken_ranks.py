@@ -117,8 +117,8 @@ def test_special_tokens_have_the_ids_they_are_given(tmp_path, ranks):
     ("options", "message"),
     [
         ({}, "does not hold the pattern.*gpt2, cl100k"),
-        ({"pattern": "qwen7"}, "'qwen7' is no name that is known here"),
-        ({"pattern": "(a"}, "is no regular expression"),
+        ({"pattern": "qwen7"}, "'qwen7' is not a name that is known here"),
+        ({"pattern": "(a"}, "is not a regular expression"),
         ({"pattern": "gpt2", "normalizer": "NFD"}, "'NFD', but must be NFC, NFKC or None"),
         ({"pattern": "gpt2", "special_tokens": {"<|a|>": 3}}, "ids of their own.*'<|a|>': 3"),
         ({"pattern": "gpt2", "special_tokens": {"<a>": 900, "<b>": 900}}, "ids of their own"),

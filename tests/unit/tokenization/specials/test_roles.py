@@ -135,5 +135,7 @@ def test_a_stop_without_counterpart_is_left_out(caplog):
 
 
 def test_unknown_stop_tokens_are_refused():
-    with pytest.raises(ValueError, match=r"no special tokens \['<x>'\], which student.stop_tokens"):
+    with pytest.raises(
+        ValueError, match=r"no special tokens \['<x>'\], which stop_tokens \(student.stop_tokens\)"
+    ):
         stop_ids(view_with(), view_with(), ["<x>"])
