@@ -8,11 +8,12 @@ help:  ## This list
 
 check: lint test  ## Everything that must hold before a commit: lint, and the fast tests
 
-lint:  ## Format, style, docstrings, and the direction of imports
+lint:  ## Format, style, docstrings, the direction of imports, and types
 	ruff format --check .
 	ruff check .
 	pydoclint --quiet src
 	lint-imports --no-cache
+	mypy
 
 format:  ## Puts every file into the project's form
 	ruff format .

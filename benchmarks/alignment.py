@@ -24,8 +24,8 @@ from alm_lightning.alignment.aligned import AlignedText
 from alm_lightning.alignment.boundaries import chunk_ids, closing_tokens, common_boundaries
 from alm_lightning.corpus.document import Document
 from alm_lightning.data.batch import DistillBatch
-from alm_lightning.data.collator import NUM_EXTRA, Collator
-from alm_lightning.data.windows import Window, windows
+from alm_lightning.data.collator import Collator
+from alm_lightning.data.windows import NUM_EXTRA, Window, windows
 from alm_lightning.tokenization.view import TokenizerView
 
 ROWS, LENGTH = 16, 2048

@@ -18,9 +18,6 @@ from alm_lightning.data.rows import (
 from alm_lightning.data.windows import Window
 from alm_lightning.tokenization.view import TokenizerView
 
-NUM_EXTRA = 2
-"""Tokens that a window may need beyond its content: one before it, one after it."""
-
 
 class Collator:
     """Windows of both sides, with BOS and EOS, padded and split into micro-batches.
@@ -51,18 +48,20 @@ class Collator:
         self.micro_batch_size = micro_batch_size
         self.packing = OnePerRow() if packing is None else packing
 
-    def __call__(self, rows: Sequence[Window]) -> list[DistillBatch]:
+    def __call__(self, items: Sequence[Window | None]) -> list[DistillBatch]:
         """The micro-batches of one optimizer step.
 
         Rows of like length lie in one micro-batch, the longest first, so that little is padding
         and a step that is too large for the memory fails at its start.
 
         Args:
-            rows: The windows of the step; none where a rank has no share in it.
+            items: The windows of the step, none where a rank has no share in it; None stands for a
+                document that was left out.
 
         Returns:
             Batches of at most `micro_batch_size` rows.
         """
+        rows = [window for window in items if window is not None]
         sizes = [row_sizes(window) for window in rows]
         packed = self.packing.rows(sizes)
         lengths = [np.sum([sizes[index] for index in row], axis=0).max() for row in packed]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
@@ -10,12 +10,10 @@ from torch.utils.data import DataLoader, Subset
 
 from alm_lightning.corpus.bad_documents import format_counts
 from alm_lightning.corpus.sources.source import AnyDocument
-from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.examples import AllWindows
 from alm_lightning.data.pairing import Pairing
 from alm_lightning.data.sampler import Steps, check_shares
-from alm_lightning.data.windows import Window
 
 log = logging.getLogger(__name__)
 
@@ -24,35 +22,12 @@ log = logging.getLogger(__name__)
 class TrainingWindows(Protocol):
     """What is trained on: `AllWindows`, `FirstWindow`, `CachedWindows`, `StreamedWindows`."""
 
-    def loader_arguments(self, steps: Steps) -> dict[str, object]:
+    def loader_arguments(self, steps: Steps) -> dict[str, Any]:
         """What a `DataLoader` needs to give the windows of each step, in an order of its own."""
         ...
 
 
 DatasetFactory = Callable[..., TrainingWindows]
-
-
-class CollateUsable:
-    """Batches of the windows that there are: None stands for a document that was left out."""
-
-    def __init__(self, collator: Collator):
-        """Sets up the function.
-
-        Args:
-            collator: Makes batches.
-        """
-        self.collator = collator
-
-    def __call__(self, rows: Sequence[Window | None]) -> list[DistillBatch]:
-        """The micro-batches of a step, which has a row less for each None.
-
-        Args:
-            rows: The windows of the step.
-
-        Returns:
-            Batches; none if nothing of the step is left.
-        """
-        return self.collator([window for window in rows if window is not None])
 
 
 class DistillDataModule(L.LightningDataModule):
@@ -100,7 +75,6 @@ class DistillDataModule(L.LightningDataModule):
         # a small evaluation set may leave a rank without a window: totals of nothing are zeros
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.pairing, self.collator = pairing, collator
-        self._collate = CollateUsable(collator)
         self.batch_size, self.num_steps = batch_size, num_steps
         self.seed, self.num_workers = seed, num_workers
         self.validate_during_fit = validate_during_fit
@@ -149,10 +123,12 @@ class DistillDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Checks, where nobody has done so before."""
+        assert self.trainer is not None
         self.check_processes(self.trainer.world_size)
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Batches of the steps that are still to be done."""
+        assert self.trainer is not None
         steps = Steps(
             batch_size=self.batch_size,
             first_step=self.trainer.global_step,
@@ -163,8 +139,9 @@ class DistillDataModule(L.LightningDataModule):
         )
         return self._loader(**self.train.loader_arguments(steps))
 
-    def val_dataloader(self) -> list[DataLoader]:
+    def val_dataloader(self) -> list[DataLoader[Any]]:
         """Batches of each evaluation set; each rank has its own share, none twice."""
+        assert self.trainer is not None
         if self.trainer.state.fn == TrainerFn.FITTING and not self.validate_during_fit:
             return []
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
@@ -176,10 +153,10 @@ class DistillDataModule(L.LightningDataModule):
             loaders.append(self._loader(dataset=windows, batch_sampler=batches))
         return loaders
 
-    def _loader(self, **arguments: object) -> DataLoader:
+    def _loader(self, **arguments: Any) -> DataLoader[Any]:
         return DataLoader(
             **arguments,
-            collate_fn=self._collate,
+            collate_fn=self.collator,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )

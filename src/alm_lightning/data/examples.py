@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 from torch.utils.data import Dataset
 
@@ -17,7 +18,11 @@ TRIED = 100
 class InSteps(Dataset[Window | None]):
     """A data set with numbered items, in an order that is a function of the step."""
 
-    def loader_arguments(self, steps: Steps) -> dict[str, object]:
+    def __len__(self) -> int:
+        """Number of items."""
+        raise NotImplementedError
+
+    def loader_arguments(self, steps: Steps) -> dict[str, Any]:
         """What a `DataLoader` needs to give the items of each step.
 
         Args:
@@ -26,7 +31,7 @@ class InSteps(Dataset[Window | None]):
         Returns:
             Keyword arguments.
         """
-        return {"dataset": self, "batch_sampler": StepSampler(num_items=len(self), **vars(steps))}
+        return {"dataset": self, "batch_sampler": StepSampler(steps, num_items=len(self))}
 
 
 class AllWindows(InSteps):

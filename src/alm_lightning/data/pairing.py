@@ -1,6 +1,5 @@
 """How a document becomes windows: both tokenizers, chunks, lengths, and templates for chats."""
 
-from collections.abc import Iterator
 from itertools import islice
 
 from alm_lightning.alignment.boundaries import ChunkSelection
@@ -10,8 +9,7 @@ from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
 from alm_lightning.corpus.chat import SYSTEM_POLICIES
 from alm_lightning.corpus.document import Document
 from alm_lightning.corpus.sources.source import AnyDocument
-from alm_lightning.data.collator import NUM_EXTRA
-from alm_lightning.data.windows import Window, windows
+from alm_lightning.data.windows import NUM_EXTRA, Window, windows
 from alm_lightning.tokenization.view import TokenizerView
 
 
@@ -119,22 +117,25 @@ class Pairing:
         Returns:
             Its windows, in order.
         """
-        return list(islice(self._windows(document), at_most))
-
-    def _windows(self, document: AnyDocument) -> Iterator[Window]:
-        common = {
-            "student": self.student,
-            "teacher": self.teacher,
-            "alignment": self.alignment,
-            "name": document.name,
-        }
+        student, teacher = self.student, self.teacher
+        name, alignment = document.name, self.alignment
         if isinstance(document, Document):
-            aligned = align_text(document.text, **common)
+            aligned = align_text(
+                document.text, student=student, teacher=teacher, alignment=alignment, name=name
+            )
         else:
-            aligned = align_messages(document, **common, **vars(self.chat))
-        return windows(
+            aligned = align_messages(
+                document,
+                student=student,
+                teacher=teacher,
+                alignment=alignment,
+                name=name,
+                **vars(self.chat),
+            )
+        found = windows(
             aligned,
             student_length=self.student_length,
             teacher_length=self.teacher_length,
-            name=document.name,
+            name=name,
         )
+        return list(islice(found, at_most))

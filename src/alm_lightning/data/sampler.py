@@ -61,32 +61,14 @@ class StepSampler(Sampler[list[int]]):
     The order is a function of the seed and the step, so that a resumed run sees what the unbroken
     one would have seen, with any number of workers. Each pass over the data is a new permutation;
     a step may reach over the end of a pass.
+
+    Args:
+        steps: Which steps, and which rank's share of them.
+        num_items: Size of the data set.
     """
 
-    def __init__(
-        self,
-        *,
-        num_items: int,
-        batch_size: int,
-        first_step: int,
-        num_steps: int,
-        seed: int,
-        rank: int,
-        world_size: int,
-    ):
-        """Sets up the order.
-
-        Args:
-            num_items: Size of the data set.
-            batch_size: Sequences of an optimizer step, over all ranks.
-            first_step: The step to start with: the number of steps already done.
-            num_steps: The step to stop before.
-            seed: Seed of the permutations.
-            rank: Which process this is.
-            world_size: How many processes there are.
-        """
-        self.num_items = num_items
-        self.steps = Steps(batch_size, first_step, num_steps, seed, rank, world_size)
+    def __init__(self, steps: Steps, *, num_items: int):
+        self.steps, self.num_items = steps, num_items
 
     def __iter__(self) -> Iterator[list[int]]:
         """Indices of each step, for this rank."""

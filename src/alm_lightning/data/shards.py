@@ -154,7 +154,8 @@ class Shard(Sequence[Window]):
         """Number of windows."""
         return self._length
 
-    def __getitem__(self, index: int) -> Window:
+    # nobody slices a shard
+    def __getitem__(self, index: int) -> Window:  # type: ignore[override]
         """One window."""
         arrays = {
             name: values[offsets[index] : offsets[index + 1]]
@@ -167,7 +168,7 @@ class Shard(Sequence[Window]):
             **{name: column[index] for name, column in self._numbers.items()},
         )
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type["Shard"], tuple[Path]]:
         """Another process maps the file for itself."""
         return Shard, (self.path,)
 

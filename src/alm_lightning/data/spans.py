@@ -11,6 +11,9 @@ from jaxtyping import Bool, Int
 
 from alm_lightning.alignment.aligned import REASONS, AlignedText
 
+Side = tuple[Int[np.ndarray, " chunk"], Int[np.ndarray, " chunk"], int, int]
+"""First tokens of the chunks of a side, their ends, the most tokens of a window, and all tokens."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -87,7 +90,7 @@ def spans(
     return found, too_long
 
 
-def _stop(sides: Sequence[tuple], firsts: Sequence[int]) -> int:
+def _stop(sides: Sequence[Side], firsts: Sequence[int]) -> int:
     """One past the last chunk at whose end neither side exceeds its length."""
     return min(
         int(np.searchsorted(ends, first + length, side="right"))

@@ -89,7 +89,7 @@ class CachedWindows(InSteps):
         return self.shards[shard][index - self._starts[shard]]
 
 
-class _ShardWriter(Dataset[int]):
+class _ShardWriter(Dataset[list[tuple[str, str]]]):
     """Shards by number; asking for one pairs its documents and writes it."""
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import count
+from typing import Any
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
@@ -39,7 +40,7 @@ class StreamedWindows:
         self.documents, self.pairing, self.shuffle_buffer = documents, pairing, shuffle_buffer
         check_some_window(_front(documents), pairing)
 
-    def loader_arguments(self, steps: Steps) -> dict[str, object]:
+    def loader_arguments(self, steps: Steps) -> dict[str, Any]:
         """What a `DataLoader` needs to give the items of each step.
 
         Args:
@@ -52,7 +53,7 @@ class StreamedWindows:
         return {"dataset": StepStream(self, steps), "batch_size": None}
 
 
-class StepStream(IterableDataset):
+class StepStream(IterableDataset[list[Window | None]]):
     """The windows of each step, of this rank and of the worker that iterates."""
 
     def __init__(self, windows: StreamedWindows, steps: Steps):

@@ -13,6 +13,9 @@ from alm_lightning.shapes import NO_CHUNK
 
 log = logging.getLogger(__name__)
 
+NUM_EXTRA = 2
+"""Tokens that a window may need beyond its content: one before it, one after it."""
+
 DATA_REASONS = (*REASONS, "untrained", "too_long")
 """Why bytes of a document lie in no chunk of a window, in the order of `Window.outside_bytes`."""
 

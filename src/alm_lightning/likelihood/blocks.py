@@ -139,7 +139,7 @@ class LogitBlocks:
 
     def slope(self, logits: Float[Tensor, "rows column"]) -> Float[Tensor, "rows column"] | None:
         """Derivative of the soft cap at its own result, 1 - tanh^2; None where there is no cap."""
-        if self._slope is None:
+        if self._slope is None or self._softcap is None:
             return None
         slope = self._slope[: logits.numel()].view_as(logits)
         return torch.div(logits, self._softcap, out=slope).square_().neg_().add_(1.0)

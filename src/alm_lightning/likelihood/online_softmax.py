@@ -89,17 +89,18 @@ class LinearLogLikelihood(torch.autograd.Function):
                     grad.scatter_add_(1, columns, (grad_target[rows] * here)[:, None])
                     if slope is not None:
                         grad.mul_(slope)
-                    if needs_hidden:
+                    if grad_hidden is not None:
                         grad_hidden[rows].addmm_(grad, outputs)
-                    if needs_weight:
+                    if weight_sum is not None:
                         weight_sum.addmm_(grad.T, inputs[rows])
-                    if needs_bias:
+                    if bias_sum is not None:
                         bias_sum += grad.sum(0)
-                if needs_weight:
+                if grad_weight is not None and weight_sum is not None:
                     grad_weight[ids] = weight_sum.to(weight.dtype)
-                if needs_bias:
+                if grad_bias is not None and bias_sum is not None:
                     grad_bias[ids] = bias_sum.to(bias.dtype)
-        grad_hidden = grad_hidden.to(hidden.dtype) if needs_hidden else None
+        if grad_hidden is not None:
+            grad_hidden = grad_hidden.to(hidden.dtype)
         return grad_hidden, grad_weight, grad_bias, None, None, None
 
 

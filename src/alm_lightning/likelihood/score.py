@@ -45,6 +45,7 @@ def token_logprobs(
         num_tokens=head.num_tokens,
         padding_ids=head.padding_ids,
     )
+    assert boundary is not None  # boundary ids are given above
     zeros = of_next.new_zeros(ids.shape)
     shifted = zeros.masked_scatter(mask, of_next).roll(1, dims=1)
     return shifted.masked_fill(~has_target, 0.0), zeros.masked_scatter(mask, boundary)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -56,17 +56,18 @@ def sum_over_slices(
         ValueError: The function's result depends on a trained tensor that it was not given, which
             would have no gradient.
     """
-    size = slice_rows(num_tokens)
-    if positions is not None:
-        size = _sizes(positions.tolist(), size)
+    most = slice_rows(num_tokens)
+    size = most if positions is None else _sizes(positions.tolist(), most)
+    hidden, weight = _leaf(side.hidden), _leaf(side.head.weight)
+    bias = None if side.head.bias is None else _leaf(side.head.bias)
+    own = [_leaf(each) for each in rows]
     parts = [side.hidden, side.head.weight, side.head.bias, *rows]
-    leaves = [_leaf(each) for each in parts]
-    hidden, weight, bias, *rows = leaves
+    leaves = {n: each for n, each in enumerate([hidden, weight, bias, *own]) if each is not None}
     side = replace(side, hidden=hidden, head=replace(side.head, weight=weight, bias=bias))
-    trained = [n for n, each in enumerate(leaves) if each is not None and each.requires_grad]
+    trained = [n for n, each in leaves.items() if each.requires_grad]
     gradients: dict[int, Tensor] = {}
     total = torch.zeros((), device=hidden.device)
-    for part in zip(*(each.split(size) for each in rows), strict=True):
+    for part in zip(*(each.split(size) for each in own), strict=True):
         if not len(part[0]):
             continue
         value = function(side, *part)
@@ -86,13 +87,11 @@ def sum_over_slices(
     return _Known.apply(total, list(gradients.values()), *(parts[n] for n in gradients))
 
 
-def _leaf(part: Tensor | None) -> Tensor | None:
+def _leaf(part: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """The same numbers, with nothing behind them: what lies there must not be gone through twice.
 
     With tied embeddings, for one, the output matrix lies behind the hidden states.
     """
-    if part is None:
-        return None
     return part.detach().requires_grad_(part.requires_grad and torch.is_grad_enabled())
 
 

@@ -1,6 +1,7 @@
 """Whether a run may go on from a checkpoint of another."""
 
 from collections.abc import Mapping
+from typing import Any
 
 CONTINUED = (
     "corpus",
@@ -39,7 +40,7 @@ EARLIER = {
 """What runs did from before these were settings."""
 
 
-def check_continued(stopped: Mapping, config: Mapping) -> None:
+def check_continued(stopped: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuses to continue a run with settings that its loss curve would not go on with.
 
     Args:
@@ -67,7 +68,7 @@ def check_continued(stopped: Mapping, config: Mapping) -> None:
         )
 
 
-def _compared(config: Mapping) -> dict[str, object]:
+def _compared(config: Mapping[str, Any]) -> dict[str, object]:
     flat = _flat(config, "")
     return {
         key: value
@@ -76,9 +77,9 @@ def _compared(config: Mapping) -> dict[str, object]:
     }
 
 
-def _flat(node: Mapping, prefix: str) -> dict[str, object]:
+def _flat(node: Mapping[str, Any], prefix: str) -> dict[str, object]:
     """Nested mappings as one with dotted keys; an empty one is a value too."""
-    flat = {}
+    flat: dict[str, object] = {}
     for name, value in node.items():
         key = f"{prefix}{name}"
         flat |= _flat(value, f"{key}.") if isinstance(value, Mapping) and value else {key: value}

@@ -15,7 +15,7 @@ class LinearWarmupDecay:
     warmup_share: float
     num_steps: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuses a share that leaves no step to train in."""
         if not 0 <= self.warmup_share < 1:
             raise ValueError(

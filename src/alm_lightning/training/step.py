@@ -196,6 +196,8 @@ class DistillStep:
         weights: Mapping[str, Float[Tensor, ""]],
     ) -> tuple[dict[str, Float[Tensor, ""]], dict[str, Float[Tensor, ""]]]:
         """Value and gradient norm (at the compared layer) of each term, over the whole step."""
+        if self.compared_at is None:
+            raise ValueError("the balance asks for norms: expected a parameter in compared_at.")
         losses = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         gradients = {name: torch.zeros_like(self.compared_at) for name in weights}
         for totals in parts:

@@ -4,7 +4,7 @@ from alm_lightning import align_text
 from alm_lightning.alignment.boundaries import Finest
 from alm_lightning.corpus.document import Document
 from alm_lightning.data.examples import AllWindows, FirstWindow, Pairing
-from alm_lightning.data.sampler import StepSampler
+from alm_lightning.data.sampler import Steps, StepSampler
 
 TEXT = "The quick brown fox, 12345 times: naïve 日本語 and so on. " * 5
 
@@ -59,7 +59,6 @@ def test_first_window_is_the_first_of_all(views):
 
 def sampler(**changes):
     settings = {
-        "num_items": 10,
         "batch_size": 4,
         "first_step": 0,
         "num_steps": 7,
@@ -67,7 +66,8 @@ def sampler(**changes):
         "rank": 0,
         "world_size": 1,
     }
-    return StepSampler(**(settings | changes))
+    num_items = changes.pop("num_items", 10)
+    return StepSampler(Steps(**(settings | changes)), num_items=num_items)
 
 
 def test_each_pass_is_a_permutation():
