@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def new_vocabulary(
     old: TokenizerView, donor: TokenizerView, *, special_tokens: str, keep: Sequence[str]
 ) -> TokenizerView:
-    """The tokenizer that a model gets: the ordinary tokens of another one.
+    """The tokenizer that a model gets in place of its `old` one: the ordinary tokens of `donor`.
 
     Args:
         old: The tokenizer that the model has.
@@ -31,11 +31,7 @@ def new_vocabulary(
             that its chat template writes.
 
     Returns:
-        Its view. Where it has no BOS or no pad token, its EOS plays that role as well.
-
-    Raises:
-        ValueError: `special_tokens` is neither, `old` lacks one of `keep`, the side whose special
-            tokens are taken has no EOS, or they can't be exchanged.
+        Its view. Where it has no BOS or no pad token, its EOS has that role as well.
     """
     check_known(old, keep, "keep (student.special_tokens)")
     check_choice(special_tokens)

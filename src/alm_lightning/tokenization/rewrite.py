@@ -177,18 +177,7 @@ def ends_from_spans(
 
 
 def byte_positions(text: str) -> Int[np.ndarray, " character_plus_one"]:
-    """Byte at which each character of a text starts, and one past the last.
-
-    Args:
-        text: Valid Unicode.
-
-    Returns:
-        One position more than there are characters.
-
-    Example:
-        >>> byte_positions("né!")
-        array([0, 1, 3, 4], dtype=int32)
-    """
+    """Byte at which each character of a text starts, and one past the last: 0, 1, 3, 4 of "né!"."""
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     lengths = 1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF)
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)

@@ -24,9 +24,11 @@ ReadPiece = Callable[[str], bytes]
 def byte_alphabet() -> dict[str, int]:
     """GPT-2's alphabet of printable characters for the 256 bytes, from character to byte.
 
+    Printable Latin-1 characters stand for themselves, the other 68 bytes for the characters from
+    U+0100 on, in ascending order.
+
     Returns:
-        One entry a byte: printable Latin-1 characters stand for themselves, the other 68 bytes for
-        the characters from U+0100 on, in ascending order.
+        One entry for each byte.
 
     Example:
         >>> alphabet = byte_alphabet()
@@ -137,8 +139,7 @@ def token_bytes(
         read_piece: From `piece_reader`.
 
     Returns:
-        One entry an id up to the highest: its bytes, or None for structure and for an id that no
-        token has.
+        The bytes of each id up to the highest; None for structure and for an id without a token.
     """
     surfaces: list[bytes | None] = [None] * (max(vocabulary.values(), default=-1) + 1)
     for piece, index in vocabulary.items():

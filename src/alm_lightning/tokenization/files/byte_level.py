@@ -13,17 +13,9 @@ _TRANSLATION = str.maketrans({chr(byte): letter for byte, letter in _LETTERS.ite
 
 
 def spell(token: bytes) -> str:
-    """A token as a byte-level vocabulary writes it: one letter of GPT-2's alphabet a byte.
+    """A token as a byte-level vocabulary writes it: one letter of GPT-2's alphabet for each byte.
 
-    Args:
-        token: Its bytes.
-
-    Returns:
-        Its letters.
-
-    Example:
-        >>> spell(" é".encode())
-        'ĠÃ©'
+    " é" is written 'ĠÃ©'.
     """
     return token.decode("latin-1").translate(_TRANSLATION)
 
@@ -66,9 +58,6 @@ def byte_level(
 
     Returns:
         The tokenizer, without roles.
-
-    Raises:
-        ValueError: If a special token is called as another token is.
     """
     clash = sorted(set(special_ids) & set(vocabulary))
     if clash:

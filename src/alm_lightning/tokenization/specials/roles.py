@@ -58,19 +58,10 @@ def old_special_ids(old: TokenizerView, new: TokenizerView) -> dict[int, int]:
 
 
 def stop_ids(old: TokenizerView, new: TokenizerView, stop_tokens: Sequence[str]) -> list[int]:
-    """Where generation with a new tokenizer stops, given where it did with the old one.
+    """Where generation with a new tokenizer stops, given special tokens where the old one did.
 
-    Args:
-        old: The tokenizer that a model was trained with.
-        new: The one that it gets.
-        stop_tokens: Texts of special tokens of `old`.
-
-    Returns:
-        Ids of `new`, in the order of `stop_tokens`: the token of the same text, else all that do
-        what the old one did. A stop token without a counterpart is left out, and the log says so.
-
-    Raises:
-        ValueError: `old` has no such special token.
+    Ids of `new`, in the order of `stop_tokens`: the token of the same text, else all that do what
+    the old one did. A stop token without a counterpart is left out, and the log says so.
     """
     check_known(old, stop_tokens, "stop_tokens (student.stop_tokens)")
     fillers = {index for role, index in new.roles.items() if role != "eos"}
