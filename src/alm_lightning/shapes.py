@@ -15,6 +15,9 @@
 ``byte``          bytes of a document
 ``boundary``      common boundaries of a document
 ``position``      positions of a chat's axis: content bytes, and structural pairs
+``seam``          positions where one message or structure ends and the next begins
+``character``     characters of a text
+``x_plus_one``    one more than there are of ``x``: ``byte_plus_one``, ``position_plus_one``, ...
 ``step``          steps of a chat: headers, contents, ends of turns
 ``fragment``      pieces of a rendered chat, each of one step
 ``marked``        a selection of ``chunk``

@@ -7,7 +7,12 @@ import pytest
 from tests.unit.tokenization.small_backends import byte_level, view, words
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers, processors
 
-from alm_lightning.tokenization.rewrite import INSIDE_REWRITE, ends_from_spans, pieces_of
+from alm_lightning.tokenization.rewrite import (
+    INSIDE_REWRITE,
+    byte_positions,
+    ends_from_spans,
+    pieces_of,
+)
 
 NORMALIZERS = {
     "nfc": normalizers.NFC(),
@@ -90,3 +95,8 @@ def test_bytes_that_several_unknown_tokens_stand_for_are_lost_once():
     encoding = view(Tokenizer.from_str(json.dumps(content))).encode("a é é b")
     assert encoding.unknown.sum() == 4
     assert encoding.rewritten_bytes == 0
+
+
+def test_byte_positions_are_those_of_characters_and_the_end():
+    assert byte_positions("né!").tolist() == [0, 1, 3, 4]
+    assert byte_positions("日👍").tolist() == [0, 3, 7]
