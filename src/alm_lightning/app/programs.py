@@ -50,7 +50,8 @@ def train_program(cfg: DictConfig, scripts: Path | None = None) -> float | None:
 def _train(cfg: DictConfig, scripts: Path | None) -> float | None:
     check_known(cfg)
     if is_bakeoff(cfg):
-        return bakeoff(cfg, *(_command(name, scripts) for name in ("train", "evaluate")))
+        bakeoff(cfg, _command("train", scripts), _command("evaluate", scripts))
+        return None
     name_job(cfg)
     return train(cfg)["bits_per_byte"]["student_after"]
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from numbers import Real
 
 from alm_lightning.likelihood.hardware import multiplies_bfloat16
 
@@ -57,13 +56,16 @@ def check_numbers(values: Mapping[str, object]) -> None:
                 raise ValueError(
                     f"{name} is {value!r}: expected a whole number of at least {least}."
                 )
-        if name in ABOVE_ZERO:
-            is_number = isinstance(value, Real) and not isinstance(value, bool)
-            if not is_number or not 0 < value < math.inf:
-                example = ABOVE_ZERO[name]
-                raise ValueError(
-                    f"{name} is {value!r}: expected a number above 0, such as {example}."
-                )
+        if name in ABOVE_ZERO and not _is_above_zero(value):
+            raise ValueError(
+                f"{name} is {value!r}: expected a number above 0, such as {ABOVE_ZERO[name]}."
+            )
+
+
+def _is_above_zero(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 < value < math.inf
 
 
 def check_trainer(precision: object, strategy: object) -> None:

@@ -1,7 +1,7 @@
 """The text of a run: read, split, and paired."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from alm_lightning.alignment.boundaries import ChunkSelection
@@ -20,7 +20,7 @@ from alm_lightning.tokenization.chat.formats import FORMATS
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
-ON_BAD_DOCUMENT = {"error": Refuse, "skip": Skip}
+ON_BAD_DOCUMENT: Mapping[str, Callable[[], BadDocuments]] = {"error": Refuse, "skip": Skip}
 """What becomes of documents that can't be used, by name."""
 TRAINED, OTHER = "heldout", "other"
 """Names of the evaluation sets: held-out text of the training domain, and text of another one."""

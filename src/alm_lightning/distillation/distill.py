@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ from alm_lightning.training.callbacks import ProgressBar, Speed
 from alm_lightning.training.checkpoint_io import WholeFiles
 from alm_lightning.training.schedule import LinearWarmupDecay
 
-TRAINER: Mapping[str, object] = {
+TRAINER: Mapping[str, Any] = {
     "strategy": "auto",
     "max_epochs": 1,
     "num_sanity_val_steps": 0,
@@ -54,7 +53,7 @@ TRAINER: Mapping[str, object] = {
     "use_distributed_sampler": False,
 }
 """What Lightning's trainer is called with, as in conf/trainer."""
-OPTIMIZER: Mapping[str, object] = {"betas": (0.9, 0.95), "weight_decay": 0.0, "fused": True}
+OPTIMIZER: Mapping[str, Any] = {"betas": (0.9, 0.95), "weight_decay": 0.0, "fused": True}
 WARMUP_SHARE = 0.1
 
 
@@ -193,19 +192,14 @@ def distill(
         tokenizer, student=str(getattr(student, "name_or_path", student)), keep=special_tokens
     )
     base = model_input(student, student_tokenizer, argument="student", dtype=dtype)
-    is_one_model = teacher is None or teacher is student
-    teaching = (
-        base
-        if is_one_model
-        else model_input(teacher, teacher_tokenizer, argument="teacher", dtype=dtype)
-    )
-    chosen_adapter = options.option("adapter", adapter, options.ADAPTERS)
-    if adapter == "lora" and not is_one_model:
-        chosen_adapter = replace(chosen_adapter, share_body=False)
+    teaching = base
+    if teacher is not None and teacher is not student:
+        teaching = model_input(teacher, teacher_tokenizer, argument="teacher", dtype=dtype)
+    chosen_adapter = options.adapter_of(adapter, can_share=teaching is base)
     pair = PairPlan(
         student=base,
         teacher=teaching,
-        differences=() if is_one_model else ("weights",),
+        differences=() if teaching is base else ("weights",),
         tokenizer=made,
         embeddings=options.option(
             "embeddings", embeddings or own_embeddings, options.embeddings(seed)
@@ -263,25 +257,6 @@ def distill(
         "precision": precision,
         "seed": seed,
     }
-    loggers = [logger] if isinstance(logger, Logger) else list(logger or ())
-    if logger is None and folder is not None:
-        loggers = [CSVLogger(str(folder), name="", version="", flush_logs_every_n_steps=1)]
-    lightning = {
-        **TRAINER,
-        "accelerator": accelerator,
-        "devices": devices,
-        "precision": chosen_precision(precision, accelerator),
-        "max_steps": steps,
-        "limit_train_batches": steps,
-        "val_check_interval": validate_every,
-        "plugins": [WholeFiles()],
-        "default_root_dir": folder,
-        "logger": loggers,
-        "callbacks": [Speed(), *([ProgressBar()] if progress else []), *callbacks],
-        "enable_progress_bar": progress,
-        "enable_checkpointing": any(isinstance(each, Checkpoint) for each in callbacks),
-        **extra,
-    }
     plan = Plan(
         pair=pair,
         data=pairing,
@@ -290,7 +265,20 @@ def distill(
         optimizer=partial(torch.optim.AdamW, lr=learning_rate, **OPTIMIZER),
         schedule=LinearWarmupDecay(warmup_share=WARMUP_SHARE, num_steps=steps),
         gradient_clip=gradient_clip,
-        trainer=partial(L.Trainer, **lightning),
+        trainer=partial(
+            L.Trainer,
+            **{
+                **TRAINER,
+                **_outputs(folder, logger, callbacks, progress=progress),
+                "accelerator": accelerator,
+                "devices": devices,
+                "precision": chosen_precision(precision, accelerator),
+                "max_steps": steps,
+                "limit_train_batches": steps,
+                "val_check_interval": validate_every,
+                **extra,
+            },
+        ),
         accelerator=accelerator,
         config=recipe,
     )
@@ -307,6 +295,28 @@ def distill(
         terms=list(terms),
         recipe=flat(recipe),
     )
+
+
+def _outputs(
+    folder: Path | None,
+    logger: Logger | Sequence[Logger] | None,
+    callbacks: Sequence[L.Callback],
+    *,
+    progress: bool,
+) -> dict[str, Any]:
+    """Arguments of the trainer that say what is shown and written."""
+    loggers = [logger] if isinstance(logger, Logger) else list(logger or ())
+    if logger is None and folder is not None:
+        loggers = [CSVLogger(str(folder), name="", version="", flush_logs_every_n_steps=1)]
+    return {
+        "plugins": [WholeFiles()],
+        "default_root_dir": folder,
+        "logger": loggers,
+        "callbacks": [Speed(), *([ProgressBar()] if progress else []), *callbacks],
+        "enable_progress_bar": progress,
+        # without one of the caller's, Lightning would write checkpoints of its own
+        "enable_checkpointing": any(isinstance(each, Checkpoint) for each in callbacks),
+    }
 
 
 def _empty_folder(folder: Path) -> Path:

@@ -110,5 +110,6 @@ def flat(node: object, prefix: str = "") -> dict[str, Value]:
             flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()
         ]
         return {name: value for part in parts for name, value in part.items()}
-    is_plain = node is None or isinstance(node, str | int | float | bool)
-    return {prefix: node if is_plain else str(node)}
+    if node is None or isinstance(node, str | int | float):
+        return {prefix: node}
+    return {prefix: str(node)}

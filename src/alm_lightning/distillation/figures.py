@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import lightning as L
 from torch import Tensor
 
 from alm_lightning.data.windows import DATA_REASONS
@@ -20,6 +21,11 @@ UNIFORM_BITS_PER_BYTE = 8.0
 UNTRAINED_MARGIN = 1.05
 """A model as it was initialised lies a little above a uniform guess (0.2 to 0.7 % in tests), and
 may be a teacher there. Weights with the tokenizer of another model lie far above."""
+
+
+def callbacks_of(trainer: L.Trainer) -> list[L.Callback]:
+    """The callbacks of a trainer, which Lightning does not declare."""
+    return trainer.callbacks  # type: ignore[attr-defined]
 
 
 def figures_by_set(
@@ -78,7 +84,7 @@ def summary_of(outcome: "Outcome") -> dict[str, Any]:
     """
     trainer, before, after = outcome.trainer, outcome.before, outcome.after
     # without the callback nothing is timed: no reason to lose the run's other figures
-    speed = next((c for c in trainer.callbacks if isinstance(c, Speed)), Speed())
+    speed = next((c for c in callbacks_of(trainer) if isinstance(c, Speed)), Speed())
     suffixes = {TRAINED: "", OTHER: "_other"}
     bits = {
         f"bits_per_byte{suffixes[name]}": {

@@ -10,7 +10,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 from alm_lightning.distillation.models import GivenModel, ModelInput, StoredModel
 from alm_lightning.models.loading import load_hf_tokenizer
-from alm_lightning.models.new_tokenizer import NewTokenizer, TokenizerFile, TokenizerOfModel
+from alm_lightning.models.new_tokenizer import (
+    NewTokenizer,
+    TokenizerFile,
+    TokenizerOfModel,
+    TokenizerSource,
+)
 from alm_lightning.models.own_vocabulary import OwnTokenizer
 from alm_lightning.models.weights.sources import CONFIG_FILE, Folder, Hub, WeightSource
 from alm_lightning.tokenization.bytes.view import ByteEncoder, byte_view_like
@@ -148,6 +153,7 @@ def tokenizer_change(
         return lambda old: tokenizer, "bytes"
     if callable(tokenizer) and not isinstance(tokenizer, PreTrainedTokenizerBase):
         return tokenizer, "fvt"
+    source: TokenizerSource
     if isinstance(tokenizer, str | Path):
         name = str(tokenizer)
         path = Path(name).expanduser()
@@ -185,7 +191,7 @@ def unchanged(models: Sequence[PreTrainedModel], *, is_shared: bool) -> Iterator
         for model, is_training, device, parameters in states:
             model.train(is_training)
             if model.device != device:
-                model.to(device)
+                model.to(device)  # type: ignore[arg-type]  # wrapped by transformers
             if not is_shared:
                 for parameter, requires_grad in parameters:
                     parameter.requires_grad_(requires_grad)

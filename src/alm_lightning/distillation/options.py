@@ -1,6 +1,7 @@
 """Objects by the names that they have in `conf/`, with the same settings (a test compares them)."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -88,6 +89,27 @@ def option(name: str, value: str | Option, options: Mapping[str, Callable[[], Op
             f"{name} is {value!r}: expected one of {', '.join(sorted(options))}, or an object."
         )
     return options[value]()
+
+
+def adapter_of(
+    value: str | FullFineTuning | LowRank, *, can_share: bool
+) -> FullFineTuning | LowRank:
+    """An adapter, or the one that a name stands for.
+
+    Args:
+        value: An object, or a name of `ADAPTERS`.
+        can_share: Whether the teacher is the model that the student starts as; else a named adapter
+            has a copy of the frozen weights.
+
+    Returns:
+        The adapter.
+    """
+    if not isinstance(value, str):
+        return value
+    made: FullFineTuning | LowRank = option("adapter", value, ADAPTERS)
+    if isinstance(made, LowRank) and not can_share:
+        return replace(made, share_body=False)
+    return made
 
 
 def terms(objective: str | Objective | Mapping[str, Objective]) -> dict[str, Objective]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import lightning as L
 
 from alm_lightning.distillation.data import DataPlan, Documents
-from alm_lightning.distillation.figures import Figures, check_teacher, figures_by_set
+from alm_lightning.distillation.figures import Figures, callbacks_of, check_teacher, figures_by_set
 from alm_lightning.distillation.models import PairPlan
 from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.combine import Balance
@@ -154,7 +154,7 @@ def _evaluate(trainer: L.Trainer, module: L.LightningModule, data) -> Figures:
 
 
 def _exit_if_stopped(trainer: L.Trainer) -> None:
-    for callback in trainer.callbacks:
+    for callback in callbacks_of(trainer):
         if isinstance(callback, SaveWhenStopped) and callback.stopped_by is not None:
             log.warning(
                 "stopped by %s after step %d of %d. Continue with ckpt_path=%s",

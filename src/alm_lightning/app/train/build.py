@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any, cast
 
 import lightning as L
 from hydra.utils import instantiate
@@ -40,7 +41,7 @@ def plan_of(cfg: DictConfig) -> Plan:
         gradient_clip=cfg.gradient_clip,
         trainer=lambda: build_trainer(cfg),
         accelerator=cfg.trainer.accelerator,
-        config=OmegaConf.to_container(cfg, resolve=True),
+        config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
         checkpoint=cfg.ckpt_path,
     )
 

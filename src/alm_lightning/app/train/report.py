@@ -28,7 +28,7 @@ def results_table(before: Figures, after: Figures) -> Table:
         table.add_column(
             {"heldout": "training domain", "other": "other domain"}.get(name, name), justify="right"
         )
-    rows = {
+    rows: dict[str, list[float | None]] = {
         "bits per byte: teacher": [after[n]["bits_per_byte_teacher"] for n in after],
         "bits per byte: student before": [before[n]["bits_per_byte_student"] for n in after],
         "bits per byte: student after": [after[n]["bits_per_byte_student"] for n in after],

@@ -1,6 +1,7 @@
 """What a run adds to its figures: sample continuations, and its settings for the model card."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -66,7 +67,7 @@ def recipe(cfg: DictConfig) -> dict[str, Value]:
         *("tokenizer", "embeddings", "adapter", "objective", "balance", "alignment"),
         *("optimizer", "schedule", "budget", "corpus"),
     )
-    plain = OmegaConf.to_container(cfg, resolve=True)
+    plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     chosen = {key: plain[key] for key in keys} | {
         "trainer.precision": plain["trainer"]["precision"],
         "seed": cfg.seed,
