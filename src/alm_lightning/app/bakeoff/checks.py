@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from numbers import Real
 
 from hydra.utils import get_object
 
@@ -28,13 +27,14 @@ CRITERIA = (
 
 def is_positive(value: object) -> bool:
     """Whether a setting is a finite number above 0."""
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _is_list(values: object, is_right: Callable[[object], bool]) -> bool:
     """Whether a setting is a list, not empty, of different values of the right kind."""
-    is_list = isinstance(values, list) and values and len(set(map(str, values))) == len(values)
-    return bool(is_list) and all(map(is_right, values))
+    if not isinstance(values, list) or not values or len(set(map(str, values))) < len(values):
+        return False
+    return all(map(is_right, values))
 
 
 def _is_text(value: object) -> bool:

@@ -69,19 +69,20 @@ def figures_of(summary: Mapping) -> Figures:
         found[name] = _one(summary["chunk_difference"][f"after{end}"], NATS, lower_is_better=True)
     found[SECONDS] = _one(summary["seconds"]["per_step"], "s", lower_is_better=True)
     found[MEMORY] = _one(summary["peak_memory_bytes"] / 2**30, "GiB", lower_is_better=True)
-    return {name: figure for name, figure in found.items() if figure is not None}
+    return _measured(found)
 
 
 def ends_of(summary: Mapping) -> dict[str, Figures]:
     """Figures of ``teacher`` and ``student before``, from the summary of any of a pair's runs."""
-    teacher, before = {}, {}
+    teacher: dict[str, Figure | None] = {}
+    before: dict[str, Figure | None] = {}
     for key, (bits, _) in DOMAINS.items():
         teacher[bits] = _one(summary[key]["teacher"], "bits/byte", lower_is_better=True)
         before[bits] = _one(summary[key]["student_before"], "bits/byte", lower_is_better=True)
     for end, name in DIFFERENCES.items():
         teacher[name] = _one(0.0, NATS, lower_is_better=True)
         before[name] = _one(summary["chunk_difference"][f"before{end}"], NATS, lower_is_better=True)
-    return {"teacher": teacher, "student before": before}
+    return {"teacher": _measured(teacher), "student before": _measured(before)}
 
 
 def evaluation_folder(folder: Path, arguments: Sequence[str]) -> Path:
@@ -151,6 +152,10 @@ def over_seeds(runs: Sequence[Figures]) -> Figures:
         mean, error = over_runs([figure.value for figure in own])
         found[name] = Figure(mean, error, len(own), own[0].unit, own[0].lower_is_better)
     return found
+
+
+def _measured(figures: Mapping[str, Figure | None]) -> Figures:
+    return {name: figure for name, figure in figures.items() if figure is not None}
 
 
 def _one(value: float | int | None, unit: str, *, lower_is_better: bool) -> Figure | None:

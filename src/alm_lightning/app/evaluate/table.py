@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from alm_lightning.show.numbers import Figure, estimate
 
-Plain = Mapping[str, object]
+Plain = Mapping[str, Any]
 """The content of a result.json."""
 
 MOST_ON_SCREEN = 40
@@ -85,7 +86,7 @@ def _groups(results: Sequence[Plain]) -> dict[str, list[list[str]]]:
     }
 
 
-def format_figure(figure: Mapping[str, object]) -> str:
+def format_figure(figure: Plain) -> str:
     """A figure of a result.json as a table shows it.
 
     Whole numbers without a standard error, such as bytes or tokens, have no decimals.

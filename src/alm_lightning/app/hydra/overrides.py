@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -29,9 +30,12 @@ def quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
-def as_typed(overrides: ListConfig) -> list[str]:
-    """Overrides of `HydraConfig` as they were typed: OmegaConf would resolve ``${...}`` in them."""
-    return OmegaConf.to_container(overrides, resolve=False)
+def as_typed(overrides: ListConfig | list[str]) -> list[str]:
+    """Overrides of `HydraConfig` as they were typed: OmegaConf would resolve ``${...}`` in them.
+
+    Hydra's schema declares them as a list; they are a `ListConfig`.
+    """
+    return cast("list[str]", OmegaConf.to_container(overrides, resolve=False))
 
 
 def task_overrides() -> list[str]:
