@@ -217,7 +217,9 @@ def packages_of(group: str) -> list[str]:
 def link(target: str) -> str:
     """A dotted name, linked to its documentation where there is one."""
     shown = target.removeprefix(f"{PROJECT}.")
-    return f'<autoref optional identifier="{target}">`{shown}`</autoref>'
+    # a long name may be broken after a dot
+    shown = shown.replace(".", ".<wbr>")
+    return f'<autoref optional identifier="{target}"><code>{shown}</code></autoref>'
 
 
 def cell(text: str) -> str:

@@ -36,6 +36,11 @@ CONF, BENCHMARKS = REPOSITORY / "conf", REPOSITORY / "benchmarks"
 MODELS = CONF / "model"
 MODULES = {"alm_lightning.inspect": inspect_command, "alm_lightning.bias": bias_command}
 """Programs that are started by `python -m`, and where their parsers are."""
+PROGRAMS = {
+    "alm_lightning.app.train": "train.py",
+    "alm_lightning.app.evaluate": "evaluate.py",
+}
+"""Those with a script at the top of the repository as well."""
 ANY_MODEL = ("a", "b", "c", "MODEL", "PATH", "...")
 """Names that stand for any model, as every path does."""
 NOWHERE = "paths.output_dir=no-such-folder/of-these-tests"
@@ -56,6 +61,8 @@ def check(words: tuple[str, ...], is_inline: bool) -> None:
     """
     program, *arguments = words[1:]
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        if program == "-m" and arguments and arguments[0] in PROGRAMS:
+            program, *arguments = PROGRAMS[arguments[0]], *arguments[1:]
         if program == "train.py":
             _train(arguments)
         elif program == "evaluate.py":

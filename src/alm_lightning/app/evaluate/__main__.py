@@ -1,4 +1,4 @@
-"""`python -m alm_lightning.app.evaluate`: the same as alm-evaluate."""
+"""`python -m alm_lightning.app.evaluate model=PATH`: the same as alm-evaluate."""
 
 from alm_lightning.app.programs import alm_evaluate
 
