@@ -39,12 +39,10 @@ def align_text(
         >>> aligned.chunk_bytes(0), aligned.coverage
         (b'n', 1.0)
     """
-    return align_axis(
-        text.encode("utf-8"),
-        AxisSide(student, student.encode(text, name=name)),
-        AxisSide(teacher, teacher.encode(text, name=name)),
-        alignment=alignment,
-    )
+    # the sides first: they refuse what is not valid Unicode, by the name of the text
+    student_side = AxisSide(student, student.encode(text, name=name))
+    teacher_side = AxisSide(teacher, teacher.encode(text, name=name))
+    return align_axis(text.encode("utf-8"), student_side, teacher_side, alignment=alignment)
 
 
 def uncovered(student: TokenizerView, teacher: TokenizerView) -> list[str]:

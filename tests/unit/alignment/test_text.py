@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from alm_lightning import align_text
 from alm_lightning.alignment.boundaries import Whitespace
+from alm_lightning.corpus.document import BadDocument
 
 PAIRS = [("bytes", "metaspace"), ("byte_level", "metaspace"), ("metaspace", "byte_level")]
 INPUTS = [
@@ -99,3 +100,8 @@ def test_ids_have_no_structure(views):
     aligned = align_text("<bos>a", student=views["bytes"], teacher=views["metaspace"])
     assert np.array_equal(aligned.student_ids, np.frombuffer(b"<bos>a", np.uint8))
     assert not set(aligned.teacher_ids.tolist()) & set(views["metaspace"].special_ids.values())
+
+
+def test_a_lone_surrogate_is_refused_by_the_name_of_the_text(views):
+    with pytest.raises(BadDocument, match=r"notes.txt: lone surrogate U\+DCFF at character 1"):
+        align_text("a\udcff", student=views["bytes"], teacher=views["metaspace"], name="notes.txt")

@@ -36,7 +36,7 @@ class ExclusionModel:
 
     Only tokens that occur in the corpus have mass, so only these are looked for as the last token
     of a cover. One alone is canonical, for it occurred. Covers of several tokens are spelled,
-    encoded and compared. Bytes that are no valid UTF-8 are no text and have no encoding: where a
+    encoded and compared. Bytes that are not valid UTF-8 are not text and have no encoding: where a
     token starts within a character, or a cover ends within one, only covers of one token count.
 
     Args:
