@@ -1,10 +1,12 @@
-"""The names of the axes: the only words that stand in a jaxtyping annotation of this project.
+"""The names of the axes that several modules share in jaxtyping annotations.
+
+An axis that one module alone has is explained there.
 
 ================= ================================================================================
 ``batch``         documents of a batch, or pieces of them; one row each
 ``student_pos``   token positions of the student's sequence, padding included
 ``teacher_pos``   token positions of the teacher's sequence, padding included
-``pos``           token positions of either side, where a function does not care which
+``pos``           token positions of one side, whichever it is
 ``row``           positions of a batch in one long list, padding left out
 ``chunk``         aligned chunks of a row, padding included
 ``merged``        merged chunks of a batch in one long list
