@@ -8,6 +8,7 @@ inside. A structure that only one side has takes no position, and its tokens are
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -37,8 +38,7 @@ class SideStructure:
     mixed: Bool[np.ndarray, " pos"]
 
 
-@dataclass(frozen=True)
-class AxisSide:
+class AxisSide(NamedTuple):
     """One side's tokens on the axis.
 
     Attributes:

@@ -7,8 +7,7 @@ whose tokens have a small bias (`alm_lightning.alignment.bias.BiasThreshold`).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -85,8 +84,7 @@ def closing_tokens(
     return closes
 
 
-@dataclass(frozen=True)
-class CommonEnds:
+class CommonEnds(NamedTuple):
     """The common boundaries of a document, and all that an alignment may look at.
 
     Attributes:
