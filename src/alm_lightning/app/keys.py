@@ -52,7 +52,12 @@ def with_keys(message: str) -> str:
         >>> with_keys("after 3 steps, budget.batch_size is 4; raise student_length")
         'after 3 steps, budget.batch_size is 4; raise budget.student_length'
     """
-    return _ARGUMENT.sub(lambda found: KEYS[found[0]], message)
+
+    def key(found: re.Match[str]) -> str:
+        # a message may name the key as well, in parentheses
+        return found[0] if KEYS[found[0]] in message else KEYS[found[0]]
+
+    return _ARGUMENT.sub(key, message)
 
 
 @contextmanager

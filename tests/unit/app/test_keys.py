@@ -18,6 +18,7 @@ from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST
         ("trainer.precision is 16", "trainer.precision is 16"),
         ("its last steps are", "its last steps are"),
         ("seed is -1", "seed is -1"),
+        ("share_body=True (adapter.share_body)", "share_body=True (adapter.share_body)"),
         ("batch_sizes", "batch_sizes"),
     ],
 )

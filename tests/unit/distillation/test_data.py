@@ -49,7 +49,9 @@ def test_only_own_special_tokens_change_it(special_tokens):
 def test_a_format_that_is_asked_for_is_refused_where_it_does_not_fit():
     chat = chat_of(CHATML, "replace", student="llama3")
     assert chat.student_template == "llama3"
-    with pytest.raises(ValueError, match=r"null for student_template.*special_tokens=keep a stud"):
+    with pytest.raises(
+        ValueError, match=r"null for student_template.*special_tokens='keep'.* a stud"
+    ):
         template_of(CHATML, chat.student_template)
 
 
@@ -57,5 +59,5 @@ def test_without_any_format_the_way_out_is_named():
     bare = byte_view(chat_template=None)
     chat = chat_of(bare, "replace")
     assert chat.student_template is None
-    with pytest.raises(ValueError, match=r"no chat template.*tokenizer\.special_tokens=keep"):
+    with pytest.raises(ValueError, match=r"no chat template.*special_tokens='keep' \(tokenizer\."):
         template_of(bare, None)
