@@ -292,16 +292,12 @@ def test_cells_by_hand(small):
     assert cells.shared.student.tolist() == [0, 1, 3]
     assert cells.shared.teacher.tolist() == [2, 1, 0]
     # the id that no token has is in no bucket
-    assert cells.student_left.tolist() == [2]
-    assert cells.teacher_left.tolist() == [3]
+    assert cells.student.left.tolist() == [2]
+    assert cells.teacher.left.tolist() == [3]
     student = torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.0]]).log()
     teacher = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
-    torch.testing.assert_close(
-        cells.logprobs(student, "student").exp(), torch.tensor([[0.1, 0.2, 0.4, 0.3]])
-    )
-    torch.testing.assert_close(
-        cells.logprobs(teacher, "teacher").exp(), torch.tensor([[0.2, 0.3, 0.4, 0.1]])
-    )
+    torch.testing.assert_close(cells.student(student).exp(), torch.tensor([[0.1, 0.2, 0.4, 0.3]]))
+    torch.testing.assert_close(cells.teacher(teacher).exp(), torch.tensor([[0.2, 0.3, 0.4, 0.1]]))
     same = cells.shared.same(torch.tensor([0, 0, 2, 3]), torch.tensor([2, 1, 3, 0]))
     assert same.tolist() == [True, False, False, True]
 
@@ -309,7 +305,7 @@ def test_cells_by_hand(small):
 def test_a_bucket_of_almost_nothing_keeps_its_digits(small):
     cells = CoarseVocabulary(facts(*small), "bucket")
     logprobs = torch.tensor([[math.log(0.5), math.log(0.5), -40.0, -50.0, -1e30]])
-    assert cells.logprobs(logprobs, "student")[0, -1].item() == -40.0
+    assert cells.student(logprobs)[0, -1].item() == -40.0
 
 
 def test_a_side_with_shared_tokens_alone_has_no_bucket(small):
@@ -320,7 +316,7 @@ def test_a_side_with_shared_tokens_alone_has_no_bucket(small):
     assert not cells.has_bucket
     teacher_logprobs = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
     torch.testing.assert_close(
-        cells.logprobs(teacher_logprobs, "teacher").exp(),
+        cells.teacher(teacher_logprobs).exp(),
         torch.tensor([[0.2, 0.3, 0.4]]) / 0.9,
     )
 
@@ -340,13 +336,13 @@ def test_an_unshared_token_goes_with_the_longest_shared_one_that_it_begins_with(
     teacher = make([b"unless", b"b", b"un", b"uz", b"u", b"y"])
     cells = CoarseVocabulary(facts(student, teacher), "prefix")
     assert cells.has_bucket
-    ours = cells.logprobs(torch.tensor([[0.1, 0.2, 0.3, 0.15, 0.25]]).log(), "student")
+    ours = cells.student(torch.tensor([[0.1, 0.2, 0.3, 0.15, 0.25]]).log())
     torch.testing.assert_close(ours.exp(), torch.tensor([[0.1, 0.5, 0.25, 0.15]]))
     theirs = torch.tensor([[0.3, 0.1, 0.2, 0.05, 0.25, 0.1]])
-    found = cells.logprobs(theirs.log(), "teacher")
+    found = cells.teacher(theirs.log())
     torch.testing.assert_close(found.exp(), torch.tensor([[0.3, 0.5, 0.1, 0.1]]))
     # nothing is lost where probabilities are too small for their sum not to be 0
-    found = cells.logprobs(theirs.log() - 200.0, "teacher")
+    found = cells.teacher(theirs.log() - 200.0)
     torch.testing.assert_close(found, torch.tensor([[0.3, 0.5, 0.1, 0.1]]).log() - 200.0)
 
 
@@ -362,5 +358,5 @@ def test_an_unshared_token_goes_with_the_longest_shared_one_that_it_begins_with(
     ],
 )
 def test_settings_that_are_none(case, setting, value):
-    with pytest.raises(ValueError, match=rf"objective\.alm_hybrid\.{setting} is {value!r}"):
+    with pytest.raises(ValueError, match=rf"ALMHybrid: {setting} is {value!r}"):
         objective_of(case.pair, **{setting: value})

@@ -1,4 +1,4 @@
-"""Approximate Likelihood Matching: to each chunk the likelihood that the teacher gives it."""
+"""Approximate Likelihood Matching: each chunk gets the likelihood that the teacher gives it."""
 
 import math
 from typing import ClassVar
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from alm_lightning.likelihood.chunks import merged_ids, passes_threshold, sum_into_chunks
-from alm_lightning.likelihood.signal import Signal, Supervision
+from alm_lightning.likelihood.signal import ModelSignal, Signal, Supervision
 from alm_lightning.objectives.divergence import KINDS, binarised
 from alm_lightning.objectives.objective import Objective
 
@@ -23,11 +23,15 @@ class ALM(Objective):
     after them, as far as their document and trained span go. The mean is over the merged chunks.
 
     Reference: Minixhofer, Vulić and Ponti (2025), arXiv:2503.20083.
+
+    Args:
+        temperature: Tau, above 0; `inf`, also as a string, for the limit.
+        threshold: Gamma, in [0, 1); 0 merges nothing.
+        debias: Whether each chunk's likelihood is multiplied by that of a boundary after it.
+        divergence: ``kl``, ``reverse_kl`` or ``tvd``.
     """
 
     needs_teacher: ClassVar[bool] = True
-    name: ClassVar[str] = "alm"
-    """What errors call it, as it is chosen."""
 
     def __init__(
         self,
@@ -37,82 +41,46 @@ class ALM(Objective):
         debias: bool,
         divergence: str,
     ):
-        """Sets up the objective.
-
-        Args:
-            temperature: Tau, above 0; `inf`, also as a string, for the limit.
-            threshold: Gamma, in [0, 1); 0 merges nothing.
-            debias: Whether each chunk's likelihood is multiplied by that of a boundary after it.
-            divergence: ``kl``, ``reverse_kl`` or ``tvd``.
-        """
         super().__init__()
+        name = type(self).__name__
+        self.temperature, self.threshold = _number(temperature), _number(threshold)
         # not ... > 0 rather than <= 0: nan is neither
-        if not _number(temperature) > 0:
+        if not self.temperature > 0:
             raise ValueError(
-                f"objective.{self.name}.temperature is {temperature}: expected a number above 0, "
-                "or inf. The published default is 100, the best published setting 5."
+                f"{name}: temperature is {temperature}: expected a number above 0, or inf. "
+                "The published default is 100, the best published setting 5."
             )
-        if not 0 <= _number(threshold) < 1:
+        if not 0 <= self.threshold < 1:
             raise ValueError(
-                f"objective.{self.name}.threshold is {threshold}: expected a probability in [0, "
-                "1). 0 merges nothing; the published default is 0.1."
+                f"{name}: threshold is {threshold}: expected a probability in [0, 1). "
+                "0 merges nothing; the published default is 0.1."
             )
         if divergence not in KINDS:
             raise ValueError(
-                f"objective.{self.name}.divergence is {divergence!r}: expected one of "
-                f"{sorted(KINDS)}."
+                f"{name}: divergence is {divergence!r}: expected one of {sorted(KINDS)}."
             )
-        self.temperature, self.threshold = float(temperature), float(threshold)
         self.debias, self.divergence = debias, divergence
 
     def ends_merged(self, signal: Supervision) -> Bool[Tensor, "batch chunk"]:
-        """Whether each chunk is the last of a merged one: it passes, or it ends its run.
-
-        Args:
-            signal: The signal; its student may be missing.
-
-        Returns:
-            One flag a chunk, as many True as there are merged chunks.
-        """
+        """Whether each chunk is the last of a merged one: it passes, or it ends its run."""
         # only the teacher's mass decides, so that student and teacher are merged alike
         passes = passes_threshold(signal.teacher.boundary_logprobs, self.threshold)
         return signal.chunk_mask & (passes | signal.chunk_ends_run)
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
-        """Number of chunks, after merging.
-
-        Args:
-            signal: The signal; its student may be missing.
-
-        Returns:
-            The count.
-        """
+        """Number of merged chunks."""
         return self.ends_merged(signal).sum().float()
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
-        """Sum of the divergences of all merged chunks, nats.
-
-        Args:
-            signal: The signal of both sides.
-
-        Returns:
-            The total; 0 with a gradient of 0 where there is no chunk.
-        """
+        """Sum of the divergences of all merged chunks, nats."""
         return self.divergences(signal).sum()
 
     def divergences(self, signal: Signal) -> Float[Tensor, " merged"]:
-        """The divergence of each merged chunk, nats.
-
-        Args:
-            signal: The signal of both sides.
-
-        Returns:
-            One value a merged chunk, row by row, in the order of `ends_merged`.
-        """
+        """The divergence of each merged chunk, nats, row by row, in the order of `ends_merged`."""
         is_last = self.ends_merged(signal)
         ids = merged_ids(is_last, signal.chunk_mask)
 
-        def merged(side) -> Float[Tensor, "batch chunk"]:
+        def merged(side: ModelSignal) -> Float[Tensor, "batch chunk"]:
             # of a merged chunk's boundaries only the last one counts
             boundary = side.boundary_logprobs.masked_fill(~is_last, 0.0)
             values = side.chunk_logprobs + boundary if self.debias else side.chunk_logprobs
@@ -129,6 +97,8 @@ class ALM(Objective):
 
 def _number(value: float | int | str | None) -> float:
     """A setting as a number; nan where it is none, which every range excludes."""
+    if value is None:
+        return math.nan
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -47,10 +47,19 @@ class ALMHybrid(ALM):
     multiplied by tau, so that nothing is divided there.
 
     References: ALM, arXiv:2503.20083; KL at one-to-one chunks only, arXiv:2610.08448.
+
+    Args:
+        temperature: Tau of ALM, above 0, or `inf`.
+        threshold: Gamma of ALM, in [0, 1).
+        debias: Whether boundaries count, in both parts.
+        distribution_temperature: T: both distributions are p^(1/T), renormalised, before they
+            are coarse-grained; 1 compares them as they are.
+        distribution_weight: w, at least 0: how much a chunk with a distribution counts.
+        unshared: Where the mass of a token goes that one side alone has: with the longest
+            shared token that its bytes begin with (`prefix`), or into the bucket (`bucket`).
     """
 
     needs_distributions: ClassVar[bool] = True
-    name: ClassVar[str] = "alm_hybrid"
 
     def __init__(
         self,
@@ -62,71 +71,43 @@ class ALMHybrid(ALM):
         distribution_weight: float | int,
         unshared: str,
     ):
-        """Sets up the objective.
-
-        Args:
-            temperature: Tau of ALM, above 0, or `inf`.
-            threshold: Gamma of ALM, in [0, 1).
-            debias: Whether boundaries count, in both parts.
-            distribution_temperature: T: both distributions are p^(1/T), renormalised, before they
-                are coarse-grained.
-            distribution_weight: w, at least 0: how much a chunk with a distribution counts.
-            unshared: Where the mass of a token goes that one side alone has: with the longest
-                shared token that its bytes begin with (`prefix`), or into the bucket (`bucket`).
-        """
         super().__init__(
             temperature=temperature, threshold=threshold, debias=debias, divergence="kl"
         )
-        if not distribution_temperature > 0:
-            raise ValueError(
-                f"objective.alm_hybrid.distribution_temperature is {distribution_temperature}: "
-                "expected above 0. 1 compares the distributions as they are."
-            )
+        self._check_positive(distribution_temperature=distribution_temperature)
         if not distribution_weight >= 0:
             raise ValueError(
-                f"objective.alm_hybrid.distribution_weight is {distribution_weight}: expected 0 or "
-                "more. 1 puts both parts on one scale."
+                f"ALMHybrid: distribution_weight is {distribution_weight}: expected 0 or more. "
+                "1 puts both parts on one scale."
             )
-        self.distribution_temperature = float(distribution_temperature)
         if unshared not in get_args(Unshared):
             raise ValueError(
-                f"objective.alm_hybrid.unshared is {unshared!r}: expected one of "
-                f"{list(get_args(Unshared))}."
+                f"ALMHybrid: unshared is {unshared!r}: expected one of {list(get_args(Unshared))}."
             )
+        self.distribution_temperature = float(distribution_temperature)
         self.unshared = unshared
         scale = self.temperature if math.isfinite(self.temperature) else 1.0
         self.distribution_scale = distribution_weight / scale
 
     def setup(self, pair: PairFacts) -> None:
-        """Finds what both vocabularies can be compared on.
-
-        Args:
-            pair: Both vocabularies.
-        """
+        """Groups both vocabularies into the cells on which they are compared."""
         self.cells = CoarseVocabulary(pair, self.unshared)
         log.info(
-            "objective=alm_hybrid compares distributions over the %s tokens that both vocabularies "
-            "have%s%s; chunks of other tokens, or of several, by their likelihoods.",
+            "ALMHybrid compares distributions over the %s tokens that both vocabularies have%s%s; "
+            "chunks of other tokens, or of several, by their likelihoods.",
             f"{len(self.cells):,}",
-            ", each with those that it is the beginning of," if self.unshared == "prefix" else "",
+            ", each with the tokens that begin with it," if self.unshared == "prefix" else "",
             " and one bucket for the rest" if self.cells.has_bucket else "",
         )
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
-        """Sum over merged chunks, nats.
-
-        Args:
-            signal: The signal of both sides, with distributions.
-
-        Returns:
-            The total; 0 with a gradient of 0 where there is no chunk.
-        """
+        """Sum over merged chunks, nats."""
         ends = self.ends_merged(signal)
-        found = one_to_one(signal)
-        chosen = self._chosen(signal, ends, found)
-        places = chosen[found.chunks]
+        single = one_to_one(signal)
+        chosen = self._chosen(signal, ends, single)
+        kept = chosen[single.chunks]
         distributions = self._distributions(
-            signal, found.student_places[places], found.teacher_places[places]
+            signal, single.student_positions[kept], single.teacher_positions[kept]
         )
         if self.debias:
             distributions = distributions + _boundaries(signal, chosen).sum()
@@ -134,53 +115,50 @@ class ALMHybrid(ALM):
         return others + self.distribution_scale * distributions
 
     def _chosen(
-        self, signal: Signal, ends: Bool[Tensor, "batch chunk"], found: OneToOne
+        self, signal: Signal, ends: Bool[Tensor, "batch chunk"], single: OneToOne
     ) -> Bool[Tensor, "batch chunk"]:
         """Whether a chunk is compared as a distribution: unmerged, and one shared token."""
-        # the chunk before it goes on in it
+        # the chunk before it is merged with it
         is_joined = (signal.chunk_mask & ~ends).roll(1, dims=1)
         is_joined[:, 0] = False
         is_shared = self.cells.shared.same(
-            signal.student_tokens.ids.flatten()[found.student_places],
-            signal.teacher_tokens.ids.flatten()[found.teacher_places],
+            signal.student_tokens.ids.flatten()[single.student_positions],
+            signal.teacher_tokens.ids.flatten()[single.teacher_positions],
         )
-        return torch.zeros_like(ends).masked_scatter(found.chunks, is_shared) & ends & ~is_joined
+        return torch.zeros_like(ends).masked_scatter(single.chunks, is_shared) & ends & ~is_joined
 
     def _distributions(
         self,
         signal: Signal,
-        student_places: Int[Tensor, " row"],
-        teacher_places: Int[Tensor, " row"],
+        student_positions: Int[Tensor, " row"],
+        teacher_positions: Int[Tensor, " row"],
     ) -> Float[Tensor, ""]:
         """Sum of the KL on the cells, times T^2."""
         temperature = self.distribution_temperature
         student, teacher = signal.student.distributions, signal.teacher.distributions
 
-        def cells(
-            side: Distributions, places: Int[Tensor, " row"], name: str
-        ) -> Float[Tensor, "row cell"]:
-            logprobs = side.logprobs(places)
-            if temperature != 1:
-                logprobs = (logprobs / temperature).log_softmax(dim=1)
-            return self.cells.logprobs(logprobs, name)
+        def tempered(logprobs: Float[Tensor, "row vocab"]) -> Float[Tensor, "row vocab"]:
+            return logprobs if temperature == 1 else (logprobs / temperature).log_softmax(dim=1)
 
         def kl(
             student: Distributions,
-            student_places: Int[Tensor, " row"],
-            teacher_places: Int[Tensor, " row"],
+            student_positions: Int[Tensor, " row"],
+            teacher_positions: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
-            log_q = cells(student, student_places, "student")
+            log_q = self.cells.student(tempered(student.logprobs(student_positions)))
             with torch.no_grad():
-                log_p = cells(teacher, teacher_places, "teacher")
+                log_p = self.cells.teacher(tempered(teacher.logprobs(teacher_positions)))
             return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
         widest = max(student.head.num_tokens, teacher.head.num_tokens)
-        total = sum_over_slices(kl, student, student_places, teacher_places, num_tokens=widest)
+        total = sum_over_slices(
+            kl, student, student_positions, teacher_positions, num_tokens=widest
+        )
         return total * temperature**2
 
 
 def _boundaries(signal: Signal, chosen: Bool[Tensor, "batch chunk"]) -> Float[Tensor, " marked"]:
-    """Divergence of whether a boundary follows, as often as the teacher says the token, nats."""
+    """Divergence of whether a boundary follows, times the teacher's probability of the token."""
     teacher = signal.teacher
     divergences = binarised(
         teacher.boundary_logprobs[chosen],

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 VANISHED = 1e-6
-"""A gradient that is smaller than the largest by more than this has only rounding left in it."""
+"""A gradient below this share of the largest one is only rounding error."""
 
 
 class Balance(nn.Module):
@@ -21,11 +21,7 @@ class Balance(nn.Module):
     needs_norms: ClassVar[bool] = True
 
     def setup(self, names: Sequence[str]) -> None:
-        """Learns the names of the terms, before the first step.
-
-        Args:
-            names: The terms, in the order of the objective.
-        """
+        """Gets the names of the terms, in the order of the objective, before the first step."""
 
     def forward(
         self, losses: Mapping[str, Float[Tensor, ""]], norms: Mapping[str, Float[Tensor, ""]]
@@ -33,7 +29,7 @@ class Balance(nn.Module):
         """The weight of each term in this step.
 
         Args:
-            losses: Value of each term, over the whole step; empty unless norms are asked for.
+            losses: Value of each term, over the whole step; empty unless `needs_norms`.
             norms: Norm of each term's gradient at the last transformer layer; likewise.
 
         Returns:
@@ -52,19 +48,13 @@ class GradMag(Balance):
     def forward(
         self, losses: Mapping[str, Float[Tensor, ""]], norms: Mapping[str, Float[Tensor, ""]]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The weight of each term in this step.
+        """The weight of each term in this step; 0 for a term without a gradient.
 
-        Args:
-            losses: Not read.
-            norms: Norm of each term's gradient.
-
-        Returns:
-            Weights that sum to one; 0 for a term without a gradient, such as ALM without a chunk,
-            or with chunks so long that both likelihoods are 0.
+        ALM is one where there is no chunk, or chunks are so long that both likelihoods are 0.
         """
-        # stacked in a fixed order, so that a rank's dict order can't matter
+        # in one order on all ranks, whatever the order of `norms`
         stacked = torch.stack([norms[name] for name in losses])
-        # the inverse of a gradient that has vanished would silence all other terms
+        # the inverse of a gradient that has vanished would be all of the sum
         alive = stacked > VANISHED * stacked.max()
         inverse = torch.where(alive, stacked, torch.inf).reciprocal()
         shares = inverse / inverse.sum().clamp_min(torch.finfo(inverse.dtype).tiny)
@@ -77,24 +67,23 @@ class GradNorm(Balance):
     Reference: Chen et al. (2018), "GradNorm: Gradient Normalization for Adaptive Loss Balancing in
     Deep Multitask Networks", arXiv:1711.02257. Adam on the weights, which are rescaled to sum to
     one.
+
+    Args:
+        alpha: How strongly terms that lag behind are pulled; 0 equalises norms alone.
+        lr: Learning rate of the weights.
     """
 
-    def __init__(self, *, alpha: float, lr: float):
-        """Sets up the balance.
+    weights: Float[Tensor, " term"]
+    first_losses: Float[Tensor, " term"]
+    moments: Float[Tensor, "2 term"]
+    steps: Float[Tensor, ""]
 
-        Args:
-            alpha: How strongly terms that lag behind are pulled; 0 equalises norms alone.
-            lr: Learning rate of the weights.
-        """
+    def __init__(self, *, alpha: float, lr: float):
         super().__init__()
         self.alpha, self.lr = alpha, lr
 
     def setup(self, names: Sequence[str]) -> None:
-        """Equal weights to start with, and no history.
-
-        Args:
-            names: The terms.
-        """
+        """Equal weights to start with, and no history."""
         terms = len(names)
         self.register_buffer("weights", torch.full((terms,), 1.0 / terms))
         self.register_buffer("first_losses", torch.zeros(terms))
@@ -104,21 +93,13 @@ class GradNorm(Balance):
     def forward(
         self, losses: Mapping[str, Float[Tensor, ""]], norms: Mapping[str, Float[Tensor, ""]]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The weight of each term in this step; learns from it for the next.
-
-        Args:
-            losses: Value of each term.
-            norms: Norm of each term's gradient.
-
-        Returns:
-            Weights that sum to one.
-        """
+        """The weight of each term in this step; learns from it for the next."""
         values = torch.stack([losses[name].detach() for name in losses])
         gradient_norms = torch.stack([norms[name] for name in losses])
-        # a term that had no unit in the first step starts to count when it first has a value
+        # a term without units in the first step takes its first value later
         self.first_losses.copy_(torch.where(self.first_losses > 0, self.first_losses, values))
         used = self.weights.clone()
-        rates = values / self.first_losses.clamp_min(torch.finfo(values.dtype).tiny)
+        rates: Tensor = values / self.first_losses.clamp_min(torch.finfo(values.dtype).tiny)
         weighted = used * gradient_norms
         targets = weighted.mean() * (rates / rates.mean()) ** self.alpha
         # gradient of the sum of |w_i n_i - target_i| in w, the targets held fixed (section 3.2)
@@ -140,43 +121,30 @@ class GradNorm(Balance):
 
 
 class Fixed(Balance):
-    """Weights that stand in the configuration."""
+    """Weights that are set once.
+
+    Args:
+        weights: One weight a term.
+    """
 
     needs_norms: ClassVar[bool] = False
 
     def __init__(self, *, weights: Mapping[str, float]):
-        """Sets up the balance.
-
-        Args:
-            weights: One weight a term.
-        """
         super().__init__()
         self.weights = dict(weights)
 
     def setup(self, names: Sequence[str]) -> None:
-        """Refuses a configuration without a weight for each term.
-
-        Args:
-            names: The terms.
-        """
+        """Raises a ValueError unless each term has a weight."""
         missing = [name for name in names if name not in self.weights]
         if missing:
             raise ValueError(
-                f"balance.weights has {sorted(self.weights)}, but the objective's terms are "
+                f"Fixed: weights has {sorted(self.weights)}, but the objective's terms are "
                 f"{list(names)}: give a weight for {missing}."
             )
 
     def forward(
         self, losses: Mapping[str, Float[Tensor, ""]], norms: Mapping[str, Float[Tensor, ""]]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The configured weights.
-
-        Args:
-            losses: Not read.
-            norms: Not read.
-
-        Returns:
-            One weight a term.
-        """
+        """The same weights in each step."""
         del losses, norms
         return {name: torch.tensor(weight) for name, weight in self.weights.items()}

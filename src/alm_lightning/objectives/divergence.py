@@ -47,8 +47,8 @@ def binarised(
 
     A probability that float arithmetic cannot tell from 1 is taken to be 1 - eps of the dtype, on
     both sides alike and at temperature 1: KL(p || 1) is infinite, but the 1 is only a rounding of
-    something below it. There, the gradient is that of the replacement, so that a student that is
-    surely wrong is still told so.
+    something below it. The gradient there is that of the replacement, so that a student that is
+    certain and wrong still has one.
 
     Reference: Minixhofer, Vulić and Ponti (2025), "Universal Cross-Tokenizer Distillation via
     Approximate Likelihood Matching", arXiv:2503.20083, the binarised f-divergence.
@@ -94,7 +94,7 @@ def binarised(
 def _below_certain(
     logprobs: Float[Tensor, "*shape"], temperature: float | int
 ) -> Float[Tensor, "*shape"]:
-    """The values themselves, or minus the resolution where they lie above it.
+    """The values themselves, or minus the resolution where they are above it.
 
     Steps of float32 just below a probability of 1 are eps / 2 wide: a log-likelihood above -eps is
     rounding noise. Bounding before the division by the temperature leaves every other value alone.
@@ -153,6 +153,16 @@ class _Excess(torch.autograd.Function):
         return -grad * log_a.exp() * d, grad * difference, None
 
 
+def _excess(
+    log_a: Float[Tensor, "*shape"],
+    log_b: Float[Tensor, "*shape"],
+    log_ratio: Float[Tensor, "*shape"],
+) -> Float[Tensor, "*shape"]:
+    # autograd functions have no types
+    value: Tensor = _Excess.apply(log_a, log_b, log_ratio)  # type: ignore[no-untyped-call]
+    return value
+
+
 def _log_ratio(
     relative_change: Float[Tensor, "*shape"], difference: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
@@ -171,14 +181,14 @@ def _kl(
     # ((1-q) - (1-p)) / (1-p)
     rest_change = x.exp() * d.expm1() / x.expm1()
     rest_d = _log_ratio(rest_change, rest_y - rest_x)
-    return _Excess.apply(x, y, d) + _Excess.apply(rest_x, rest_y, rest_d)
+    return _excess(x, y, d) + _excess(rest_x, rest_y, rest_d)
 
 
 def _kl_limit(
     teacher: Float[Tensor, "*shape"], student: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
     log_a, log_b = (-teacher).log(), (-student).log()
-    return _Excess.apply(log_a, log_b, _log_ratio((student - teacher) / teacher, log_b - log_a))
+    return _excess(log_a, log_b, _log_ratio((student - teacher) / teacher, log_b - log_a))
 
 
 def _tvd(
@@ -195,12 +205,15 @@ def _tvd_limit(
     return 2 * (student - teacher).abs()
 
 
+Logprobs = Float[Tensor, "*shape"]
+
+
 @dataclass(frozen=True)
 class _Kind:
     """A divergence of log-likelihoods at a temperature, and its limit for high temperatures."""
 
-    at_temperature: Callable[[Tensor, Tensor, float], Tensor]
-    limit: Callable[[Tensor, Tensor], Tensor]
+    at_temperature: Callable[[Logprobs, Logprobs, float], Logprobs]
+    limit: Callable[[Logprobs, Logprobs], Logprobs]
 
 
 _KINDS = {

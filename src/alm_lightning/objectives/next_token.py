@@ -15,23 +15,9 @@ class NextToken(Objective):
     needs_teacher: ClassVar[bool] = False
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
-        """Number of predicted tokens.
-
-        Args:
-            signal: The signal; only its mask is read.
-
-        Returns:
-            The count.
-        """
+        """Number of predicted tokens."""
         return signal.target_mask.sum().float()
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
-        """Sum of -log p over the predicted tokens, nats.
-
-        Args:
-            signal: The signal, with the student's side.
-
-        Returns:
-            The total.
-        """
+        """Sum of -log p over the predicted tokens, nats."""
         return -signal.student.token_logprobs.masked_fill(~signal.target_mask, 0.0).sum()

@@ -28,33 +28,25 @@ class Objective(nn.Module):
     learning_rate: float | None = None
 
     def setup(self, pair: PairFacts) -> None:
-        """Learns what the two sides are, once, before the first step.
+        """Prepares for a pair of student and teacher, once, before the first step.
 
-        The place to map one vocabulary to the other, to make parameters that are trained along, and
-        to refuse (or to warn of) a pair on which the term has nothing to say.
-
-        Args:
-            pair: Vocabularies and widths of student and teacher.
+        This is where to map one vocabulary to the other, to make parameters that are trained along,
+        and to refuse (or to warn of) a pair for which the term is of no use.
         """
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
-        """Number of units (chunks, tokens) in a batch. Needs no student.
-
-        Args:
-            signal: What is known before the student runs.
-
-        Returns:
-            A count, as a scalar.
-        """
+        """Number of units (chunks, tokens) in a batch, as a scalar. Needs no student."""
         raise NotImplementedError
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
-        """The loss, summed over the units of a batch.
+        """The loss, summed over the units of a batch, in nats unless the class says otherwise.
 
-        Args:
-            signal: The signal.
-
-        Returns:
-            The total, nats unless the class says otherwise.
+        Without any unit it is 0.
         """
         raise NotImplementedError
+
+    def _check_positive(self, **settings: float | int) -> None:
+        """Raises a ValueError for a setting that is not above 0, which includes nan."""
+        for name, value in settings.items():
+            if not value > 0:
+                raise ValueError(f"{type(self).__name__}: {name} is {value}: expected above 0.")

@@ -211,11 +211,11 @@ def test_what_it_covers_is_told(byte_level_view, bytes_view, metaspace_view, cap
     objective.setup(PairFacts(facts["bytes"], facts["many"]))
     assert caplog.records[-1].levelname == "INFO"
     assert "20,000 of the teacher's 20,000" in caplog.text
-    assert f"lead to 256 of its {bytes_view.num_tokens}" in caplog.text
+    assert f"256 of the student's {bytes_view.num_tokens}" in caplog.text
     # a byte begins with one byte alone
     objective.setup(PairFacts(facts["many"], facts["bytes"]))
     assert caplog.records[-1].levelname == "WARNING"
-    assert "lead to 256 of its 20,000" in caplog.text
+    assert "256 of the student's 20,000" in caplog.text
 
 
 def test_no_chunk(byte_level_view, metaspace_view):

@@ -274,5 +274,5 @@ def test_embeddings_of_another_width_than_hidden_states(case):
 @pytest.mark.parametrize("name", ["temperature", "learning_rate"])
 @pytest.mark.parametrize("value", [0, -1.0, math.nan])
 def test_settings_that_are_none(name, value):
-    with pytest.raises(ValueError, match=rf"objective\.dskd\.{name} is {value}"):
+    with pytest.raises(ValueError, match=rf"DSKD: {name} is {value}"):
         DSKD(**({"temperature": 2, "learning_rate": 1e-3} | {name: value}))

@@ -106,10 +106,10 @@ def test_nothing_but_lost_tokens(case):
     """The teacher thinks of special tokens that the student lacks: its own token is left."""
     objective = MinED(top_k=3)
     objective.setup(case.pair)
-    objective.nearest._found[:] = -1
+    objective.nearest._student_ids[:] = -1
     objective.nearest._surfaces = [None] * case.teacher.view.num_tokens
     ids, probs = objective.targets(case.signal, one_to_one(case.signal))
-    own = case.batch.student.ids.flatten()[one_to_one(case.signal).student_places].long()
+    own = case.batch.student.ids.flatten()[one_to_one(case.signal).student_positions].long()
     torch.testing.assert_close(probs.sum(dim=1), torch.ones(len(probs), dtype=probs.dtype))
     assert ((ids == own[:, None]) | (probs == 0)).all()
 
@@ -145,11 +145,11 @@ def test_a_byte_student_is_warned_of(case, bytes_view, caplog):
     facts = type(case.pair.student)
     objective.setup(type(case.pair)(facts(bytes_view, 32, 32), facts(big, 48, 48)))
     assert caplog.records[-1].levelname == "WARNING"
-    assert "objective=mined" in caplog.text
-    assert "1.3 % of the teacher's 20,000" in caplog.text
+    assert "MinED compares" in caplog.text
+    assert "the teacher's 20,000 (1.3 %" in caplog.text
 
 
 @pytest.mark.parametrize("top_k", [0, -3])
 def test_a_top_k_that_is_none(top_k):
-    with pytest.raises(ValueError, match=r"mined\.top_k"):
+    with pytest.raises(ValueError, match=r"MinED: top_k"):
         MinED(top_k=top_k)

@@ -123,7 +123,9 @@ def test_slices_hold_no_more_positions_than_they_may(case, monkeypatch):
     objective(case.signal)
     assert max(made) <= most
     # two slices in a row were too many positions for one, on both sides together
-    assert len(made) / 2 < 1 + 2 * (len(runs.student.places) + len(runs.teacher.places)) / most
+    assert (
+        len(made) / 2 < 1 + 2 * (len(runs.student.positions) + len(runs.teacher.positions)) / most
+    )
 
 
 def test_the_matrix(case):
@@ -191,7 +193,7 @@ def test_a_byte_student_is_warned_of(case, bytes_view, caplog):
     big = replace(case.teacher.view, token_bytes=many)
     objective.setup(PairFacts(SideFacts(bytes_view, 32, 32), SideFacts(big, 48, 48)))
     assert caplog.records[-1].levelname == "WARNING"
-    assert "objective=xtoken_p_kl" in caplog.text
+    assert "ProjectedKL compares" in caplog.text
 
 
 def test_a_student_that_excludes_a_token_for_good(byte_level_view, metaspace_view):
@@ -217,5 +219,5 @@ def test_a_student_that_excludes_a_token_for_good(byte_level_view, metaspace_vie
     ],
 )
 def test_settings_that_are_none(settings, named):
-    with pytest.raises(ValueError, match=rf"xtoken_p_kl\.{named}"):
+    with pytest.raises(ValueError, match=rf"ProjectedKL: {named} is"):
         ProjectedKL(**settings)

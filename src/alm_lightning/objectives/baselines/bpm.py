@@ -1,4 +1,4 @@
-"""Byte-prefix marginalisation: the teacher's mass on the student's token that comes first."""
+"""Byte-prefix marginalisation: the teacher's mass, moved to the student's longest prefix token."""
 
 import math
 from typing import ClassVar
@@ -14,10 +14,11 @@ from alm_lightning.objectives.chunks.token_runs import TokenRuns, token_runs
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 from alm_lightning.objectives.vocabularies.prefixes import PrefixMap
+from alm_lightning.objectives.vocabularies.tables import log_coverage
 
 LEAST = 1e-12
-"""Least probability of the student on what no token of the teacher leads to, as the authors bound
-it: where the student has no such token at all, that mass can't be learned."""
+"""Lower bound of the student's probability of what no token of the teacher leads to, as in the
+authors' code: where the student has no such token at all, that mass can't be learned."""
 
 
 class BytePrefix(Objective):
@@ -26,62 +27,44 @@ class BytePrefix(Objective):
     .. math:: \frac1{|C|} \sum_{c \in C} \sum_{v \in V_S \cup \{\text{other}\}}
        q_c(v) \log \frac{q_c(v)}{p_S(v)}, \quad q_c(v) = \sum_t p_T(t) [\phi(t) = v]
 
-    at the starts of chunks, where both sides stand at the same byte. phi(t) is the longest token of
-    the student that the bytes of t begin with. What has none, special tokens without a counterpart
-    above all, is one class more, the student's share of which is all that phi leads nowhere to.
+    at the starts of chunks, where both sides are at the same byte. phi(t) is the longest token of
+    the student that the bytes of t begin with. Tokens without one, above all special tokens without a
+    counterpart, are one more class; the student's share of it is that of all tokens which no token
+    of the teacher leads to.
 
-    Where the student's own token goes on beyond the teacher's, its mass is spread over several
+    Where the student's own token is longer than the teacher's, its mass is spread over several
     tokens of the teacher. The likelihood of those that the text has, a lower bound of it, moves
     there from phi of the first. The same happens where a chunk is one token on both sides, even if
-    that is structure. Chunks whose first student token is all whitespace are left out: taught in
-    whole, the indentation of code collapses.
+    that is structure. Chunks whose first student token is all whitespace are left out: if they are
+    taught, the indentation of code collapses.
 
     Reference: Wang et al. (2026), "Cross-Tokenizer On-Policy Distillation via Byte-Prefix
     Marginalization", arXiv:2607.22334. They also teach the student's positions within a token of
     the teacher, and bound what spans several tokens for more of the student's tokens than its own.
+
+    Args:
+        mask_whitespace: Whether chunks whose first student token is all whitespace are left out.
     """
 
     needs_teacher: ClassVar[bool] = True
     needs_distributions: ClassVar[bool] = True
 
     def __init__(self, *, mask_whitespace: bool):
-        """Sets up the objective.
-
-        Args:
-            mask_whitespace: Whether chunks whose first student token is all whitespace are left
-                out.
-        """
         super().__init__()
         self.mask_whitespace = mask_whitespace
 
     def setup(self, pair: PairFacts) -> None:
-        """Follows the bytes of the teacher's tokens; warns where they lead to few of the student's.
-
-        Args:
-            pair: Both vocabularies.
-        """
+        """Maps the teacher's tokens; warns where they lead to few of the student's."""
         self.prefixes = PrefixMap(pair)
+        num_reached = pair.student.view.num_tokens - len(self.prefixes.unreached)
+        log_coverage("BytePrefix", pair, num_reached, self.prefixes.num_mapped)
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
-        """Number of chunks whose start is taught.
-
-        Args:
-            signal: The signal; only tokens and masks are read.
-
-        Returns:
-            The count.
-        """
+        """Number of chunks whose start is taught."""
         return self._taught(signal, token_runs(signal)).sum().float()
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
-        """Sum of the divergences at the starts of chunks, nats.
-
-        Args:
-            signal: The signal of both sides, with distributions.
-
-        Returns:
-            The total; 0 where there is no such chunk.
-        """
+        """Sum of the divergences at the starts of chunks, nats."""
         runs = token_runs(signal)
         taught = self._taught(signal, runs)
         student, teacher = signal.student.distributions, signal.teacher.distributions
@@ -91,26 +74,27 @@ class BytePrefix(Objective):
 
         def kl(
             student: Distributions,
-            student_places: Int[Tensor, " row"],
-            teacher_places: Int[Tensor, " row"],
+            student_positions: Int[Tensor, " row"],
+            teacher_positions: Int[Tensor, " row"],
             own: Int[Tensor, " row"],
             source: Int[Tensor, " row"],
             mass: Float[Tensor, " row"],
         ) -> Float[Tensor, ""]:
             with torch.no_grad():
-                target = self.prefixes(teacher.logprobs(teacher_places).exp())
+                target = self.prefixes(teacher.logprobs(teacher_positions).exp())
                 moves = torch.stack([source, own], dim=1)
                 masses = torch.stack([-mass, mass], dim=1).to(target.dtype)
                 target = target.scatter_add(1, moves, masses)
-                # what moves is at most what is there, but for rounding
+                # only by rounding may more move than is there
                 target = target.clamp_min(0.0)
-            logprobs = student.logprobs(student_places)
+            logprobs = student.logprobs(student_positions)
             others = logprobs[:, self.prefixes.unreached]
-            is_own = self.prefixes.unreached == own.unsqueeze(1)
+            is_own = torch.eq(self.prefixes.unreached, own.unsqueeze(1))
             others = others.masked_fill(is_own, torch.finfo(others.dtype).min / 4)
             other = others.logsumexp(dim=1, keepdim=True).clamp_min(math.log(LEAST))
             logprobs = torch.cat([logprobs, other], dim=1)
-            return (torch.special.xlogy(target, target) - target * logprobs).sum()
+            divergence: Tensor = torch.special.xlogy(target, target) - target * logprobs
+            return divergence.sum()
 
         sources = self.prefixes.columns[first_ids]
         rows = (runs.student.first, runs.teacher.first, own_ids, sources, moved)
@@ -135,15 +119,15 @@ class BytePrefix(Objective):
         lengths = self.prefixes.student_lengths[own_ids]
         spans = lengths > self.prefixes.teacher_lengths[first_ids]
         spans |= runs.student.counts == 1
-        ids = signal.teacher_tokens.ids.flatten()[runs.teacher.places]
+        ids = signal.teacher_tokens.ids.flatten()[runs.teacher.positions]
         token_lengths = self.prefixes.teacher_lengths[ids]
         before = token_lengths.cumsum(0) - token_lengths
         counts = runs.teacher.counts
         before = before - before[runs.teacher.starts].repeat_interleave(counts)
         is_spanned = before < lengths.repeat_interleave(counts)
-        # a token that stands for no bytes is the first of its chunk, and all of it
+        # a token without bytes is the only one of its chunk
         is_spanned[runs.teacher.starts] = True
-        logprobs = signal.teacher.token_logprobs.flatten()[runs.teacher.places]
+        logprobs = signal.teacher.token_logprobs.flatten()[runs.teacher.positions]
         rows = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
         likelihoods = torch.zeros_like(logprobs[: len(counts)])
         likelihoods.index_add_(0, rows, logprobs.masked_fill(~is_spanned, 0.0))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Supervision
-from alm_lightning.objectives.chunks.documents import documents
+from alm_lightning.objectives.chunks.positions import documents
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 from alm_lightning.shapes import NO_CHUNK
 
@@ -16,8 +16,8 @@ from alm_lightning.shapes import NO_CHUNK
 class CrossModelAttention(nn.Module):
     r"""Trained projectors, and attention between the tokens of two tokenizations of one text.
 
-    A token is known by its pair [e(before); e(token)]: the embeddings of what a model reads and of
-    what it is to predict there. With h the hidden state from which the token is predicted:
+    A token is represented by the pair [e(before); e(token)]: the embeddings of the token that a
+    model reads and of the one that it predicts from it. With h the hidden state from which the token is predicted:
 
     .. math:: A = \frac{P_q([e_S; e_S']) \, N([e_T; e_T'])^\top}{\sqrt{2 d}}, \quad
        h_{T \to S} = \mathrm{softmax}(A) \, P_{T \to S}(N(h_T) + N(e_T')), \quad
@@ -28,22 +28,18 @@ class CrossModelAttention(nn.Module):
 
     Reference: Zhang et al. (2024), "Dual-Space Knowledge Distillation for Large Language Models",
     arXiv:2406.17328, section 3.3.
+
+    Args:
+        pair: The widths. Those of the teacher's embeddings and of its hidden states must be equal,
+            since the two are added.
     """
 
     def __init__(self, pair: PairFacts):
-        """Makes the projectors, with a bias each.
-
-        Args:
-            pair: The widths.
-
-        Raises:
-            ValueError: If the teacher's embeddings can't be added to its hidden states.
-        """
         super().__init__()
         student, teacher = pair.student, pair.teacher
         if teacher.hidden_size != teacher.embedding_size:
             raise ValueError(
-                "objective=dskd adds the teacher's input embeddings to its hidden states, but the "
+                "DSKD adds the teacher's input embeddings to its hidden states, but the "
                 f"first are {teacher.embedding_size} wide and the second {teacher.hidden_size}. "
                 "Take another teacher, or another objective."
             )
@@ -62,14 +58,9 @@ class CrossModelAttention(nn.Module):
     ]:
         """The teacher's states in the student's space, and the student's in the teacher's.
 
-        Args:
-            student: The student's embeddings, taken as constants, and its hidden states.
-            teacher: The teacher's.
-            sees: Which pairs of tokens see each other.
-
-        Returns:
-            States from which the token at each position is predicted, in the projectors' dtype; of
-            no meaning at a position that sees nothing.
+        They are states from which the token at each position is predicted, in the projectors'
+        dtype; of no meaning at a position that sees nothing. The student's embeddings are constants
+        here. `sees` says which pairs of tokens attend to each other.
         """
         with torch.autocast(sees.device.type, enabled=False):
             dtype = self.query.weight.dtype
@@ -88,12 +79,8 @@ class CrossModelAttention(nn.Module):
 def sees(signal: Supervision) -> Bool[Tensor, "batch student_pos teacher_pos"]:
     """Which tokens of both sides see each other: those of one document that are trained on.
 
-    Args:
-        signal: The signal, with the tokens of both sides; no model's side is read.
-
-    Returns:
-        One flag a pair of tokens. Of the student they are those that the next-token loss predicts,
-        of the teacher those in a chunk, as nothing else says what is trained on there.
+    Of the student these are the tokens that the next-token loss predicts, of the teacher those in a
+    chunk, since nothing else marks what is trained on there.
     """
     student, teacher = signal.student_tokens, signal.teacher_tokens
     student_used = student.has_target & signal.target_mask
@@ -103,7 +90,7 @@ def sees(signal: Supervision) -> Bool[Tensor, "batch student_pos teacher_pos"]:
 
 
 def _before(values: Float[Tensor, "batch pos width"]) -> Float[Tensor, "batch pos width"]:
-    """At each position what the position before has; no token at the first one is predicted."""
+    """At each position the value of the one before; the first one's is not used."""
     return values.roll(1, dims=1)
 
 
@@ -113,6 +100,6 @@ def _pairs(embedded: Float[Tensor, "batch pos width"]) -> Float[Tensor, "batch p
 
 
 def _normalised(values: Float[Tensor, "batch pos width"]) -> Float[Tensor, "batch pos width"]:
-    """Vectors over the standard deviation of their channels; one of zeros stays one."""
+    """Vectors divided by the standard deviation of their channels; zeros stay zeros."""
     deviation = values.std(dim=-1, keepdim=True)
     return values / deviation.clamp_min(torch.finfo(values.dtype).eps)

@@ -17,6 +17,7 @@ from alm_lightning.objectives.baselines.sorted_distance import sorted_distance
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 from alm_lightning.objectives.vocabularies.shared import SharedVocabulary, shared_ids
+from alm_lightning.objectives.vocabularies.tables import register_tables
 from alm_lightning.shapes import NO_CHUNK
 
 
@@ -42,19 +43,28 @@ class GOLD(Objective):
     generalised JSD is that of Agarwal et al. (2023), arXiv:2306.13649. Where we differ from TRL:
 
     - A token's distribution is that from which it is predicted. TRL takes the logits at the token's
-      own place, which predict the next one, for the distribution and for the factors alike.
+      own position, which predict the next one, for the distribution and for the factors alike.
     - Tokens are shared if they stand for the same bytes, and EOS by its role. TRL compares names,
       by which no word of a byte-level vocabulary is one of a SentencePiece-like vocabulary.
-    - Probabilities are not bounded by 1e-8: logarithms are never left.
+    - Probabilities are not bounded by 1e-8: all is computed from their logarithms.
     - The EOS, which TRL leaves out by default, is a chunk: the student is to learn to stop.
-    - The mean is over chunks, not over those of a row first, whatever the number of rows.
+    - The mean is over all chunks, not over those of each row first.
     - Where one side alone has tokens that the other lacks, they are compared with zeros, not left
       out; a part with no token at all is 0 in both.
     - Texts are those of the corpus; TRL lets the student write half of them by default.
+
+    Args:
+        beta: From 0, the teacher's KL, to 1, the student's.
+        shared_weight: w_1. None, for both: the share of the teacher's tokens that the student
+            has, and what is missing to 1.
+        rest_weight: w_2.
     """
 
     needs_teacher: ClassVar[bool] = True
     needs_distributions: ClassVar[bool] = True
+
+    student_rest: Int[Tensor, " subset"]
+    teacher_rest: Int[Tensor, " subset"]
 
     def __init__(
         self,
@@ -63,82 +73,58 @@ class GOLD(Objective):
         shared_weight: float | int | None,
         rest_weight: float | int | None,
     ):
-        """Sets up the objective.
-
-        Args:
-            beta: From 0, the teacher's KL, to 1, the student's.
-            shared_weight: w_1. None, for both: the share of the teacher's tokens that the student
-                has, and what is missing to 1.
-            rest_weight: w_2.
-        """
         super().__init__()
         if not 0 <= beta <= 1:
-            raise ValueError(f"objective.gold.beta is {beta}: expected from 0 to 1; TRL's is 0.5.")
-        weights = (shared_weight, rest_weight)
-        if (shared_weight is None) != (rest_weight is None) or not all(
-            weight is None or weight >= 0 for weight in weights
-        ):
-            raise ValueError(
-                f"objective.gold.shared_weight is {shared_weight} and rest_weight {rest_weight}: "
-                "expected two numbers of at least 0, or null for both."
-            )
+            raise ValueError(f"GOLD: beta is {beta}: expected from 0 to 1; TRL's is 0.5.")
         self.beta = float(beta)
-        self.shared_weight, self.rest_weight = shared_weight, rest_weight
+        self.weights: tuple[float, float] | None = None
+        if shared_weight is not None and rest_weight is not None:
+            self.weights = (shared_weight, rest_weight)
+        is_half_given = self.weights is None and (shared_weight, rest_weight) != (None, None)
+        if is_half_given or not all(weight >= 0 for weight in self.weights or ()):
+            raise ValueError(
+                f"GOLD: shared_weight is {shared_weight} and rest_weight {rest_weight}: "
+                "expected two numbers of at least 0, or None (null) for both."
+            )
 
     def setup(self, pair: PairFacts) -> None:
-        """Finds the shared vocabulary, the rest of both, and the weights where none are given.
-
-        Args:
-            pair: Both vocabularies.
-        """
+        """Finds the shared vocabulary, the rest of both, and the weights where none are given."""
         student_ids, teacher_ids = shared_ids(pair)
         self.shared = SharedVocabulary(student_ids, teacher_ids)
-        for side, ids in (("student", student_ids), ("teacher", teacher_ids)):
-            rest = np.setdiff1d(np.arange(getattr(pair, side).view.num_tokens), ids)
-            self.register_buffer(f"{side}_rest", torch.from_numpy(rest), persistent=False)
+        register_tables(
+            self,
+            student_rest=np.setdiff1d(np.arange(pair.student.view.num_tokens), student_ids),
+            teacher_rest=np.setdiff1d(np.arange(pair.teacher.view.num_tokens), teacher_ids),
+        )
         share = len(self.shared) / pair.teacher.view.num_tokens
-        given = self.shared_weight is not None
-        self.weights = (self.shared_weight, self.rest_weight) if given else (share, 1 - share)
+        self.used_weights = self.weights or (share, 1 - share)
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
-        """Number of chunks all tokens of which are predicted, on both sides.
-
-        Args:
-            signal: The signal; only tokens and masks are read.
-
-        Returns:
-            The count.
-        """
+        """Number of chunks of which both sides predict all tokens."""
         return _predicted_chunks(signal).sum().float()
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
-        """Sum over chunks of the weighted divergence and distance.
-
-        Args:
-            signal: The signal of both sides, with distributions.
-
-        Returns:
-            The total, in nats and without a unit; 0 where there is no such chunk.
-        """
+        """Sum over chunks of the weighted divergence, nats, and distance, without a unit."""
+        shared_weight, rest_weight = self.used_weights
         chunks = _predicted_chunks(signal)
         student, teacher = signal.student.distributions, signal.teacher.distributions
 
         def loss(
             student: Distributions,
-            student_places: Int[Tensor, " row"],
+            student_positions: Int[Tensor, " row"],
             student_others: Float[Tensor, " row"],
-            teacher_places: Int[Tensor, " row"],
+            teacher_positions: Int[Tensor, " row"],
             teacher_others: Float[Tensor, " row"],
         ) -> Float[Tensor, ""]:
-            log_q = student.logprobs(student_places) + student_others[:, None]
+            log_q = student.logprobs(student_positions) + student_others[:, None]
             with torch.no_grad():
-                log_p = teacher.logprobs(teacher_places) + teacher_others[:, None]
+                log_p = teacher.logprobs(teacher_positions) + teacher_others[:, None]
             divergence = generalised_jsd(
                 log_q[:, self.shared.student], log_p[:, self.shared.teacher], beta=self.beta
             )
             rest = (log_q[:, self.student_rest].exp(), log_p[:, self.teacher_rest].exp())
             distance = sorted_distance(*rest)
-            return (self.weights[0] * divergence + self.weights[1] * distance).sum()
+            return (shared_weight * divergence + rest_weight * distance).sum()
 
         widest = max(student.head.num_tokens, teacher.head.num_tokens)
         return sum_over_slices(
@@ -167,7 +153,9 @@ def generalised_jsd(
         Nats; at least 0 for a beta in (0, 1), however little the probabilities sum to.
     """
 
-    def kl(first: Tensor, second: Tensor) -> Tensor:
+    def kl(
+        first: Float[Tensor, "row shared"], second: Float[Tensor, "row shared"]
+    ) -> Float[Tensor, " row"]:
         return (first.exp() * (first - second)).sum(dim=1)
 
     if beta == 0:
@@ -181,7 +169,7 @@ def generalised_jsd(
 
 
 def _predicted_chunks(signal: Supervision) -> Bool[Tensor, "batch chunk"]:
-    """Chunks all tokens of which have one before them, on both sides."""
+    """Chunks of which all tokens have a token before them, on both sides."""
     chunks = signal.chunk_mask
     for tokens in (signal.student_tokens, signal.teacher_tokens):
         missing = (~tokens.has_target).float()
@@ -194,12 +182,12 @@ def _predicted_chunks(signal: Supervision) -> Bool[Tensor, "batch chunk"]:
 def _merged(
     side: ModelSignal, tokens: SideTokens, chunks: Bool[Tensor, "batch chunk"]
 ) -> tuple[Int[Tensor, " row"], Float[Tensor, " row"]]:
-    """Place of the first token of some chunks, and the log-likelihood of their other tokens."""
+    """Position of the first token of some chunks, and the log-likelihood of their other tokens."""
     ids, length = tokens.chunk_ids.long(), tokens.ids.shape[1]
     of_none = torch.full_like(chunks, length, dtype=torch.long)
-    positions = row_positions(ids).masked_fill(ids == NO_CHUNK, length)
-    first = of_none.scatter_reduce(1, ids.clamp_min(0), positions, reduce="amin")
+    in_row = row_positions(ids).masked_fill(ids == NO_CHUNK, length)
+    first = of_none.scatter_reduce(1, ids.clamp_min(0), in_row, reduce="amin")
     rows = torch.arange(len(ids), device=ids.device)[:, None].expand_as(first)
-    places = (rows * length + first)[chunks]
-    others = side.chunk_logprobs[chunks] - side.token_logprobs.flatten()[places]
-    return places, others
+    positions = (rows * length + first)[chunks]
+    others = side.chunk_logprobs[chunks] - side.token_logprobs.flatten()[positions]
+    return positions, others

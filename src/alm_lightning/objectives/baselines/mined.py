@@ -14,7 +14,8 @@ from alm_lightning.objectives.chunks.one_to_one import OneToOne, one_to_one
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.nearest import NearestTokens
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
-from alm_lightning.objectives.vocabularies.shared import shared_ids, warn_of_little
+from alm_lightning.objectives.vocabularies.shared import shared_ids
+from alm_lightning.objectives.vocabularies.tables import log_coverage
 
 
 class MinED(Objective):
@@ -31,93 +32,67 @@ class MinED(Objective):
     Reference: Wan et al. (2024), "Knowledge Fusion of Large Language Models", arXiv:2401.10491,
     whose distributions are stored as their ten likeliest tokens. Of several teacher tokens that go
     to one student token their code keeps the likeliest; here their masses add up.
+
+    Args:
+        top_k: How many of the teacher's tokens are moved, at each position.
     """
 
     needs_teacher: ClassVar[bool] = True
     needs_distributions: ClassVar[bool] = True
 
     def __init__(self, *, top_k: int):
-        """Sets up the objective.
-
-        Args:
-            top_k: How many of the teacher's tokens are moved, at each position.
-        """
         super().__init__()
         if not top_k >= 1:
-            raise ValueError(f"objective.mined.top_k is {top_k}: expected 1 or more; published: 10")
+            raise ValueError(f"MinED: top_k is {top_k}: expected 1 or more; published: 10.")
         self.top_k = int(top_k)
 
     def setup(self, pair: PairFacts) -> None:
-        """Maps what both vocabularies have; warns where that is hardly anything.
-
-        Args:
-            pair: Both vocabularies.
-        """
+        """Maps tokens that both vocabularies have; warns where these are few."""
         self.nearest = NearestTokens(student=pair.student.view, teacher=pair.teacher.view)
-        warn_of_little(pair, len(shared_ids(pair)[0]), "objective=mined")
+        num_shared = len(shared_ids(pair)[0])
+        log_coverage("MinED", pair, num_shared, num_shared)
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
-        """Number of the student's tokens that are predicted.
-
-        Args:
-            signal: The signal; only tokens and masks are read.
-
-        Returns:
-            The count.
-        """
+        """Number of the student's tokens that are predicted."""
         return (signal.target_mask | _mask(signal, one_to_one(signal))).sum().float()
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
-        """Sum of the divergences over the student's tokens, nats.
-
-        Args:
-            signal: The signal of both sides, with distributions.
-
-        Returns:
-            The total.
-        """
-        found = one_to_one(signal)
-        others = signal.target_mask & ~_mask(signal, found)
+        """Sum of the divergences over the student's tokens, nats."""
+        single = one_to_one(signal)
+        others = signal.target_mask & ~_mask(signal, single)
         one_hot = -signal.student.token_logprobs.masked_fill(~others, 0.0).sum()
         student = signal.student.distributions
 
         def kl(
             student: Distributions,
-            places: Int[Tensor, " row"],
+            positions: Int[Tensor, " row"],
             ids: Int[Tensor, "row subset"],
             probs: Float[Tensor, "row subset"],
         ) -> Float[Tensor, ""]:
-            return few_kl(student.logprobs(places), ids, probs)
+            return few_kl(student.logprobs(positions), ids, probs)
 
-        targets = self.targets(signal, found)
-        rows = (found.student_places, *targets)
+        rows = (single.student_positions, *self.targets(signal, single))
         return one_hot + sum_over_slices(kl, student, *rows, num_tokens=student.head.num_tokens)
 
     @torch.no_grad()
     def targets(
-        self, signal: Signal, found: OneToOne
+        self, signal: Signal, single: OneToOne
     ) -> tuple[Int[Tensor, "row subset"], Float[Tensor, "row subset"]]:
-        """The teacher's likeliest tokens in the student's words, at one-to-one chunks.
+        """The teacher's likeliest tokens as ids of the student, at one-to-one chunks.
 
-        Args:
-            signal: The signal, with the teacher's distributions.
-            found: The chunks.
-
-        Returns:
-            Ids of the student, of which some may be equal, and a probability of each: they sum to 1
-            in every row.
+        Some of a row's ids may be equal. The probabilities of a row sum to 1.
         """
         teacher = signal.teacher.distributions
         top_k = min(self.top_k, teacher.head.num_tokens)
-        parts = found.teacher_places.split(slice_rows(teacher.head.num_tokens))
+        parts = torch.split(single.teacher_positions, slice_rows(teacher.head.num_tokens))
         tops = [teacher.logprobs(part).topk(top_k, dim=1) for part in parts]
         teacher_ids = torch.cat([top.indices for top in tops])
         mapped = torch.from_numpy(self.nearest(teacher_ids.cpu().numpy())).to(teacher_ids.device)
-        own_teacher = signal.teacher_tokens.ids.flatten()[found.teacher_places].unsqueeze(1)
-        own_student = signal.student_tokens.ids.flatten()[found.student_places].unsqueeze(1)
+        own_teacher = signal.teacher_tokens.ids.flatten()[single.teacher_positions].unsqueeze(1)
+        own_student = signal.student_tokens.ids.flatten()[single.student_positions].unsqueeze(1)
         mapped = torch.where(teacher_ids == own_teacher, own_student, mapped)
         probs = torch.cat([top.values for top in tops]).exp().masked_fill(mapped == NONE, 0.0)
-        # special tokens that the student lacks may be all that the teacher thinks of
+        # all of the teacher's likeliest tokens may be special ones that the student lacks
         is_lost = probs.sum(dim=1, keepdim=True) == 0
         mapped = torch.where(is_lost, own_student, mapped)
         probs = probs.masked_fill(is_lost, 1.0)
@@ -129,15 +104,7 @@ def few_kl(
     ids: Int[Tensor, "row subset"],
     probs: Float[Tensor, "row subset"],
 ) -> Float[Tensor, ""]:
-    """KL from distributions on few tokens, summed over rows.
-
-    Args:
-        student_logprobs: Log-probabilities of every token.
-        ids: Tokens with mass; the masses of equal ones add up.
-        probs: Their masses.
-
-    Returns:
-        The total, nats.
+    """KL from distributions on few tokens, summed over rows, nats; masses of equal ids add up.
 
     Example:
         >>> import torch
@@ -148,12 +115,12 @@ def few_kl(
     is_same = ids.unsqueeze(1) == ids.unsqueeze(2)
     merged = (is_same * probs.unsqueeze(1)).sum(dim=2)
     # 0 log 0 is 0
-    entropy = torch.special.xlogy(probs, merged).sum()
-    return entropy - (probs * student_logprobs.gather(1, ids)).sum()
+    negative_entropy: Tensor = torch.special.xlogy(probs, merged).sum()
+    return negative_entropy - (probs * student_logprobs.gather(1, ids)).sum()
 
 
-def _mask(signal: Signal, found: OneToOne) -> Bool[Tensor, "batch student_pos"]:
+def _mask(signal: Supervision, single: OneToOne) -> Bool[Tensor, "batch student_pos"]:
     """Which of the student's tokens are one-to-one chunks."""
     mask = torch.zeros_like(signal.target_mask).flatten()
-    mask[found.student_places] = True
+    mask[single.student_positions] = True
     return mask.view_as(signal.target_mask)

@@ -37,7 +37,7 @@ def sorted_distance(
     Args:
         student_probs: Values from 0 to 1, float32 or float64. Where one equals its counterpart, its
             gradient is any of -1, 0 and 1.
-        teacher_probs: The same; the shorter list goes on with zeros.
+        teacher_probs: The same; the shorter list is filled up with zeros.
 
     Returns:
         One distance a row, from 0 to the sum of both lists.
@@ -47,7 +47,9 @@ def sorted_distance(
         >>> sorted_distance(torch.tensor([[0.25, 0.75]]), torch.tensor([[0.5, 0.25, 0.25]]))
         tensor([0.5000])
     """
-    return _SortedDistance.apply(student_probs, teacher_probs)
+    # autograd functions have no types
+    distance: Tensor = _SortedDistance.apply(student_probs, teacher_probs)  # type: ignore[no-untyped-call]
+    return distance
 
 
 class _SortedDistance(torch.autograd.Function):
@@ -59,8 +61,8 @@ class _SortedDistance(torch.autograd.Function):
         student_probs: Float[Tensor, "row vocab"],
         teacher_probs: Float[Tensor, "row teacher_vocab"],
     ) -> Float[Tensor, " row"]:
-        find = by_counting if student_probs.device.type == "cpu" else by_sorting
-        distance, *signs = find(student_probs.detach(), teacher_probs.detach())
+        method = by_counting if student_probs.device.type == "cpu" else by_sorting
+        distance, *signs = method(student_probs.detach(), teacher_probs.detach())
         ctx.save_for_backward(*signs)
         return distance
 
@@ -74,14 +76,9 @@ class _SortedDistance(torch.autograd.Function):
 def by_sorting(
     student_probs: Float[Tensor, "row vocab"], teacher_probs: Float[Tensor, "row teacher_vocab"]
 ) -> tuple[Float[Tensor, " row"], Int8[Tensor, "row vocab"], Int8[Tensor, "row teacher_vocab"]]:
-    """The distance and the signs of all values, from two sorts.
+    """The distance and the signs of the student's and of the teacher's values, from two sorts.
 
-    Args:
-        student_probs: As for `sorted_distance`, without a gradient.
-        teacher_probs: The same.
-
-    Returns:
-        One distance a row; a sign a value, of the student's and of the teacher's, 0 for equal ones.
+    Values that equal their counterparts have a sign of 0.
     """
     student, teacher = (p.sort(dim=1, descending=True) for p in (student_probs, teacher_probs))
     width = max(student_probs.shape[1], teacher_probs.shape[1])
@@ -101,23 +98,15 @@ def by_sorting(
 def by_counting(
     student_probs: Float[Tensor, "row vocab"], teacher_probs: Float[Tensor, "row teacher_vocab"]
 ) -> tuple[Float[Tensor, " row"], Int8[Tensor, "row vocab"], Int8[Tensor, "row teacher_vocab"]]:
-    """The distance and the signs of all values, on a CPU, from counts.
-
-    Args:
-        student_probs: As for `sorted_distance`, without a gradient.
-        teacher_probs: The same.
-
-    Returns:
-        One distance a row; a sign a value, of the student's and of the teacher's.
-    """
+    """The distance and the signs of the student's and of the teacher's values, from counts (CPU)."""
     sides = [probs.contiguous() for probs in (student_probs, teacher_probs)]
     signs = [torch.empty_like(probs, dtype=torch.int8) for probs in sides]
     distance = sides[0].new_empty(len(sides[0]))
     rows = zip(*(each.numpy() for each in (*sides, *signs)), strict=True)
-    for index, (student, teacher, *found) in enumerate(rows):
-        found[0][:], found[1][:] = _row_signs(student, teacher)
+    for index, (student, teacher, *row_signs) in enumerate(rows):
+        row_signs[0][:], row_signs[1][:] = _row_signs(student, teacher)
         # while the row is in the cache
-        parts = zip(found, (student, teacher), strict=True)
+        parts = zip(row_signs, (student, teacher), strict=True)
         distance[index] = sum(float(sign.astype(row.dtype) @ row) for sign, row in parts)
     return distance, signs[0], signs[1]
 
@@ -140,18 +129,18 @@ def _row_signs(
     unsure = [np.flatnonzero(side == 0) for side in signs]
     # the teacher's bit puts it first among equals: all signs of equal lists are then alike, and
     # the gradient of what makes probabilities of logits is 0
-    # (the bits of 1.0 leave room for one more)
+    # (those of 1.0 leave one bit free)
     keys = [2 * side[ids] + bit for side, ids, bit in zip(bits, unsure, (0, 1), strict=True)]
     order = np.concatenate(keys).argsort()[::-1]
     step = np.where(order < len(unsure[0]), 1, -1)
     bucket = np.concatenate([side[ids] for side, ids in zip(buckets, unsure, strict=True)])[order]
     after = step.cumsum() + _above(np.where(sure == 0, 0, surplus))[bucket]
-    found = np.empty(len(order), np.int8)
-    found[order] = np.abs(after) - np.abs(after - step)
-    signs[0][unsure[0]], signs[1][unsure[1]] = np.split(found, [len(unsure[0])])
+    resolved = np.empty(len(order), np.int8)
+    resolved[order] = np.abs(after) - np.abs(after - step)
+    signs[0][unsure[0]], signs[1][unsure[1]] = np.split(resolved, [len(unsure[0])])
     return signs[0], signs[1]
 
 
 def _above(counts: Int[np.ndarray, " subset"]) -> Int[np.ndarray, " subset"]:
     """Sum over all buckets above each."""
-    return counts[::-1].cumsum()[::-1] - counts
+    return np.asarray(counts[::-1].cumsum()[::-1] - counts)

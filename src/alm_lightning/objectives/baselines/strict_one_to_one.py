@@ -12,11 +12,8 @@ from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.chunks.one_to_one import one_to_one
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
-from alm_lightning.objectives.vocabularies.shared import (
-    SharedVocabulary,
-    shared_ids,
-    warn_of_little,
-)
+from alm_lightning.objectives.vocabularies.shared import SharedVocabulary, shared_ids
+from alm_lightning.objectives.vocabularies.tables import log_coverage
 
 
 class StrictOneToOne(Objective):
@@ -25,86 +22,63 @@ class StrictOneToOne(Objective):
     .. math:: \frac1{|C_1|} \sum_{c \in C_1} \sum_{v \in V_S \cap V_T}
        \bar p_T(v) \log \frac{\bar p_T(v)}{\bar p_S(v)}
 
-    where the bars say that both distributions are renormalised over the shared vocabulary. Chunks
-    of several tokens on either side teach nothing, nor do those of tokens that are not shared:
-    without the likeliest token, what is left of a distribution is its tail.
+    where bars mean that both distributions are renormalised over the shared vocabulary. Chunks of
+    several tokens on either side are left out, and those of tokens that are not shared: without the
+    likeliest token, only the tail of a distribution is left.
 
     Reference: arXiv:2610.08448.
+
+    Args:
+        temperature: Both distributions are p^(1/T), renormalised; the loss is times T^2
+            (Hinton et al. 2015, arXiv:1503.02531).
     """
 
     needs_teacher: ClassVar[bool] = True
     needs_distributions: ClassVar[bool] = True
 
     def __init__(self, *, temperature: float | int):
-        """Sets up the objective.
-
-        Args:
-            temperature: Both distributions are p^(1/T), renormalised; the loss is times T^2
-                (Hinton et al. 2015, arXiv:1503.02531).
-        """
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(
-                f"objective.strict_one_to_one.temperature is {temperature}: expected above 0."
-            )
+        self._check_positive(temperature=temperature)
         self.temperature = float(temperature)
 
     def setup(self, pair: PairFacts) -> None:
-        """Finds the shared vocabulary; warns where it is hardly any.
-
-        Args:
-            pair: Both vocabularies.
-        """
+        """Finds the shared vocabulary; warns where it is small."""
         self.shared = SharedVocabulary(*shared_ids(pair))
-        warn_of_little(pair, len(self.shared), "objective=strict_one_to_one")
+        log_coverage("StrictOneToOne", pair, len(self.shared), len(self.shared))
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
-        """Number of one-to-one chunks of a shared token.
-
-        Args:
-            signal: The signal; only tokens and masks are read.
-
-        Returns:
-            The count.
-        """
-        return torch.tensor(float(len(self._places(signal)[0])), device=signal.chunk_mask.device)
+        """Number of one-to-one chunks of a shared token."""
+        return torch.tensor(float(len(self._positions(signal)[0])), device=signal.chunk_mask.device)
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
-        """Sum over those chunks of the KL on the shared vocabulary, nats times T^2.
-
-        Args:
-            signal: The signal of both sides, with distributions.
-
-        Returns:
-            The total; 0 where there is no such chunk.
-        """
+        """Sum over those chunks of the KL on the shared vocabulary, nats times T^2."""
         student, teacher = signal.student.distributions, signal.teacher.distributions
 
         def kl(
             student: Distributions,
-            student_places: Int[Tensor, " row"],
-            teacher_places: Int[Tensor, " row"],
+            student_positions: Int[Tensor, " row"],
+            teacher_positions: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
-            log_q = self._restricted(student, student_places, self.shared.student)
+            log_q = self._restricted(student, student_positions, self.shared.student)
             with torch.no_grad():
-                log_p = self._restricted(teacher, teacher_places, self.shared.teacher)
+                log_p = self._restricted(teacher, teacher_positions, self.shared.teacher)
             return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
         widest = max(student.head.num_tokens, teacher.head.num_tokens)
-        total = sum_over_slices(kl, student, *self._places(signal), num_tokens=widest)
+        total = sum_over_slices(kl, student, *self._positions(signal), num_tokens=widest)
         return total * self.temperature**2
 
-    def _places(self, signal: Supervision) -> tuple[Int[Tensor, " row"], Int[Tensor, " row"]]:
-        """Places of the shared tokens of one-to-one chunks, on both sides."""
-        found = one_to_one(signal)
+    def _positions(self, signal: Supervision) -> tuple[Int[Tensor, " row"], Int[Tensor, " row"]]:
+        """Positions of the shared tokens of one-to-one chunks, on both sides."""
+        single = one_to_one(signal)
         is_shared = self.shared.same(
-            signal.student_tokens.ids.flatten()[found.student_places],
-            signal.teacher_tokens.ids.flatten()[found.teacher_places],
+            signal.student_tokens.ids.flatten()[single.student_positions],
+            signal.teacher_tokens.ids.flatten()[single.teacher_positions],
         )
-        return found.student_places[is_shared], found.teacher_places[is_shared]
+        return single.student_positions[is_shared], single.teacher_positions[is_shared]
 
     def _restricted(
-        self, side: Distributions, places: Int[Tensor, " row"], ids: Int[Tensor, " shared"]
+        self, side: Distributions, positions: Int[Tensor, " row"], ids: Int[Tensor, " shared"]
     ) -> Float[Tensor, "row shared"]:
         """Log-probabilities of the shared tokens at a temperature, among themselves."""
-        return (side.logprobs(places)[:, ids] / self.temperature).log_softmax(dim=1)
+        return (side.logprobs(positions)[:, ids] / self.temperature).log_softmax(dim=1)

@@ -11,7 +11,7 @@ from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.sorted_distance import sorted_distance
-from alm_lightning.objectives.chunks.documents import documents
+from alm_lightning.objectives.chunks.positions import documents, positions_where
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.shapes import NO_CHUNK
 
@@ -25,7 +25,7 @@ class ULD(Objective):
     where p^(k) is the k-th largest probability, 0 beyond the vocabulary. It is the Wasserstein
     distance if all tokens are equally far from each other. The i-th predicted token of the student
     is compared with the i-th of the teacher in the same document, whatever their bytes; what the
-    longer one has beyond the other teaches nothing.
+    longer one has beyond the other is left out.
 
     Reference: Boizard et al. (2024), "Towards Cross-Tokenizer Distillation: the Universal Logit
     Distillation Loss for LLMs", arXiv:2402.12030, with both temperatures 1, as published. Their
@@ -38,42 +38,29 @@ class ULD(Objective):
     needs_distributions: ClassVar[bool] = True
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
-        """Number of positions that are compared.
-
-        Args:
-            signal: The signal; only tokens are read.
-
-        Returns:
-            The count.
-        """
+        """Number of positions that are compared."""
         return _compared(signal.student_tokens, signal.teacher_tokens).sum().float()
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
-        """Sum over positions of the distance of the sorted probabilities, from 0 to 2 each.
-
-        Args:
-            signal: The signal of both sides, with distributions.
-
-        Returns:
-            The total, without a unit; 0 where nothing is predicted.
-        """
+        """Sum over positions of the distance of the sorted probabilities, from 0 to 2 each."""
         student, teacher = signal.student.distributions, signal.teacher.distributions
         tokens = (signal.student_tokens, signal.teacher_tokens)
-        # in both the same number of each document, so that the n-th places belong together
-        places = [_places(_compared(*tokens)), _places(_compared(*reversed(tokens)))]
+        # both have the same number of each document, so that the n-th positions belong together
+        chosen = (_compared(*tokens), _compared(*reversed(tokens)))
+        positions = [positions_where(each) for each in chosen]
 
         def distance(
             student: Distributions,
-            student_places: Int[Tensor, " row"],
-            teacher_places: Int[Tensor, " row"],
+            student_positions: Int[Tensor, " row"],
+            teacher_positions: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
-            student_probs = student.logprobs(student_places).exp()
+            student_probs = student.logprobs(student_positions).exp()
             with torch.no_grad():
-                teacher_probs = teacher.logprobs(teacher_places).exp()
+                teacher_probs = teacher.logprobs(teacher_positions).exp()
             return sorted_distance(student_probs, teacher_probs).sum()
 
         widest = max(student.head.num_tokens, teacher.head.num_tokens)
-        return sum_over_slices(distance, student, *places, num_tokens=widest)
+        return sum_over_slices(distance, student, *positions, num_tokens=widest)
 
 
 def _compared(tokens: SideTokens, others: SideTokens) -> Bool[Tensor, "batch pos"]:
@@ -93,10 +80,5 @@ def _counts(tokens: SideTokens, num_documents: int) -> Int[Tensor, "batch docume
 
 
 def _predicted(tokens: SideTokens) -> Bool[Tensor, "batch pos"]:
-    """Whether a token is trained on, which those in chunks are, and has one before it."""
+    """Whether a token is trained on, as those in chunks are, and has one before it."""
     return tokens.has_target & (tokens.chunk_ids != NO_CHUNK)
-
-
-def _places(chosen: Bool[Tensor, "batch pos"]) -> Int[Tensor, " row"]:
-    """Places in the flattened batch, row * length + position."""
-    return chosen.flatten().nonzero().squeeze(1)

@@ -1,9 +1,9 @@
-"""X-Token's P-KL: the student's distribution in the teacher's words, against the teacher's."""
+"""X-Token's P-KL: the student's distribution, projected on the teacher's vocabulary."""
 
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from alm_lightning.likelihood.distributions import Distributions
@@ -13,7 +13,7 @@ from alm_lightning.objectives.chunks.token_runs import Runs, TokenRuns, token_ru
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 from alm_lightning.objectives.vocabularies.projection import Projection
-from alm_lightning.objectives.vocabularies.shared import warn_of_little
+from alm_lightning.objectives.vocabularies.tables import log_coverage
 
 
 class ProjectedKL(Objective):
@@ -23,70 +23,48 @@ class ProjectedKL(Objective):
        \quad q_c \propto W^\top \frac1{|c|_S} \sum_{i \in c} p_S(\cdot \mid x_{<i}), \quad
        \log \tilde p_c = \frac1{|c|_T} \sum_{j \in c} \log p_T(\cdot \mid y_{<j})
 
-    W has a row for each token of the student: all on the same token of the teacher, or else on the
-    pieces that the teacher's tokenizer cuts it into, falling by a factor (`Projection`). Both sides
+    W has a row for each token of the student: 1 for the same token of the teacher, or else weights,
+    falling by a factor, for the pieces that the teacher's tokenizer cuts it into (`Projection`). Both sides
     are restricted to tokens of the teacher that W leads to, and renormalised; at each position of
     the teacher before the mean over them. A chunk of several positions is their mean on each side,
     as the authors' code has it: the teacher's mean of logs does not sum to 1, the less so the more
     its positions differ, so that such a chunk counts for less (and its term may be below 0). Chunks
-    with a student token that goes nowhere, a special one without a counterpart, are left out.
+    with a student token that W leads nowhere, a special one without a counterpart, are left out.
 
     Reference: Sreenivas et al. (2026), "X-Token: Projection-Guided Cross-Tokenizer Knowledge
     Distillation", arXiv:2605.21699. Their code compares the 8,192 tokens that are the teacher's
     likeliest in a batch; here it is all of them, a slice of positions at a time.
+
+    Args:
+        temperature: Both distributions are p^(1/T), renormalised; the loss is times T^2.
+        decay: Weight of a piece, as a share of the piece before it.
     """
 
     needs_teacher: ClassVar[bool] = True
     needs_distributions: ClassVar[bool] = True
 
     def __init__(self, *, temperature: float | int, decay: float | int):
-        """Sets up the objective.
-
-        Args:
-            temperature: Both distributions are p^(1/T), renormalised; the loss is times T^2.
-            decay: Weight of a piece, as a share of the piece before it.
-        """
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(
-                f"objective.xtoken_p_kl.temperature is {temperature}: expected above 0."
-            )
+        self._check_positive(temperature=temperature)
         if not 0 <= decay <= 1:
             raise ValueError(
-                f"objective.xtoken_p_kl.decay is {decay}: expected from 0 (the first piece alone) "
-                "to 1 (all alike); published: 0.1."
+                f"ProjectedKL: decay is {decay}: expected from 0 (the first piece alone) to 1 "
+                "(all alike); published: 0.1."
             )
         self.temperature, self.decay = float(temperature), float(decay)
 
     def setup(self, pair: PairFacts) -> None:
-        """Makes the projection; warns where the vocabularies share hardly a token.
-
-        Args:
-            pair: Both vocabularies.
-        """
+        """Makes the projection; warns where the vocabularies share few tokens."""
         self.projection = Projection(pair, decay=self.decay)
-        warn_of_little(pair, self.projection.num_same, "objective=xtoken_p_kl")
+        num_same = self.projection.num_same
+        log_coverage("ProjectedKL", pair, num_same, num_same)
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
-        """Number of chunks that are compared.
-
-        Args:
-            signal: The signal; only tokens and masks are read.
-
-        Returns:
-            The count.
-        """
+        """Number of chunks that are compared."""
         return self._compared(signal, token_runs(signal)).sum().float()
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
-        """Sum over chunks, nats times T^2.
-
-        Args:
-            signal: The signal of both sides, with distributions.
-
-        Returns:
-            The total; 0 where there is no such chunk.
-        """
+        """Sum over chunks, nats times T^2."""
         runs = token_runs(signal)
         student, teacher = signal.student.distributions, signal.teacher.distributions
         compared = self._compared(signal, runs)
@@ -98,63 +76,60 @@ class ProjectedKL(Objective):
             teacher_starts: Int[Tensor, " row"],
             teacher_counts: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
-            places = _places(runs.student, student_starts, student_counts)
-            log_q = self._projected(self._mean(student, places, student_counts))
+            positions = _positions(runs.student, student_starts, student_counts)
+            log_q = self._projected(self._mean(student, positions, student_counts))
             with torch.no_grad():
-                places = _places(runs.teacher, teacher_starts, teacher_counts)
-                log_p = self._teacher_mean(teacher, places, teacher_counts)
+                positions = _positions(runs.teacher, teacher_starts, teacher_counts)
+                log_p = self._teacher_mean(teacher, positions, teacher_counts)
             return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
-        rows = (
-            runs.student.starts,
-            runs.student.counts,
-            runs.teacher.starts,
-            runs.teacher.counts,
-        )
-        rows = [each[compared] for each in rows]
+        sides = (runs.student, runs.teacher)
+        rows = [each[compared] for side in sides for each in (side.starts, side.counts)]
         widest = max(student.head.num_tokens, teacher.head.num_tokens, len(self.projection.weights))
         # a chunk is a row, and makes a distribution for each of its tokens
-        positions = torch.maximum(rows[1], rows[3])
-        total = sum_over_slices(kl, student, *rows, num_tokens=widest, positions=positions)
+        most = torch.maximum(rows[1], rows[3])
+        total = sum_over_slices(kl, student, *rows, num_tokens=widest, positions=most)
         return total * self.temperature**2
 
     def _compared(self, signal: Supervision, runs: TokenRuns) -> Bool[Tensor, " row"]:
-        """Which chunks have no token of the student that goes nowhere."""
-        ids = signal.student_tokens.ids.flatten()[runs.student.places]
+        """Which chunks have only tokens of the student that lead to the teacher's."""
+        ids = signal.student_tokens.ids.flatten()[runs.student.positions]
         lost = (~self.projection.has_row[ids]).long()
         return _sums(lost, runs.student.counts) == 0
 
     def _mean(
-        self, side: Distributions, places: Int[Tensor, " pos"], counts: Int[Tensor, " row"]
+        self, side: Distributions, positions: Int[Tensor, " pos"], counts: Int[Tensor, " row"]
     ) -> Float[Tensor, "row vocab"]:
         """The student's probabilities, the mean over the positions of each chunk."""
-        probs = (side.logprobs(places) / self.temperature).softmax(dim=1)
+        probs = (side.logprobs(positions) / self.temperature).softmax(dim=1)
         return _sums(probs, counts) / counts.unsqueeze(1)
 
     def _projected(self, probs: Float[Tensor, "row vocab"]) -> Float[Tensor, "row subset"]:
         """Log-probabilities of the teacher's tokens, from the student's."""
-        # a token below the least number there is: finite, and without a gradient
+        # a probability below the smallest float stays finite, and has no gradient
         masses = self.projection(probs) + torch.finfo(probs.dtype).tiny
         return masses.log() - masses.sum(dim=1, keepdim=True).log()
 
     def _teacher_mean(
-        self, side: Distributions, places: Int[Tensor, " pos"], counts: Int[Tensor, " row"]
+        self, side: Distributions, positions: Int[Tensor, " pos"], counts: Int[Tensor, " row"]
     ) -> Float[Tensor, "row subset"]:
         """The teacher's log-probabilities, the mean over the positions of each chunk."""
-        logprobs = side.logprobs(places)[:, self.projection.teacher_ids] / self.temperature
+        logprobs = side.logprobs(positions)[:, self.projection.teacher_ids] / self.temperature
         return _sums(logprobs.log_softmax(dim=1), counts) / counts.unsqueeze(1)
 
 
-def _places(
+def _positions(
     runs: Runs, starts: Int[Tensor, " row"], counts: Int[Tensor, " row"]
 ) -> Int[Tensor, " pos"]:
-    """Places of the tokens of some of the chunks, one chunk after another."""
+    """Positions of the tokens of some of the chunks, one chunk after another."""
     shifts = starts - (counts.cumsum(0) - counts)
     within = torch.arange(int(counts.sum()), device=counts.device)
-    return runs.places[shifts.repeat_interleave(counts) + within]
+    return runs.positions[shifts.repeat_interleave(counts) + within]
 
 
-def _sums(values: Tensor, counts: Int[Tensor, " row"]) -> Tensor:
+def _sums(
+    values: Shaped[Tensor, "pos *vocab"], counts: Int[Tensor, " row"]
+) -> Shaped[Tensor, "row *vocab"]:
     """Sums of the rows of each chunk."""
     if len(values) == len(counts):
         return values

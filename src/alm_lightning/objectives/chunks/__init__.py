@@ -1,5 +1,5 @@
-"""Which tokens and documents belong to a chunk, for objectives that look inside chunks.
+"""Which tokens belong to a chunk or a document, for objectives that look inside chunks.
 
 `one_to_one` finds chunks of one token on both sides, `token_runs` the run of tokens of each chunk,
-and `documents` the documents of a packed row.
+and `positions` the positions of chosen tokens in the flattened batch and the documents of its rows.
 """

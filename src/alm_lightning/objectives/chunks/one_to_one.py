@@ -9,6 +9,7 @@ from torch import Tensor
 from alm_lightning.data.batch import SideTokens
 from alm_lightning.likelihood.chunks import sum_into_chunks
 from alm_lightning.likelihood.signal import Supervision
+from alm_lightning.objectives.chunks.positions import positions_where
 
 
 @dataclass(frozen=True)
@@ -17,28 +18,21 @@ class OneToOne:
 
     Attributes:
         chunks: Whether each chunk of the batch is one.
-        student_places: Places of their tokens in the flattened batch, row * length + position.
-        teacher_places: The same for the teacher, in the same order.
+        student_positions: Positions of their tokens in the flattened batch.
+        teacher_positions: The same for the teacher, in the same order.
     """
 
     chunks: Bool[Tensor, "batch chunk"]
-    student_places: Int[Tensor, " row"]
-    teacher_places: Int[Tensor, " row"]
+    student_positions: Int[Tensor, " row"]
+    teacher_positions: Int[Tensor, " row"]
 
 
 def one_to_one(signal: Supervision) -> OneToOne:
-    """Finds the chunks at which both models predict one token.
-
-    Args:
-        signal: The signal, with the tokens of both sides; no model's side is read.
-
-    Returns:
-        Chunks and places, ascending.
-    """
+    """Finds the chunks at which both models predict one token; positions ascend."""
     sides = (signal.student_tokens, signal.teacher_tokens)
     single = [_is_single(tokens, signal.chunk_mask) for tokens in sides]
     chunks = signal.chunk_mask & single[0] & single[1]
-    return OneToOne(chunks, *(_places(tokens, chunks) for tokens in sides))
+    return OneToOne(chunks, *(positions_where(tokens.in_chunks(chunks)) for tokens in sides))
 
 
 def _is_single(
@@ -50,8 +44,3 @@ def _is_single(
     count = sum_into_chunks(ones, tokens.chunk_ids, num_chunks=num_chunks)
     predicted = sum_into_chunks(tokens.has_target.float(), tokens.chunk_ids, num_chunks=num_chunks)
     return (count == 1) & (predicted == 1)
-
-
-def _places(tokens: SideTokens, chunks: Bool[Tensor, "batch chunk"]) -> Int[Tensor, " row"]:
-    """Places of the tokens of some chunks in the flattened batch."""
-    return tokens.in_chunks(chunks).flatten().nonzero().squeeze(1)

@@ -1,4 +1,4 @@
-"""Where the tokens of chunks stand: a run of places for each chunk, on both sides."""
+"""Positions of the tokens of each chunk, on both sides."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from alm_lightning.data.batch import SideTokens
 from alm_lightning.likelihood.chunks import sum_into_chunks
 from alm_lightning.likelihood.signal import Supervision
+from alm_lightning.objectives.chunks.positions import positions_where
 
 
 @dataclass(frozen=True)
@@ -16,22 +17,22 @@ class Runs:
     """The tokens of chunks, on one side.
 
     Attributes:
-        places: Places in the flattened batch, row * length + position, of all tokens of the chunks,
-            one chunk after another.
+        positions: Positions in the flattened batch of all tokens of the chunks, one chunk after
+            another.
         counts: How many of them each chunk has: one or more.
     """
 
-    places: Int[Tensor, " pos"]
+    positions: Int[Tensor, " pos"]
     counts: Int[Tensor, " row"]
 
     @property
     def first(self) -> Int[Tensor, " row"]:
-        """The place of each chunk's first token."""
-        return self.places[self.starts]
+        """The position of each chunk's first token."""
+        return self.positions[self.starts]
 
     @property
     def starts(self) -> Int[Tensor, " row"]:
-        """Where in `places` each chunk begins."""
+        """Where in `positions` each chunk begins."""
         return self.counts.cumsum(0) - self.counts
 
 
@@ -51,14 +52,7 @@ class TokenRuns:
 
 
 def token_runs(signal: Supervision) -> TokenRuns:
-    """Finds the tokens of the chunks that both models predict.
-
-    Args:
-        signal: The signal, with the tokens of both sides; no model's side is read.
-
-    Returns:
-        Chunks and their tokens, in the order of the batch.
-    """
+    """Finds the tokens of the chunks that both models predict, in the order of the batch."""
     sides = (signal.student_tokens, signal.teacher_tokens)
     num_chunks = signal.chunk_mask.shape[1]
     counts = [_count(tokens, torch.ones_like(tokens.has_target), num_chunks) for tokens in sides]
@@ -67,7 +61,8 @@ def token_runs(signal: Supervision) -> TokenRuns:
     for count, target in zip(counts, targets, strict=True):
         chunks = chunks & (count > 0) & (count == target)
     runs = [
-        Runs(_places(tokens, chunks), count[chunks])
+        # ids of chunks ascend in a row, so that positions come chunk by chunk
+        Runs(positions_where(tokens.in_chunks(chunks)), count[chunks])
         for tokens, count in zip(sides, counts, strict=True)
     ]
     return TokenRuns(chunks, *runs)
@@ -78,8 +73,3 @@ def _count(
 ) -> Int[Tensor, "batch chunk"]:
     """How many tokens of each chunk are of a kind."""
     return sum_into_chunks(counted.float(), tokens.chunk_ids, num_chunks=num_chunks).long()
-
-
-def _places(tokens: SideTokens, chunks: Bool[Tensor, "batch chunk"]) -> Int[Tensor, " pos"]:
-    """Places of the tokens of some chunks, ascending, as the ids of chunks are."""
-    return tokens.in_chunks(chunks).flatten().nonzero().squeeze(1)

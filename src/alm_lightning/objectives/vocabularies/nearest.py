@@ -1,4 +1,4 @@
-"""The student's token of least edit distance, for the teacher's tokens that turn up."""
+"""The student's token of least edit distance, for the teacher's tokens that are needed."""
 
 import numpy as np
 from jaxtyping import Int
@@ -16,21 +16,15 @@ BATCH = 64
 class NearestTokens:
     """From a teacher's ids to the student's ids that are written most alike.
 
-    The distances of all pairs would be ten thousand million (Gemma 3's vocabulary with
-    SmolLM2's). They are taken of the teacher's tokens that are asked for, once each, and of those
-    alone that the student does not have.
+    All pairs would have ten thousand million distances (Gemma 3's vocabulary with SmolLM2's). They
+    are computed only for the teacher's tokens that are asked for, once each, and only for those
+    that the student does not have.
     """
 
     def __init__(self, *, student: Vocabulary, teacher: Vocabulary):
-        """Maps the tokens that both have.
-
-        Args:
-            student: The student's vocabulary.
-            teacher: The teacher's vocabulary.
-        """
-        self._found = same_tokens(teacher, student)
+        self._student_ids = same_tokens(teacher, student)
         self._surfaces = teacher.token_bytes
-        # the lowest id first, so that it is the one that is found where several are as near
+        # the lowest id first: argmin takes the first of several that are equally near
         candidates = sorted((id_, _text(s)) for s, id_ in ids_by_bytes(student).items())
         self._ids = np.array([id_ for id_, _ in candidates], dtype=np.int64)
         self._texts = [text for _, text in candidates]
@@ -38,22 +32,18 @@ class NearestTokens:
     def __call__(self, teacher_ids: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
         """The student's tokens for some of the teacher's.
 
-        Args:
-            teacher_ids: Ids of the teacher.
-
-        Returns:
-            For each the student's id with the same bytes or the same role; else, of those with the
-            least edit distance, in bytes, the lowest; `NONE` for a special token without a
-            counterpart.
+        For each the student's id with the same bytes or the same role; else, of those with the
+        least edit distance, in bytes, the lowest; `NONE` for a special token without a counterpart.
         """
         asked = np.unique(teacher_ids)
-        missing = [id_ for id_ in asked[self._found[asked] == NONE] if self._surfaces[id_]]
+        unknown = asked[self._student_ids[asked] == NONE].tolist()
+        missing = [(id_, surface) for id_ in unknown if (surface := self._surfaces[id_])]
         for start in range(0, len(missing) if self._texts else 0, BATCH):
             part = missing[start : start + BATCH]
-            texts = [_text(self._surfaces[id_]) for id_ in part]
+            texts = [_text(surface) for _, surface in part]
             distances = cdist(texts, self._texts, scorer=Levenshtein.distance, dtype=np.int32)
-            self._found[part] = self._ids[distances.argmin(axis=1)]
-        return self._found[teacher_ids]
+            self._student_ids[[id_ for id_, _ in part]] = self._ids[distances.argmin(axis=1)]
+        return np.asarray(self._student_ids[teacher_ids])
 
 
 def _text(surface: bytes) -> str:

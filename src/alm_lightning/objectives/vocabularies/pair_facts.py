@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """What cuts texts into tokens."""
+    """Cuts texts into tokens."""
 
     def ids_of_many(
         self, texts: Sequence[str]
@@ -51,7 +51,7 @@ class SideFacts:
     """One side of a pair.
 
     Attributes:
-        view: Its vocabulary: which bytes each id stands for.
+        view: Its vocabulary.
         hidden_size: Channels of its last hidden states.
         embedding_size: Channels of its input embeddings.
     """
@@ -63,12 +63,7 @@ class SideFacts:
 
 @dataclass(frozen=True)
 class PairFacts:
-    """A student and its teacher.
-
-    Attributes:
-        student: The student's side.
-        teacher: The teacher's side.
-    """
+    """A student and its teacher."""
 
     student: SideFacts
     teacher: SideFacts
