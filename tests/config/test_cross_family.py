@@ -152,7 +152,7 @@ def test_hidden_states_of_another_width_go_through_a_projection(
     composed, experiment, pair, corpus, tmp_path
 ):
     overrides = [f"experiment={experiment}", "objective=alm_next_token_hidden", *in_small(pair)]
-    with pytest.raises(ValueError, match=r"32 wide.*48 wide.*projection=linear"):
+    with pytest.raises(ValueError, match=r"32 wide.*48 wide.*hidden_states\.projection=linear"):
         train(composed(*overrides, *corpus))
     cfg = composed(*overrides, *corpus, "objective.hidden_states.projection=linear")
     summary = train(cfg)

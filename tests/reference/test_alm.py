@@ -149,7 +149,7 @@ def test_padding_changes_nothing():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": 0}, "temperature is 0: expected a number above 0"),
+        ({"temperature": 0}, "ALM: temperature is 0: expected a number above 0"),
         ({"temperature": -1}, "expected a number above 0"),
         ({"temperature": "nan"}, "expected a number above 0"),
         ({"threshold": 1.0}, r"threshold is 1.0: expected a probability in \[0, 1\)"),

@@ -29,6 +29,23 @@ PLACES = {
 }
 KEYS = {name: f"{place}.{name}" for place, names in PLACES.items() for name in names}
 """The keys of arguments that are called otherwise on the command line."""
+TERMS = {
+    "ALM": "objective.alm",
+    "ALMHybrid": "objective.alm_hybrid",
+    "HiddenStates": "objective.hidden_states",
+    "BytePrefix": "objective.bpm",
+    "DSKD": "objective.dskd",
+    "GOLD": "objective.gold",
+    "MinED": "objective.mined",
+    "StrictOneToOne": "objective.strict_one_to_one",
+    "ProjectedKL": "objective.xtoken_p_kl",
+    "Fixed": "balance",
+}
+"""Where the arguments of a class are on the command line: its errors open with its name."""
+_TERM = re.compile(
+    rf"(?<![\w.])(?P<name>{'|'.join(TERMS)})"
+    r"(?:: (?P<argument>\w+)(?= is | has )|\((?P<set>\w+)=\"(?P<value>\w+)\"\))"
+)
 _NAMES = sorted(KEYS, key=len, reverse=True)
 # a name without an underscore may be a word like any other, unless a value follows it
 _ARGUMENT = re.compile(
@@ -51,13 +68,22 @@ def with_keys(message: str) -> str:
         'budget.steps is -1: expected a whole number of at least 0.'
         >>> with_keys("after 3 steps, budget.batch_size is 4; raise student_length")
         'after 3 steps, budget.batch_size is 4; raise budget.student_length'
+        >>> with_keys('ALM: debias is 3; take HiddenStates(projection="linear")')
+        'objective.alm.debias is 3; take objective.hidden_states.projection=linear'
     """
+    # the terms first: some have arguments of the same name as a run
+    message = _TERM.sub(_term_key, message)
 
-    def key(found: re.Match[str]) -> str:
+    def key(match: re.Match[str]) -> str:
         # a message may name the key as well, in parentheses
-        return found[0] if KEYS[found[0]] in message else KEYS[found[0]]
+        return match[0] if KEYS[match[0]] in message else KEYS[match[0]]
 
     return _ARGUMENT.sub(key, message)
+
+
+def _term_key(match: re.Match[str]) -> str:
+    place = TERMS[match["name"]]
+    return f"{place}.{match['argument'] or match['set'] + '=' + match['value']}"
 
 
 @contextmanager

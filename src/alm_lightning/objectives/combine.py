@@ -99,7 +99,7 @@ class GradNorm(Balance):
         # a term without units in the first step takes its first value later
         self.first_losses.copy_(torch.where(self.first_losses > 0, self.first_losses, values))
         used = self.weights.clone()
-        rates: Tensor = values / self.first_losses.clamp_min(torch.finfo(values.dtype).tiny)
+        rates = values / self.first_losses.clamp_min(torch.finfo(values.dtype).tiny)
         weighted = used * gradient_norms
         targets = weighted.mean() * (rates / rates.mean()) ** self.alpha
         # gradient of the sum of |w_i n_i - target_i| in w, the targets held fixed (section 3.2)

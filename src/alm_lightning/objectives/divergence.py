@@ -153,16 +153,6 @@ class _Excess(torch.autograd.Function):
         return -grad * log_a.exp() * d, grad * difference, None
 
 
-def _excess(
-    log_a: Float[Tensor, "*shape"],
-    log_b: Float[Tensor, "*shape"],
-    log_ratio: Float[Tensor, "*shape"],
-) -> Float[Tensor, "*shape"]:
-    # autograd functions have no types
-    value: Tensor = _Excess.apply(log_a, log_b, log_ratio)  # type: ignore[no-untyped-call]
-    return value
-
-
 def _log_ratio(
     relative_change: Float[Tensor, "*shape"], difference: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
@@ -181,14 +171,14 @@ def _kl(
     # ((1-q) - (1-p)) / (1-p)
     rest_change = x.exp() * d.expm1() / x.expm1()
     rest_d = _log_ratio(rest_change, rest_y - rest_x)
-    return _excess(x, y, d) + _excess(rest_x, rest_y, rest_d)
+    return _Excess.apply(x, y, d) + _Excess.apply(rest_x, rest_y, rest_d)
 
 
 def _kl_limit(
     teacher: Float[Tensor, "*shape"], student: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
     log_a, log_b = (-teacher).log(), (-student).log()
-    return _excess(log_a, log_b, _log_ratio((student - teacher) / teacher, log_b - log_a))
+    return _Excess.apply(log_a, log_b, _log_ratio((student - teacher) / teacher, log_b - log_a))
 
 
 def _tvd(

@@ -45,7 +45,7 @@ class HiddenStates(Objective):
         self.map: nn.Linear | None = None
 
     def setup(self, pair: PairFacts) -> None:
-        """Makes the map from the student's width to the teacher's, or checks that none is needed."""
+        """Makes the map between the two widths, or raises a ValueError where one is missing."""
         student, teacher = pair.student.hidden_size, pair.teacher.hidden_size
         if self.projection == "linear":
             self.map = nn.Linear(student, teacher, bias=False)

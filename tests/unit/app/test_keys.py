@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.runs import REPOSITORY
 
-from alm_lightning.app.keys import KEYS, keys_in_errors, with_keys
+from alm_lightning.app.keys import KEYS, TERMS, keys_in_errors, with_keys
 from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST
 
 
@@ -20,6 +20,14 @@ from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST
         ("seed is -1", "seed is -1"),
         ("share_body=True (adapter.share_body)", "share_body=True (adapter.share_body)"),
         ("batch_sizes", "batch_sizes"),
+        ("DSKD: learning_rate is 0: expected", "objective.dskd.learning_rate is 0: expected"),
+        ("ValueError('ALM: temperature is 0')", "ValueError('objective.alm.temperature is 0')"),
+        ("Fixed: weights has ['a']", "balance.weights has ['a']"),
+        (
+            'Take HiddenStates(projection="linear"), or',
+            "Take objective.hidden_states.projection=linear, or",
+        ),
+        ("MyALM: temperature is 0", "MyALM: temperature is 0"),
     ],
 )
 def test_arguments_become_keys(argument, key):
@@ -51,3 +59,19 @@ def test_the_keys_are_those_of_the_configuration():
         assert key in (OmegaConf.select(cfg, parent) if parent else cfg)
     assert {"train_embeddings", "share_body"} <= set(composed("adapter=lora").adapter)
     assert "heldout_documents" in composed("windows=stream").windows.documents
+
+
+def test_the_terms_are_those_of_the_configuration():
+    """Each class that has arguments is at the place that its errors name."""
+    places = {}
+    for name in ("objective", "balance"):
+        for path in (REPOSITORY / "conf" / name).glob("*.yaml"):
+            node = OmegaConf.to_container(OmegaConf.load(path))
+            nodes = (
+                {name: node} if name == "balance" else {f"{name}.{k}": v for k, v in node.items()}
+            )
+            for place, term in nodes.items():
+                if isinstance(term, dict) and len(term) > 1 and "_target_" in term:
+                    places[term["_target_"].rpartition(".")[2]] = place
+    # GradNorm checks nothing
+    assert {k: v for k, v in places.items() if k != "GradNorm"} == TERMS

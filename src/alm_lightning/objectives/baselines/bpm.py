@@ -28,9 +28,9 @@ class BytePrefix(Objective):
        q_c(v) \log \frac{q_c(v)}{p_S(v)}, \quad q_c(v) = \sum_t p_T(t) [\phi(t) = v]
 
     at the starts of chunks, where both sides are at the same byte. phi(t) is the longest token of
-    the student that the bytes of t begin with. Tokens without one, above all special tokens without a
-    counterpart, are one more class; the student's share of it is that of all tokens which no token
-    of the teacher leads to.
+    the student that the bytes of t begin with. Tokens without one, above all special tokens without
+    a counterpart, are one more class; the student's share of it is that of all tokens which no
+    token of the teacher leads to.
 
     Where the student's own token is longer than the teacher's, its mass is spread over several
     tokens of the teacher. The likelihood of those that the text has, a lower bound of it, moves
@@ -93,8 +93,7 @@ class BytePrefix(Objective):
             others = others.masked_fill(is_own, torch.finfo(others.dtype).min / 4)
             other = others.logsumexp(dim=1, keepdim=True).clamp_min(math.log(LEAST))
             logprobs = torch.cat([logprobs, other], dim=1)
-            divergence: Tensor = torch.special.xlogy(target, target) - target * logprobs
-            return divergence.sum()
+            return (torch.special.xlogy(target, target) - target * logprobs).sum()
 
         sources = self.prefixes.columns[first_ids]
         rows = (runs.student.first, runs.teacher.first, own_ids, sources, moved)

@@ -17,7 +17,8 @@ class CrossModelAttention(nn.Module):
     r"""Trained projectors, and attention between the tokens of two tokenizations of one text.
 
     A token is represented by the pair [e(before); e(token)]: the embeddings of the token that a
-    model reads and of the one that it predicts from it. With h the hidden state from which the token is predicted:
+    model reads and of the one that it predicts from it. With h the hidden state from which the
+    token is predicted:
 
     .. math:: A = \frac{P_q([e_S; e_S']) \, N([e_T; e_T'])^\top}{\sqrt{2 d}}, \quad
        h_{T \to S} = \mathrm{softmax}(A) \, P_{T \to S}(N(h_T) + N(e_T')), \quad

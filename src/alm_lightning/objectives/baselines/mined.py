@@ -115,7 +115,7 @@ def few_kl(
     is_same = ids.unsqueeze(1) == ids.unsqueeze(2)
     merged = (is_same * probs.unsqueeze(1)).sum(dim=2)
     # 0 log 0 is 0
-    negative_entropy: Tensor = torch.special.xlogy(probs, merged).sum()
+    negative_entropy = torch.special.xlogy(probs, merged).sum()
     return negative_entropy - (probs * student_logprobs.gather(1, ids)).sum()
 
 

@@ -47,9 +47,7 @@ def sorted_distance(
         >>> sorted_distance(torch.tensor([[0.25, 0.75]]), torch.tensor([[0.5, 0.25, 0.25]]))
         tensor([0.5000])
     """
-    # autograd functions have no types
-    distance: Tensor = _SortedDistance.apply(student_probs, teacher_probs)  # type: ignore[no-untyped-call]
-    return distance
+    return _SortedDistance.apply(student_probs, teacher_probs)
 
 
 class _SortedDistance(torch.autograd.Function):
@@ -76,7 +74,7 @@ class _SortedDistance(torch.autograd.Function):
 def by_sorting(
     student_probs: Float[Tensor, "row vocab"], teacher_probs: Float[Tensor, "row teacher_vocab"]
 ) -> tuple[Float[Tensor, " row"], Int8[Tensor, "row vocab"], Int8[Tensor, "row teacher_vocab"]]:
-    """The distance and the signs of the student's and of the teacher's values, from two sorts.
+    """The distance and the signs of both sides' values, from two sorts.
 
     Values that equal their counterparts have a sign of 0.
     """
@@ -98,7 +96,7 @@ def by_sorting(
 def by_counting(
     student_probs: Float[Tensor, "row vocab"], teacher_probs: Float[Tensor, "row teacher_vocab"]
 ) -> tuple[Float[Tensor, " row"], Int8[Tensor, "row vocab"], Int8[Tensor, "row teacher_vocab"]]:
-    """The distance and the signs of the student's and of the teacher's values, from counts (CPU)."""
+    """The distance and the signs of both sides' values, from counts, on a CPU."""
     sides = [probs.contiguous() for probs in (student_probs, teacher_probs)]
     signs = [torch.empty_like(probs, dtype=torch.int8) for probs in sides]
     distance = sides[0].new_empty(len(sides[0]))
@@ -143,4 +141,4 @@ def _row_signs(
 
 def _above(counts: Int[np.ndarray, " subset"]) -> Int[np.ndarray, " subset"]:
     """Sum over all buckets above each."""
-    return np.asarray(counts[::-1].cumsum()[::-1] - counts)
+    return counts[::-1].cumsum()[::-1] - counts

@@ -24,12 +24,13 @@ class ProjectedKL(Objective):
        \log \tilde p_c = \frac1{|c|_T} \sum_{j \in c} \log p_T(\cdot \mid y_{<j})
 
     W has a row for each token of the student: 1 for the same token of the teacher, or else weights,
-    falling by a factor, for the pieces that the teacher's tokenizer cuts it into (`Projection`). Both sides
-    are restricted to tokens of the teacher that W leads to, and renormalised; at each position of
-    the teacher before the mean over them. A chunk of several positions is their mean on each side,
-    as the authors' code has it: the teacher's mean of logs does not sum to 1, the less so the more
-    its positions differ, so that such a chunk counts for less (and its term may be below 0). Chunks
-    with a student token that W leads nowhere, a special one without a counterpart, are left out.
+    falling by a factor, for the pieces that the teacher's tokenizer cuts it into (`Projection`).
+    Both sides are restricted to tokens of the teacher that W leads to, and renormalised; at each
+    position of the teacher before the mean over them. A chunk of several positions is their mean on
+    each side, as the authors' code has it: the teacher's mean of logs does not sum to 1, the less
+    so the more its positions differ, so that such a chunk counts for less (and its term may be
+    below 0). Chunks with a student token that W leads nowhere, a special one without a counterpart,
+    are left out.
 
     Reference: Sreenivas et al. (2026), "X-Token: Projection-Guided Cross-Tokenizer Knowledge
     Distillation", arXiv:2605.21699. Their code compares the 8,192 tokens that are the teacher's
@@ -128,8 +129,8 @@ def _positions(
 
 
 def _sums(
-    values: Shaped[Tensor, "pos *vocab"], counts: Int[Tensor, " row"]
-) -> Shaped[Tensor, "row *vocab"]:
+    values: Shaped[Tensor, "pos ..."], counts: Int[Tensor, " row"]
+) -> Shaped[Tensor, "row ..."]:
     """Sums of the rows of each chunk."""
     if len(values) == len(counts):
         return values

@@ -43,7 +43,7 @@ class NearestTokens:
             texts = [_text(surface) for _, surface in part]
             distances = cdist(texts, self._texts, scorer=Levenshtein.distance, dtype=np.int32)
             self._student_ids[[id_ for id_, _ in part]] = self._ids[distances.argmin(axis=1)]
-        return np.asarray(self._student_ids[teacher_ids])
+        return self._student_ids[teacher_ids]
 
 
 def _text(surface: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Tables that are made from two vocabularies once, and a warning where these have little in common."""
+"""Tables made from two vocabularies, and a warning where these have little in common."""
 
 import logging
 
@@ -16,7 +16,7 @@ LITTLE = 0.02
 262,144 tokens, two subword vocabularies 17 % or more."""
 
 
-def register_tables(module: nn.Module, **tables: Shaped[np.ndarray, " entry"]) -> None:
+def register_tables(module: nn.Module, **tables: Shaped[np.ndarray, " _"]) -> None:
     """Makes arrays buffers of a module; no checkpoint holds them: the vocabularies give them again.
 
     Args:
