@@ -104,7 +104,15 @@ def few_kl(
     ids: Int[Tensor, "row subset"],
     probs: Float[Tensor, "row subset"],
 ) -> Float[Tensor, ""]:
-    """KL from distributions on few tokens, summed over rows, nats; masses of equal ids add up.
+    """KL from distributions on few tokens, summed over rows.
+
+    Args:
+        student_logprobs: Log-probabilities of every token.
+        ids: Tokens with mass; the masses of equal ones add up.
+        probs: Their masses.
+
+    Returns:
+        The total, nats.
 
     Example:
         >>> import torch

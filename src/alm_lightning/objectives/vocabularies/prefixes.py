@@ -21,6 +21,9 @@ class PrefixMap(nn.Module):
         student_lengths: Bytes of each token of the student, 0 for structure.
         teacher_lengths: Bytes of each token of the teacher.
         num_mapped: Tokens of the teacher that begin with a token of the student.
+
+    Args:
+        pair: Both vocabularies.
     """
 
     columns: Int[Tensor, " teacher_vocab"]

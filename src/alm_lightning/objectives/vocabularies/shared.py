@@ -47,7 +47,7 @@ def special_pairs(student: Vocabulary, teacher: Vocabulary) -> dict[int, int]:
 class SharedVocabulary(nn.Module):
     """Ids of the shared tokens on the device of the module that holds them.
 
-    Attributes:
+    Args:
         student: Ids of the student.
         teacher: Ids of the teacher, in the same order.
     """
