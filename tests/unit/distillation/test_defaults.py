@@ -63,7 +63,7 @@ def plain(made):
         ("balance", options.BALANCES),
         ("embeddings", options.embeddings(seed=0)),
     ],
-    ids=str,
+    ids=["alignment", "adapter", "balance", "embeddings"],
 )
 def test_objects_by_name(composed, group, makers):  # noqa: F811
     for name, make in makers.items():

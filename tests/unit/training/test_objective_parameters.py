@@ -90,7 +90,7 @@ def test_hidden_states_without_a_map_have_no_rate():
 
 @pytest.mark.parametrize("rate", [0, -1.0, math.nan])
 def test_a_rate_at_which_a_map_could_not_learn(rate):
-    with pytest.raises(ValueError, match=rf"hidden_states\.learning_rate is {rate}: expected"):
+    with pytest.raises(ValueError, match=rf"HiddenStates: learning_rate is {rate}: expected"):
         HiddenStates(projection="linear", learning_rate=rate)
 
 
