@@ -170,7 +170,7 @@ def test_wandb_without_a_key_is_offline_and_never_asks(run_apart, tmp_path):
     )
     assert process.returncode == 0, process.stderr
     shown = process.stdout + process.stderr
-    assert "kept offline" in shown
+    assert "logged offline" in shown
     assert "Enter your choice" not in shown
     (offline,) = (tmp_path / "run/wandb").glob("offline-run-*")
     assert list(offline.glob("*.wandb"))
