@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Harness, Record, Result
+from alm_lightning.renamed import with_current_names
 
 RECORDS, SETTINGS, RESULT = "records.jsonl", "settings.json", "result.json"
 ABSENT = "not there"
@@ -30,7 +31,7 @@ class Store:
         # without records, other settings conflict with nothing
         if self.records:
             before = json.loads((folder / SETTINGS).read_text("utf-8"))
-            _check_same(before, self.settings, folder)
+            _check_same(with_current_names(before), self.settings, folder)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Keys without a record, in their order."""

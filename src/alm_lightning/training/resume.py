@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from alm_lightning.renamed import with_current_names
+
 CONTINUED = (
     "corpus",
     "on_bad_document",
@@ -50,7 +52,7 @@ def check_continued(stopped: Mapping[str, Any], config: Mapping[str, Any]) -> No
     Raises:
         ValueError: They differ in one of `CONTINUED`.
     """
-    before, now = _compared(stopped), _compared(config)
+    before, now = _compared(with_current_names(stopped)), _compared(config)
     for key, value in EARLIER.items():
         # full fine-tuning has no such setting, now or then
         if key in now:

@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from alm_lightning.app.bakeoff.plan import RATE, Plan
+from alm_lightning.renamed import with_current_names
 
 FREE = (
     "name",
@@ -59,7 +60,7 @@ def check_earlier_runs(plan: Plan) -> None:
                 if not path.is_file():
                     continue
                 then = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-                lines = differences(then, config)
+                lines = differences(with_current_names(then), config)
                 if lines:
                     raise ValueError(
                         f"{folder} is of a run with other settings:\n"

@@ -18,6 +18,7 @@ from alm_lightning.evaluation.paired import side_of, totals_of
 from alm_lightning.evaluation.suites.compare import paired_figures
 from alm_lightning.evaluation.texts import digest
 from alm_lightning.models.pair import Scorer
+from alm_lightning.renamed import with_current_names
 
 SETS = {"heldout": "", "other": "_other"}
 """The evaluation sets of a run, and the suffixes of their figures' names."""
@@ -47,11 +48,12 @@ class RunFigures:
         Raises:
             FileNotFoundError: No run made the model, or its configuration is gone.
         """
-        cfg = _config_of(name, run)
+        saved = _config_of(name, run)
+        cfg = _current(saved)
         documents = data_plan(cfg).read()
         texts = {"train": documents.train, **documents.evaluation}
         return {
-            "configuration": digest(OmegaConf.to_yaml(cfg)),
+            "configuration": digest(OmegaConf.to_yaml(saved)),
             "text": {
                 side: _digest_of(text) for side, text in texts.items() if isinstance(text, Sequence)
             },
@@ -70,7 +72,7 @@ class RunFigures:
         Yields:
             Totals of each set.
         """
-        cfg = _config_of(evaluated.name, evaluated.run)
+        cfg = _current(_config_of(evaluated.name, evaluated.run))
         plan = data_plan(cfg)
         device = evaluated.model.device
         teacher = stored_model(cfg.teacher).load("teacher", device.type).to(device)
@@ -132,3 +134,7 @@ def _config_of(name: str, run: Path | None) -> DictConfig:
             "harness=compare with the corpus that it was held out from."
         )
     return OmegaConf.load(path)
+
+
+def _current(saved: DictConfig) -> DictConfig:
+    return OmegaConf.create(with_current_names(OmegaConf.to_container(saved, resolve=False)))
