@@ -23,6 +23,12 @@ class Collator:
     """Windows of both sides, with BOS and EOS, padded and split into micro-batches.
 
     The EOS of both sides is one chunk: a student must learn to stop. A BOS is in no chunk.
+
+    Args:
+        student: The student's tokenizer.
+        teacher: The teacher's tokenizer.
+        micro_batch_size: Rows of one forward pass; an optimizer step takes as many as it needs.
+        packing: Which windows share a row; each has its own if None.
     """
 
     def __init__(
@@ -33,14 +39,6 @@ class Collator:
         micro_batch_size: int,
         packing: Packing | None = None,
     ):
-        """Sets up the collator.
-
-        Args:
-            student: The student's tokenizer.
-            teacher: The teacher's tokenizer.
-            micro_batch_size: Rows of one forward pass; an optimizer step takes as many as it needs.
-            packing: Which windows share a row; each has its own if None.
-        """
         if micro_batch_size < 1:
             raise ValueError(f"micro_batch_size is {micro_batch_size}: expected at least 1 row.")
         self.student = SpecialIds.of(student)

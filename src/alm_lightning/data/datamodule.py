@@ -31,7 +31,21 @@ DatasetFactory = Callable[..., TrainingWindows]
 
 
 class DistillDataModule(L.LightningDataModule):
-    """Training windows in a reproducible order, and held-out windows to evaluate on."""
+    """Training windows in a reproducible order, and held-out windows to evaluate on.
+
+    Args:
+        train: Documents to train on.
+        evaluation: Documents to evaluate on, by name; none of them is trained on.
+        pairing: How a document becomes windows.
+        dataset: Makes the training set from documents and `pairing`.
+        collator: Makes batches.
+        batch_size: Sequences of an optimizer step, over all ranks.
+        num_steps: Optimizer steps of the run; 0 trains nothing.
+        evaluation_windows: The most windows of each evaluation set, spread evenly over it.
+        seed: Seed of the order.
+        validate_during_fit: Whether the evaluation sets are evaluated on within a run as well.
+        num_workers: Processes that pair and collate; 0 does it in this one.
+    """
 
     def __init__(
         self,
@@ -48,21 +62,6 @@ class DistillDataModule(L.LightningDataModule):
         validate_during_fit: bool,
         num_workers: int,
     ):
-        """Sets up the data.
-
-        Args:
-            train: Documents to train on.
-            evaluation: Documents to evaluate on, by name; none of them is trained on.
-            pairing: How a document becomes windows.
-            dataset: Makes the training set from documents and `pairing`.
-            collator: Makes batches.
-            batch_size: Sequences of an optimizer step, over all ranks.
-            num_steps: Optimizer steps of the run; 0 trains nothing.
-            evaluation_windows: The most windows of each evaluation set, spread evenly over it.
-            seed: Seed of the order.
-            validate_during_fit: Whether the evaluation sets are evaluated on within a run as well.
-            num_workers: Processes that pair and collate; 0 does it in this one.
-        """
         super().__init__()
         for name, value, least in (
             ("budget.batch_size", batch_size, 1),

@@ -42,17 +42,15 @@ class FirstFit:
 
     Both sides of a row must fit. A step's loss is the same as without packing: sums and weights are
     over all of its windows, and no token sees another document.
+
+    Args:
+        student_length: The most student tokens of a row: budget.student_length, or more.
+        teacher_length: The same for the teacher.
     """
 
     is_packed = True
 
     def __init__(self, *, student_length: int, teacher_length: int):
-        """Sets up the packing.
-
-        Args:
-            student_length: The most student tokens of a row: budget.student_length, or more.
-            teacher_length: The same for the teacher.
-        """
         if min(student_length, teacher_length) < 1:
             raise ValueError(
                 f"rows of {student_length} student and {teacher_length} teacher tokens hold "

@@ -14,7 +14,14 @@ from alm_lightning.tokenization.view import TokenizerView
 
 
 class ChatSettings:
-    """How chats are paired: what is trained on, and each side's template."""
+    """How chats are paired: what is trained on, and each side's template.
+
+    Args:
+        trained: ``all`` messages, or the ``assistant``'s alone, with the ends of their turns.
+        system: What becomes of a system message: ``own``, ``merge``, ``drop`` or ``error``.
+        student_template: The student's template: a name, or Jinja; None for the tokenizer's.
+        teacher_template: The same for the teacher.
+    """
 
     def __init__(
         self,
@@ -24,14 +31,6 @@ class ChatSettings:
         student_template: str | None,
         teacher_template: str | None,
     ):
-        """Sets up the settings.
-
-        Args:
-            trained: ``all`` messages, or the ``assistant``'s alone, with the ends of their turns.
-            system: What becomes of a system message: ``own``, ``merge``, ``drop`` or ``error``.
-            student_template: The student's template: a name, or Jinja; None for the tokenizer's.
-            teacher_template: The same for the teacher.
-        """
         for name, value, known in (
             ("chat.trained", trained, TRAINED),
             ("chat.system", system, SYSTEM_POLICIES),
@@ -49,7 +48,17 @@ ALL_TRAINED = ChatSettings(
 
 
 class Pairing:
-    """How a document becomes windows: tokenizers, chunk selection, lengths."""
+    """How a document becomes windows: tokenizers, chunk selection, lengths.
+
+    Args:
+        student: The student's tokenizer.
+        teacher: The teacher's tokenizer.
+        alignment: Which common boundaries bound chunks.
+        student_length: The most tokens of a student sequence, BOS and EOS included.
+        teacher_length: The same for the teacher.
+        chat: How chats are paired.
+        on_bad: What becomes of a document that can't be paired; None raises.
+    """
 
     def __init__(
         self,
@@ -62,17 +71,6 @@ class Pairing:
         chat: ChatSettings = ALL_TRAINED,
         on_bad: BadDocuments | None = None,
     ):
-        """Sets up the pairing.
-
-        Args:
-            student: The student's tokenizer.
-            teacher: The teacher's tokenizer.
-            alignment: Which common boundaries bound chunks.
-            student_length: The most tokens of a student sequence, BOS and EOS included.
-            teacher_length: The same for the teacher.
-            chat: How chats are paired.
-            on_bad: What becomes of a document that can't be paired; None raises.
-        """
         self.student, self.teacher, self.alignment = student, teacher, alignment
         self.chat, self.on_bad = chat, on_bad or Refuse()
         self.student_length = student_length - NUM_EXTRA
@@ -87,11 +85,7 @@ class Pairing:
     def first_window(self, document: AnyDocument) -> Window | None:
         """The first window of a document, whatever comes after it.
 
-        Args:
-            document: The document.
-
-        Returns:
-            Its start; None if it is bad and left out, or nothing in it can be trained on.
+        Its start; None if it is bad and left out, or nothing in it can be trained on.
         """
         return next(iter(self.windows(document, at_most=1)), None)
 

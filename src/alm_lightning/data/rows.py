@@ -105,11 +105,7 @@ def side_tokens(
 def target_flags(row: Sequence[Window]) -> Bool[np.ndarray, " student_pos"]:
     """Which student tokens of a row are predicted: those of trained spans, and an EOS.
 
-    Args:
-        row: Its windows.
-
-    Returns:
-        One flag a token, none for padding.
+    One flag a token, none for padding.
     """
     parts = []
     for window in row:

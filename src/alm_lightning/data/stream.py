@@ -22,17 +22,15 @@ class StreamedWindows:
     Step s takes documents s * batch_size and on, so that it sees the same ones whatever the number
     of workers and ranks, and in a run that is continued. Every worker reads the whole stream, and
     pairs its own share alone: reading is quick beside pairing.
+
+    Args:
+        documents: The documents to train on.
+        pairing: How a document becomes windows.
+        shuffle_buffer: Documents in memory, out of which the next one is drawn; 0 keeps the
+            order of the stream.
     """
 
     def __init__(self, documents: DocumentStream, *, pairing: Pairing, shuffle_buffer: int):
-        """Sets up the data set.
-
-        Args:
-            documents: The documents to train on.
-            pairing: How a document becomes windows.
-            shuffle_buffer: Documents in memory, out of which the next one is drawn; 0 keeps the
-                order of the stream.
-        """
         if shuffle_buffer < 0:
             raise ValueError(
                 f"windows.dataset.shuffle_buffer is {shuffle_buffer}: expected documents, or 0."
@@ -54,15 +52,14 @@ class StreamedWindows:
 
 
 class StepStream(IterableDataset[list[Window | None]]):
-    """The windows of each step, of this rank and of the worker that iterates."""
+    """The windows of each step, of this rank and of the worker that iterates.
+
+    Args:
+        windows: The data set.
+        steps: Which steps, and which rank's share of them.
+    """
 
     def __init__(self, windows: StreamedWindows, steps: Steps):
-        """Sets up the stream.
-
-        Args:
-            windows: The data set.
-            steps: Which steps, and which rank's share of them.
-        """
         self.windows, self.steps = windows, steps
 
     def __iter__(self) -> Iterator[list[Window | None]]:

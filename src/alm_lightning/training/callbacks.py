@@ -18,11 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has held: on the GPU if it used one, else resident.
-
-    Returns:
-        Bytes.
-    """
+    """The most memory that this process has held: on the GPU if it used one, else resident."""
     # a GPU of the host that this run does not use would say 0
     if torch.cuda.is_initialized() and torch.cuda.max_memory_allocated() > 0:
         return torch.cuda.max_memory_allocated()
@@ -64,12 +60,7 @@ class ProgressBar(TQDMProgressBar):
     ) -> dict[str, int | str | float]:
         """The figures beside the bar.
 
-        Args:
-            trainer: The trainer.
-            pl_module: The module.
-
-        Returns:
-            Losses and bytes per second.
+        Losses and bytes per second.
         """
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
@@ -80,16 +71,14 @@ class SaveWhenStopped(L.Callback):
     """SIGTERM and Ctrl-C save a checkpoint at the end of the running step, then stop the run.
 
     A second Ctrl-C stops at once.
+
+    Args:
+        path: Where the checkpoint goes.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self, *, path: str):
-        """Sets up the callback.
-
-        Args:
-            path: Where the checkpoint goes.
-        """
         self.path = Path(path)
         self.stopped_by: str | None = None
         self._saved = False

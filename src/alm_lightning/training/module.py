@@ -30,6 +30,17 @@ class DistillModule(L.LightningModule):
     Optimization is manual, since one batch of the loader is one optimizer step, cut into
     micro-batches: the weights that losses are divided by span all of them. A batch of the loader is
     therefore a list of `DistillBatch`.
+
+    Args:
+        student: The student; all of its parameters that require a gradient are trained.
+        teacher: The teacher; frozen here, and kept out of checkpoints. A student with low-rank
+            adapters may have its parameters, as frozen weights of its own modules.
+        objective: The terms of the loss, by name.
+        balance: How the terms are weighed.
+        optimizer: Makes the optimizer from groups of parameters.
+        schedule: Factor on the learning rate, from the number of steps done.
+        gradient_clip: Largest norm of the gradient; None clips nothing.
+        config: The resolved configuration, as plain containers, stored in checkpoints.
     """
 
     def __init__(
@@ -44,19 +55,6 @@ class DistillModule(L.LightningModule):
         gradient_clip: float | None,
         config: Mapping,
     ):
-        """Sets up the module.
-
-        Args:
-            student: The student; all of its parameters that require a gradient are trained.
-            teacher: The teacher; frozen here, and kept out of checkpoints. A student with low-rank
-                adapters may have its parameters, as frozen weights of its own modules.
-            objective: The terms of the loss, by name.
-            balance: How the terms are weighed.
-            optimizer: Makes the optimizer from groups of parameters.
-            schedule: Factor on the learning rate, from the number of steps done.
-            gradient_clip: Largest norm of the gradient; None clips nothing.
-            config: The resolved configuration, as plain containers, stored in checkpoints.
-        """
         super().__init__()
         if gradient_clip is not None and not gradient_clip > 0:
             raise ValueError(
@@ -180,8 +178,7 @@ class DistillModule(L.LightningModule):
     def trained_parameters(self) -> list[nn.Parameter]:
         """What is trained: parameters of the student, and those that an objective has of its own.
 
-        Returns:
-            Those that require a gradient.
+        Those that require a gradient.
         """
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 

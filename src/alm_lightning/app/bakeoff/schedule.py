@@ -42,8 +42,7 @@ class Schedule:
     def run(self) -> BakeoffState:
         """Does the runs.
 
-        Returns:
-            What the tables show at the end.
+        What the tables show at the end.
         """
         plan = self._plan
         for objective in plan.overrides:
