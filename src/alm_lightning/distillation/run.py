@@ -147,7 +147,7 @@ def run(plan: Plan) -> Outcome:
     )
 
 
-def _evaluate(trainer: L.Trainer, module: L.LightningModule, data) -> Figures:
+def _evaluate(trainer: L.Trainer, module: L.LightningModule, data: DistillDataModule) -> Figures:
     trainer.validate(module, datamodule=data, verbose=False)
     # callback_metrics holds exact values by name; what validate returns is split by loader
     return figures_by_set(trainer.callback_metrics, data.evaluation_names)

@@ -37,7 +37,7 @@ def fast_tokenizer(backend: Tokenizer, **settings: Any) -> PreTrainedTokenizerFa
 
     It pads on the left, as generation needs it.
     """
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         padding_side="left",
         clean_up_tokenization_spaces=False,

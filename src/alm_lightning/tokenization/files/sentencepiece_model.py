@@ -38,7 +38,7 @@ def read_sentencepiece(path: Path) -> tuple[Tokenizer, TokenizerOverrides]:
     file does not say: it is where it has one. A ValueError if the file is damaged, or of a kind
     that has no fast version.
     """
-    model = import_protobuf().ModelProto()  # type: ignore[no-untyped-call]
+    model = import_protobuf().ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
     except DecodeError as error:
