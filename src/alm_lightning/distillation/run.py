@@ -9,6 +9,7 @@ from pathlib import Path
 
 import lightning as L
 
+from alm_lightning.data.datamodule import DistillDataModule
 from alm_lightning.distillation.data import DataPlan, Documents
 from alm_lightning.distillation.figures import Figures, callbacks_of, check_teacher, figures_by_set
 from alm_lightning.distillation.models import PairPlan
