@@ -82,7 +82,7 @@ def merged_ids(
     never passes is one merged chunk as well (docs/method.md, section 2, device 2).
 
     Args:
-        passes: Whether each chunk passes, or is the last before something else.
+        passes: Whether each chunk is the last of a merged one: it passes, or its run ends there.
         chunk_mask: True for a chunk of the row, False for padding.
 
     Returns:

@@ -19,8 +19,9 @@ class ALM(Objective):
     .. math:: \frac1{|C|} \sum_{c \in C} f(p_c \| q_c) + f(1 - p_c \| 1 - q_c), \quad
        p_c = e^{L'_T(c) / \tau}, \; q_c = e^{L'_S(c) / \tau}, \; L'(c) = L(c) + b(c)
 
-    Chunks after which the teacher sees no boundary coming, exp(b_T) <= gamma, are merged with those
-    after them, as far as their document and trained span go. The mean is over the merged chunks.
+    f is the term of the divergence, p log(p / q) for ``kl`` (`divergence.binarised`). Chunks after
+    which the teacher sees no boundary coming, exp(b_T) <= gamma, are merged with those after them,
+    as far as their document and trained span go. The mean is over the merged chunks.
 
     Reference: Minixhofer, Vulić and Ponti (2025), arXiv:2503.20083.
 
