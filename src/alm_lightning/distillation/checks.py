@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 
 from alm_lightning.likelihood.hardware import multiplies_bfloat16
 
@@ -52,7 +53,7 @@ def check_numbers(values: Mapping[str, object]) -> None:
         if name in AT_LEAST:
             least = AT_LEAST[name]
             # Python takes True for 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
                 raise ValueError(
                     f"{name} is {value!r}: expected a whole number of at least {least}."
                 )
@@ -63,9 +64,9 @@ def check_numbers(values: Mapping[str, object]) -> None:
 
 
 def _is_above_zero(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    return 0 < value < math.inf
+    return 0 < float(value) < math.inf
 
 
 def check_trainer(precision: object, strategy: object) -> None:

@@ -33,7 +33,7 @@ from alm_lightning.distillation.inputs import (
 )
 from alm_lightning.distillation.models import PairPlan
 from alm_lightning.distillation.quiet import quiet_warnings
-from alm_lightning.distillation.result import DistillResult
+from alm_lightning.distillation.result import DistillResult, is_first_process
 from alm_lightning.distillation.run import Plan, run
 from alm_lightning.distillation.texts import Texts, source_of
 from alm_lightning.models.adapters import FullFineTuning, LowRank
@@ -102,8 +102,10 @@ def distill(
     """Distils a teacher into a student with a tokenizer of its own choice.
 
     The defaults are those of the command line. Names that stand for objects are those of `conf/`.
-    Models that are given are left as they are: the student is a copy. The random generators of
-    Python, NumPy and torch are seeded.
+    Models that are given are left as they are: the student is a copy. With ``adapter="lora"`` and
+    no other teacher, the student shares the frozen weights of the given model, whose parameters
+    have ``requires_grad=False`` afterwards. The random generators of Python, NumPy and torch are
+    seeded.
 
     Args:
         student: The model that the student starts as: a model of transformers, a folder, or a name
@@ -320,7 +322,8 @@ def _outputs(
 
 
 def _empty_folder(folder: Path) -> Path:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    # other processes start when the first may have written already
+    if is_first_process() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
             f"output_dir is {folder}, which exists and is not empty; nothing is written over. "
             "Choose another folder."

@@ -1,16 +1,25 @@
 """What the library gives back: the student, its tokenizer, and what was measured."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch.distributed
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from alm_lightning.distillation.export import export_student
 from alm_lightning.distillation.models import ModelInput
 from alm_lightning.export.card import Value
 from alm_lightning.models.pair import Scorer
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process of a run, or the one of global rank 0."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank() == 0
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +58,8 @@ class DistillResult:
         """Writes the student as a folder that transformers loads, with a model card.
 
         `AutoTokenizer` and `AutoModelForCausalLM` read it; a byte student needs
-        ``trust_remote_code=True``, for its code is in the folder.
+        ``trust_remote_code=True``, for its code is in the folder. With several devices, only the
+        process of rank 0 writes; the others return the path at once.
 
         Args:
             folder: Must not exist, or be empty.
@@ -62,6 +72,8 @@ class DistillResult:
             FileExistsError: The folder holds something.
         """
         path = Path(folder).expanduser()
+        if not is_first_process():
+            return path
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
         if path.exists():

@@ -1,5 +1,6 @@
 """Settings that are checked by value."""
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from tests.config.conftest import CONF
@@ -37,3 +38,9 @@ def test_what_may_not_be_none(name):
 def test_what_is_to_be_above_zero(name, value):
     with pytest.raises(ValueError, match=rf"^{name} is .*: expected a number above 0, such as"):
         check_numbers({name: value})
+
+
+def test_numbers_of_numpy():
+    check_numbers({"steps": np.int64(2), "learning_rate": np.float32(0.1), "gradient_clip": 1})
+    with pytest.raises(ValueError, match="steps is"):
+        check_numbers({"steps": np.bool_(True)})

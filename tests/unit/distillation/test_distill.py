@@ -182,6 +182,23 @@ def test_another_teacher_and_adapters(model, metaspace_tokenizer, model_folder, 
         alm.distill(model_folder, tokenizer="bytes", data=TEXTS, output_dir=tmp_path / "logs")
 
 
+def test_only_the_first_process_checks_and_writes_folders(model_folder, tmp_path, monkeypatch):
+    given = {"student": model_folder, "tokenizer": "bytes", "data": TEXTS, **TINY}
+    result = alm.distill(**given)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "hparams.yaml").write_text("", encoding="utf-8")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert result.save(tmp_path / "model") == tmp_path / "model"
+    assert not (tmp_path / "model").exists()
+    # the folder is not refused; the next check is
+    with pytest.raises(ValueError, match=r"^objective is 'x'"):
+        alm.distill(**given | {"objective": "x", "output_dir": logs})
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(FileExistsError, match="output_dir is"):
+        alm.distill(**given | {"objective": "x", "output_dir": logs})
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
