@@ -48,9 +48,11 @@ _TERM = re.compile(
 )
 _NAMES = sorted(KEYS, key=len, reverse=True)
 # a name without an underscore may be a word like any other, unless a value follows it
+# quoted names, and parts of paths and file names, are the user's own
+_BEFORE = r"(?<![\w./\\'\"-])"
 _ARGUMENT = re.compile(
-    rf"(?<![\w.])({'|'.join(n for n in _NAMES if '_' in n)})(?!\w)"
-    rf"|(?<![\w.])({'|'.join(n for n in _NAMES if '_' not in n)})(?==| is )"
+    rf"{_BEFORE}({'|'.join(n for n in _NAMES if '_' in n)})(?![\w/\\'\"-]|\.\w)"
+    rf"|{_BEFORE}({'|'.join(n for n in _NAMES if '_' not in n)})(?==| is )"
 )
 
 
@@ -92,6 +94,10 @@ def keys_in_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if len(error.args) == 1 and isinstance(error.args[0], str):
-            error.args = (with_keys(error.args[0]),)
+        # what is shown of an error of Hydra's instantiate is its cause
+        cause: BaseException | None = error
+        while cause is not None:
+            if len(cause.args) == 1 and isinstance(cause.args[0], str):
+                cause.args = (with_keys(cause.args[0]),)
+            cause = cause.__cause__
         raise

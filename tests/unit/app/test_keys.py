@@ -2,11 +2,15 @@
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tests.runs import REPOSITORY
 
 from alm_lightning.app.keys import KEYS, TERMS, keys_in_errors, with_keys
 from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST
+
+ALM = {"temperature": 5, "threshold": 0.1, "debias": True, "divergence": "kl"}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +24,11 @@ from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST
         ("seed is -1", "seed is -1"),
         ("share_body=True (adapter.share_body)", "share_body=True (adapter.share_body)"),
         ("batch_sizes", "batch_sizes"),
+        ("no file at '/runs/batch_size/none.jsonl'", "no file at '/runs/batch_size/none.jsonl'"),
+        ("student_length-96/a.txt is gone", "student_length-96/a.txt is gone"),
+        ("column 'batch_size' is not there", "column 'batch_size' is not there"),
+        ("C:\\\\batch_size", "C:\\\\batch_size"),
+        ("Lower batch_size.", "Lower budget.batch_size."),
         ("DSKD: learning_rate is 0: expected", "objective.dskd.learning_rate is 0: expected"),
         ("ValueError('ALM: temperature is 0')", "ValueError('objective.alm.temperature is 0')"),
         ("Fixed: weights has ['a']", "balance.weights has ['a']"),
@@ -44,6 +53,12 @@ def test_an_error_keeps_its_kind_and_its_traceback():
     with pytest.raises(OSError, match="steps is full") as caught, keys_in_errors():
         raise OSError(28, "steps is full")
     assert caught.value.errno == 28
+
+
+def test_the_cause_of_an_error_of_hydra_names_keys_too():
+    with pytest.raises(InstantiationException) as caught, keys_in_errors():
+        instantiate({"_target_": "alm_lightning.objectives.alm.ALM", **ALM | {"temperature": 0}})
+    assert str(caught.value.__cause__).startswith("objective.alm.temperature is 0: expected")
 
 
 def test_the_keys_are_those_of_the_configuration():

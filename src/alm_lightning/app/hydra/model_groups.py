@@ -1,5 +1,8 @@
 """The configuration groups ``student`` and ``teacher``: each file of ``conf/model/`` is in both."""
 
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
@@ -13,15 +16,35 @@ def register_models(conf: Path) -> None:
     """Adds the options ``student=NAME`` and ``teacher=NAME`` to Hydra.
 
     A file of the group itself, such as ``conf/teacher/same.yaml`` or ``student/mine.yaml`` in a
-    folder of ``--config-dir``, comes before an option that is added here.
+    folder of ``--config-dir``, takes the place of an option that would be added here.
 
     Args:
-        conf: The folder with the configuration.
+        conf: The folder with the configuration. The models of ``--config-dir`` are added as well.
     """
+    folders = [conf, *_config_dirs(sys.argv[1:])]
+    # of two files of one name Hydra reads the one of conf
+    models = {
+        file.stem: file
+        for folder in reversed(folders)
+        for file in sorted((folder / "model").glob("*.yaml"))
+    }
     store = ConfigStore.instance()
-    for file in sorted((conf / "model").glob("*.yaml")):
-        model = f"/model/{file.stem}@_here_"
-        chat = "gemma" if GEMMA_TURN in OmegaConf.load(file).special_tokens else "all"
-        own = {"defaults": [model, {"/chat@_global_.chat": chat}]}
-        store.store(file.stem, own, group="student")
-        store.store(file.stem, {"defaults": [model]}, group="teacher")
+    for name, file in models.items():
+        model = f"/model/{name}@_here_"
+        special_tokens = OmegaConf.load(file).get("special_tokens") or ()
+        chat = "gemma" if GEMMA_TURN in special_tokens else "all"
+        options = {
+            "student": [model, {"/chat@_global_.chat": chat}],
+            "teacher": [model],
+        }
+        for group, defaults in options.items():
+            if not any((folder / group / f"{name}.yaml").is_file() for folder in folders):
+                store.store(name, {"defaults": defaults}, group=group)
+
+
+def _config_dirs(arguments: Sequence[str]) -> list[Path]:
+    """The folder that Hydra's ``--config-dir`` names, which must be known before Hydra starts."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    folder = parser.parse_known_args(list(arguments))[0].config_dir
+    return [] if folder is None else [folder]
