@@ -14,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from alm_lightning.app.bakeoff.figures import over_runs
-from alm_lightning.metrics.gap import gap_closed
+from alm_lightning.metrics.totals import gap_closed
 
 FIGURES = {
     "bits per byte, training domain": ("bits_per_byte", "teacher", "student_before"),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from alm_lightning.data.windows import DATA_REASONS
 from alm_lightning.distillation.data import OTHER, TRAINED
-from alm_lightning.metrics.gap import gap_closed
+from alm_lightning.metrics.totals import gap_closed
 from alm_lightning.training.callbacks import Speed, peak_memory_bytes
 
 if TYPE_CHECKING:

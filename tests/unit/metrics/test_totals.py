@@ -7,7 +7,7 @@ import torch
 
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.windows import DATA_REASONS
-from alm_lightning.metrics.totals import FIELDS, batch_totals, figures
+from alm_lightning.metrics.totals import FIELDS, batch_totals, figures, gap_closed
 
 
 @torch.no_grad()
@@ -70,3 +70,22 @@ def test_shares_of_bytes(scorers, collator, rows):
     by_reason = {r: found[f"outside_bytes_{r}"] for r in DATA_REASONS}
     assert list(by_reason.values()) == [11, 2, 3, 100, 5]
     assert figures(torch.zeros(len(FIELDS)))["coverage"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "teacher", "share"),
+    [
+        (2.0, 1.0, 1.0, 1.0),
+        (2.0, 2.0, 1.0, 0.0),
+        (2.0, 2.5, 1.0, -0.5),
+        (2.0, 0.5, 1.0, 1.5),
+        # accuracies grow where the gap closes
+        (0.6, 0.75, 0.8, 0.75),
+        # a difference to the teacher has the teacher at 0
+        (6.0, 1.5, 0.0, 0.75),
+        (1.0, 1.5, 1.0, None),
+    ],
+)
+def test_share_of_the_gap(before, after, teacher, share):
+    closed = gap_closed(before=before, after=after, teacher=teacher)
+    assert closed == (None if share is None else pytest.approx(share))

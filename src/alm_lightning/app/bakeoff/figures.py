@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
-from alm_lightning.metrics.gap import gap_closed
+from alm_lightning.metrics.totals import gap_closed
 from alm_lightning.show.numbers import Figure
 
 Figures = dict[str, Figure]

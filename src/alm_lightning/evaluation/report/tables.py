@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from alm_lightning.evaluation.report.data import Evaluated
-from alm_lightning.metrics.gap import gap_closed
+from alm_lightning.metrics.totals import gap_closed
 from alm_lightning.show.numbers import MINUS, NONE, Figure, estimate, fixed, percent
 from alm_lightning.show.tables import Row, Table
 
