@@ -72,6 +72,11 @@ class Distributions:
         return logits.log_softmax(dim=1)
 
 
+def widest_vocabulary(*sides: Distributions) -> int:
+    """The largest number of columns that `logprobs` has, over some models."""
+    return max(side.head.num_tokens for side in sides)
+
+
 class _Logits(torch.autograd.Function):
     """Logits of whole rows, float32 whatever the operands are: `LogitBlocks` says why and how.
 
@@ -82,8 +87,8 @@ class _Logits(torch.autograd.Function):
     def forward(
         ctx: Any,
         hidden: Float[Tensor, "row hidden"],
-        weight: Float[Tensor, "rows hidden"],
-        bias: Float[Tensor, " rows"] | None,
+        weight: Float[Tensor, "padded_vocab hidden"],
+        bias: Float[Tensor, " padded_vocab"] | None,
         num_tokens: int,
         softcap: float | int | None,
     ) -> Float[Tensor, "row vocab"]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.distributions import Distributions, widest_vocabulary
 from alm_lightning.likelihood.signal import Signal
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.alm import ALM
@@ -150,7 +150,7 @@ class ALMHybrid(ALM):
                 log_p = self.cells.teacher(tempered(teacher.logprobs(teacher_positions)))
             return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
-        widest = max(student.head.num_tokens, teacher.head.num_tokens)
+        widest = widest_vocabulary(student, teacher)
         total = sum_over_slices(
             kl, student, student_positions, teacher_positions, num_tokens=widest
         )

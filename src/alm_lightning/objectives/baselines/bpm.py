@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.distributions import Distributions, widest_vocabulary
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.chunks.token_runs import TokenRuns, token_runs
@@ -97,7 +97,7 @@ class BytePrefix(Objective):
 
         sources = self.prefixes.columns[first_ids]
         rows = (runs.student.first, runs.teacher.first, own_ids, sources, moved)
-        widest = max(student.head.num_tokens, teacher.head.num_tokens)
+        widest = widest_vocabulary(student, teacher)
         return sum_over_slices(kl, student, *(each[taught] for each in rows), num_tokens=widest)
 
     def _taught(self, signal: Supervision, runs: TokenRuns) -> Bool[Tensor, " row"]:

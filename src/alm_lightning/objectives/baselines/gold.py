@@ -10,7 +10,7 @@ from torch import Tensor
 
 from alm_lightning.data.batch import SideTokens
 from alm_lightning.likelihood.chunks import row_positions, sum_into_chunks
-from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.distributions import Distributions, widest_vocabulary
 from alm_lightning.likelihood.signal import ModelSignal, Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.sorted_distance import sorted_distance
@@ -126,7 +126,7 @@ class GOLD(Objective):
             distance = sorted_distance(*rest)
             return (shared_weight * divergence + rest_weight * distance).sum()
 
-        widest = max(student.head.num_tokens, teacher.head.num_tokens)
+        widest = widest_vocabulary(student, teacher)
         return sum_over_slices(
             loss,
             student,

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.distributions import Distributions, widest_vocabulary
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.chunks.one_to_one import one_to_one
@@ -64,7 +64,7 @@ class StrictOneToOne(Objective):
                 log_p = self._restricted(teacher, teacher_positions, self.shared.teacher)
             return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
-        widest = max(student.head.num_tokens, teacher.head.num_tokens)
+        widest = widest_vocabulary(student, teacher)
         total = sum_over_slices(kl, student, *self._positions(signal), num_tokens=widest)
         return total * self.temperature**2
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from alm_lightning.data.batch import SideTokens
-from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.distributions import Distributions, widest_vocabulary
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.baselines.sorted_distance import sorted_distance
@@ -59,7 +59,7 @@ class ULD(Objective):
                 teacher_probs = teacher.logprobs(teacher_positions).exp()
             return sorted_distance(student_probs, teacher_probs).sum()
 
-        widest = max(student.head.num_tokens, teacher.head.num_tokens)
+        widest = widest_vocabulary(student, teacher)
         return sum_over_slices(distance, student, *positions, num_tokens=widest)
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.distributions import Distributions, widest_vocabulary
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.chunks.token_runs import Runs, TokenRuns, token_runs
@@ -86,7 +86,7 @@ class ProjectedKL(Objective):
 
         sides = (runs.student, runs.teacher)
         rows = [each[compared] for side in sides for each in (side.starts, side.counts)]
-        widest = max(student.head.num_tokens, teacher.head.num_tokens, len(self.projection.weights))
+        widest = max(widest_vocabulary(student, teacher), len(self.projection.weights))
         # a chunk is a row, and makes a distribution for each of its tokens
         most = torch.maximum(rows[1], rows[3])
         total = sum_over_slices(kl, student, *rows, num_tokens=widest, positions=most)
