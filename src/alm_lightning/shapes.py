@@ -11,6 +11,9 @@ An axis that one module alone has is explained there.
 ``chunk``         aligned chunks of a row, padding included
 ``merged``        merged chunks of a batch in one long list
 ``vocab``         output rows of a model
+``column``        output rows of a block, a slice of ``vocab``
+``shared``        tokens that both vocabularies have
+``field``         totals that figures are made of
 ``subset``        a selection of ``vocab``, the boundary tokens above all
 ``cell``          what two vocabularies are compared on: shared tokens, and the rest
 ``hidden``        channels of a hidden state; ``student_hidden``, ``teacher_hidden`` of one side's

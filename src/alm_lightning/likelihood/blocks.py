@@ -120,7 +120,7 @@ class LogitBlocks:
         rows: slice,
         weight: Float[Tensor, "column hidden"],
         bias: Float[Tensor, " column"] | None,
-    ) -> Float[Tensor, "rows column"]:
+    ) -> Float[Tensor, "row column"]:
         """The (soft-capped) logits of some rows for the tokens of `select`."""
         hidden = self._hidden[rows]
         logits = self._logits[: len(hidden) * len(weight)].view(len(hidden), len(weight))
@@ -137,7 +137,7 @@ class LogitBlocks:
             logits.div_(self._softcap).tanh_().mul_(self._softcap)
         return logits
 
-    def slope(self, logits: Float[Tensor, "rows column"]) -> Float[Tensor, "rows column"] | None:
+    def slope(self, logits: Float[Tensor, "row column"]) -> Float[Tensor, "row column"] | None:
         """Derivative of the soft cap at its own result, 1 - tanh^2; None where there is no cap."""
         if self._slope is None or self._softcap is None:
             return None
