@@ -33,7 +33,7 @@ from alm_lightning.distillation.inputs import (
 )
 from alm_lightning.distillation.models import PairPlan
 from alm_lightning.distillation.quiet import quiet_warnings
-from alm_lightning.distillation.result import DistillResult, is_first_process
+from alm_lightning.distillation.result import DistillResult, empty_folder
 from alm_lightning.distillation.run import Plan, run
 from alm_lightning.distillation.texts import Texts, source_of
 from alm_lightning.models.adapters import FullFineTuning, LowRank
@@ -42,19 +42,6 @@ from alm_lightning.objectives.objective import Objective
 from alm_lightning.training.callbacks import ProgressBar, Speed
 from alm_lightning.training.checkpoint_io import WholeFiles
 from alm_lightning.training.schedule import LinearWarmupDecay
-
-TRAINER: Mapping[str, Any] = {
-    "strategy": "auto",
-    "max_epochs": 1,
-    "num_sanity_val_steps": 0,
-    "check_val_every_n_epoch": None,
-    "log_every_n_steps": 1,
-    "enable_model_summary": False,
-    "use_distributed_sampler": False,
-}
-"""What Lightning's trainer is called with, as in conf/trainer."""
-OPTIMIZER: Mapping[str, Any] = {"betas": (0.9, 0.95), "weight_decay": 0.0, "fused": True}
-WARMUP_SHARE = 0.1
 
 
 def distill(
@@ -178,12 +165,12 @@ def distill(
     if steps < 1:
         raise ValueError(f"steps is {steps}: expected at least 1.")
     extra = dict(trainer or {})
-    check_trainer(precision, extra.get("strategy", TRAINER["strategy"]))
+    check_trainer(precision, extra.get("strategy", options.TRAINER["strategy"]))
     if on_bad_document not in ON_BAD_DOCUMENT:
         raise ValueError(
             f"on_bad_document is {on_bad_document!r}: expected one of {', '.join(ON_BAD_DOCUMENT)}."
         )
-    folder = None if output_dir is None else _empty_folder(Path(output_dir).expanduser())
+    folder = None if output_dir is None else empty_folder(Path(output_dir).expanduser())
     terms = options.terms(objective)
     if teacher is None and tokenizer is None and any(t.needs_teacher for t in terms.values()):
         raise ValueError(
@@ -242,7 +229,7 @@ def distill(
     recipe = {
         "tokenizer": "own" if tokenizer is None else str(getattr(tokenizer, "name", tokenizer)),
         **{
-            name: _described(value)
+            name: options.described(value)
             for name, value in (
                 ("embeddings", pair.embeddings),
                 ("adapter", pair.adapter),
@@ -250,7 +237,7 @@ def distill(
                 ("alignment", pairing.alignment),
             )
         },
-        "objective": {name: _described(term) for name, term in terms.items()},
+        "objective": {name: options.described(term) for name, term in terms.items()},
         "steps": steps,
         "batch_size": batch_size,
         "student_length": student_length,
@@ -264,13 +251,13 @@ def distill(
         data=pairing,
         objective=terms,
         balance=chosen_balance,
-        optimizer=partial(torch.optim.AdamW, lr=learning_rate, **OPTIMIZER),
-        schedule=LinearWarmupDecay(warmup_share=WARMUP_SHARE, num_steps=steps),
+        optimizer=partial(torch.optim.AdamW, lr=learning_rate, **options.OPTIMIZER),
+        schedule=LinearWarmupDecay(warmup_share=options.WARMUP_SHARE, num_steps=steps),
         gradient_clip=gradient_clip,
         trainer=partial(
             L.Trainer,
             **{
-                **TRAINER,
+                **options.TRAINER,
                 **_outputs(folder, logger, callbacks, progress=progress),
                 "accelerator": accelerator,
                 "devices": devices,
@@ -319,25 +306,3 @@ def _outputs(
         # without one of the caller's, Lightning would write checkpoints of its own
         "enable_checkpointing": any(isinstance(each, Checkpoint) for each in callbacks),
     }
-
-
-def _empty_folder(folder: Path) -> Path:
-    # other processes start when the first may have written already
-    if is_first_process() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(
-            f"output_dir is {folder}, which exists and is not empty; nothing is written over. "
-            "Choose another folder."
-        )
-    return folder
-
-
-def _described(value: object) -> dict[str, object]:
-    """An object for a model card: its class, and those of its settings that are plain values."""
-    settings = {
-        name: setting
-        for name, setting in vars(value).items()
-        if isinstance(setting, str | int | float) and not name.startswith("_")
-    }
-    # of modules: in which mode they are
-    settings.pop("training", None)
-    return {"class": type(value).__name__, **settings}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from transformers import PreTrainedModel
@@ -21,6 +21,19 @@ from alm_lightning.objectives.next_token import NextToken
 from alm_lightning.objectives.objective import Objective
 
 Option = TypeVar("Option")
+
+TRAINER: Mapping[str, Any] = {
+    "strategy": "auto",
+    "max_epochs": 1,
+    "num_sanity_val_steps": 0,
+    "check_val_every_n_epoch": None,
+    "log_every_n_steps": 1,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
+"""What Lightning's trainer is called with, as in conf/trainer."""
+OPTIMIZER: Mapping[str, Any] = {"betas": (0.9, 0.95), "weight_decay": 0.0, "fused": True}
+WARMUP_SHARE = 0.1
 
 TERMS: Mapping[str, Callable[[], Objective]] = {
     "alm": partial(ALM, temperature=5, threshold=0.1, debias=True, divergence="kl"),
@@ -141,3 +154,15 @@ def terms(objective: str | Objective | Mapping[str, Objective]) -> dict[str, Obj
 
 def _made(names: tuple[str, ...]) -> dict[str, Objective]:
     return {name: TERMS[name]() for name in names}
+
+
+def described(value: object) -> dict[str, object]:
+    """An object for a model card: its class, and those of its settings that are plain values."""
+    settings = {
+        name: setting
+        for name, setting in vars(value).items()
+        if isinstance(setting, str | int | float) and not name.startswith("_")
+    }
+    # of modules: in which mode they are
+    settings.pop("training", None)
+    return {"class": type(value).__name__, **settings}

@@ -22,6 +22,17 @@ def is_first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
 
 
+def empty_folder(folder: Path) -> Path:
+    """The same folder; a FileExistsError if it has files already."""
+    # other processes start when the first may have written already
+    if is_first_process() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(
+            f"output_dir is {folder}, which exists and is not empty; nothing is written over. "
+            "Choose another folder."
+        )
+    return folder
+
+
 @dataclass(frozen=True, kw_only=True)
 class DistillResult:
     """A trained student.

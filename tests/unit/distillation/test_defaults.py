@@ -11,8 +11,9 @@ from alm_lightning.app.keys import KEYS
 from alm_lightning.app.train.build import data_plan
 from alm_lightning.data.pairing import ALL_TRAINED
 from alm_lightning.distillation import options
-from alm_lightning.distillation.distill import OPTIMIZER, TRAINER, WARMUP_SHARE, distill
+from alm_lightning.distillation.distill import distill
 from alm_lightning.distillation.models import StoredModel
+from alm_lightning.distillation.options import OPTIMIZER, TRAINER, WARMUP_SHARE
 from alm_lightning.distillation.texts import SEPARATOR
 from alm_lightning.models.weights.sources import Folder
 
