@@ -47,12 +47,14 @@ _TERM = re.compile(
     r"(?:: (?P<argument>\w+)(?= is | has )|\((?P<set>\w+)=\"(?P<value>\w+)\"\))"
 )
 _NAMES = sorted(KEYS, key=len, reverse=True)
-# a name without an underscore may be a word like any other, unless a value follows it
-# quoted names, and parts of paths and file names, are the user's own
+# what is quoted, and parts of paths and file names, are the user's own
+_QUOTED = r"(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\""
 _BEFORE = r"(?<![\w./\\'\"-])"
+# a name without an underscore may be a word like any other, unless a value follows it
 _ARGUMENT = re.compile(
-    rf"{_BEFORE}({'|'.join(n for n in _NAMES if '_' in n)})(?![\w/\\'\"-]|\.\w)"
-    rf"|{_BEFORE}({'|'.join(n for n in _NAMES if '_' not in n)})(?==| is )"
+    rf"{_QUOTED}"
+    rf"|{_BEFORE}(?:{'|'.join(n for n in _NAMES if '_' in n)})(?![\w/\\'\"-]|\.\w)"
+    rf"|{_BEFORE}(?:{'|'.join(n for n in _NAMES if '_' not in n)})(?==| is )"
 )
 
 
@@ -77,8 +79,9 @@ def with_keys(message: str) -> str:
     message = _TERM.sub(_term_key, message)
 
     def key(match: re.Match[str]) -> str:
+        name = match[0]
         # a message may name the key as well, in parentheses
-        return match[0] if KEYS[match[0]] in message else KEYS[match[0]]
+        return name if name not in KEYS or KEYS[name] in message else KEYS[name]
 
     return _ARGUMENT.sub(key, message)
 

@@ -112,10 +112,10 @@ class DistillDataModule(L.LightningDataModule):
         sizes = {name: len(windows) for name, windows in self.evaluation.items()}
         most = max(sizes.values())
         if most < num_processes:
-            told = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+            have = ", ".join(f"{name} has {size}" for name, size in sizes.items())
             raise ValueError(
                 f"there are {num_processes} processes (trainer.devices on each of "
-                f"trainer.num_nodes), but windows to evaluate on for {most} of them: {told}. Take "
+                f"trainer.num_nodes), but windows to evaluate on for {most} of them: {have}. Take "
                 f"at most {most} processes, or evaluate on more text: raise "
                 "budget.evaluation_windows or corpus.heldout_share, or give more documents."
             )

@@ -76,7 +76,7 @@ class FirstWindow(InSteps):
             pairing: How a document becomes windows.
         """
         self.documents, self.pairing = documents, pairing
-        # a length that no chunk fits is told now, not by a worker in the middle of a run
+        # a length that no chunk fits is an error now, and not one of a worker later
         check_some_window(islice(iter(documents), TRIED), pairing)
 
     def __len__(self) -> int:

@@ -116,7 +116,7 @@ class _ShardWriter(Dataset[list[tuple[str, str]]]):
             try:
                 found += self.pairing.pair(self.documents[index], self.at_most)
             except BadDocument as error:
-                # told by the main process, which knows what is to be done about it
+                # the main process raises it: it knows what to advise
                 bad.append((str(error), error.kind))
         write_shard(self.paths[number], found, num_documents=len(chosen), bad=bad)
         return bad

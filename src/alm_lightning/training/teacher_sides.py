@@ -10,7 +10,7 @@ from alm_lightning.models.pair import Scorer
 class TeacherSides:
     """The teacher's side of each evaluation batch, kept from the first validation on.
 
-    A few numbers a token, where computing them anew takes half of a validation's time or more.
+    A few numbers a token, where computing them again takes half of a validation's time or more.
     """
 
     def __init__(self, teacher: Scorer):

@@ -29,6 +29,8 @@ ALM = {"temperature": 5, "threshold": 0.1, "debias": True, "divergence": "kl"}
         ("column 'batch_size' is not there", "column 'batch_size' is not there"),
         ("C:\\\\batch_size", "C:\\\\batch_size"),
         ("Lower batch_size.", "Lower budget.batch_size."),
+        ("no file at '/my batch_size x/a.txt'", "no file at '/my batch_size x/a.txt'"),
+        ("the teacher's steps=3 and ours", "the teacher's budget.steps=3 and ours"),
         ("DSKD: learning_rate is 0: expected", "objective.dskd.learning_rate is 0: expected"),
         ("ValueError('ALM: temperature is 0')", "ValueError('objective.alm.temperature is 0')"),
         ("Fixed: weights has ['a']", "balance.weights has ['a']"),

@@ -58,7 +58,7 @@ class TakeFreeFolder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         """Makes the folder of a sweep; that of a bake-off may exist, if it is continued."""
-        # Hydra composes each run anew, where the folder would be named once more
+        # Hydra composes each run again, where the folder would be named once more
         if _is_default(config, "sweep"):
             folder = Path(config.hydra.sweep.dir)
             if not is_bakeoff(config):
