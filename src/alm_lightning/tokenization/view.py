@@ -19,6 +19,7 @@ from alm_lightning.tokenization.rewrite import (
     ends_from_spans,
     pieces_of,
 )
+from alm_lightning.tokenization.trie import VocabularyTrie
 
 BOUNDARY_BYTES = b" \t\n"
 """Bytes that only ever start a pretoken (docs/method.md, section 1)."""
@@ -138,6 +139,11 @@ class TokenizerView:
     def table(self) -> ByteTable:
         """The bytes of all ids, in arrays."""
         return ByteTable(self.token_bytes)
+
+    @cached_property
+    def trie(self) -> VocabularyTrie:
+        """The trie of all tokens."""
+        return VocabularyTrie(self.token_bytes)
 
     @property
     def byte_lengths(self) -> Int[np.ndarray, " vocab"]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
 
 @runtime_checkable
@@ -17,6 +17,27 @@ class TextEncoder(Protocol):
         self, texts: Sequence[str]
     ) -> tuple[Int[np.ndarray, " pos"], Int[np.ndarray, " text"]]:
         """Content ids of many pieces of texts, joined; and how many ids each piece has."""
+        ...
+
+
+@runtime_checkable
+class Trie(Protocol):
+    """The trie of a vocabulary: what `VocabularyTrie` has of it, which explains it."""
+
+    order: Int[np.ndarray, " rank"]
+    byte: UInt8[np.ndarray, " node"]
+    first: Int[np.ndarray, " node"]
+    own_end: Int[np.ndarray, " node"]
+    last: Int[np.ndarray, " node"]
+    child_start: Int[np.ndarray, " node"]
+    num_children: Int[np.ndarray, " node"]
+    path_start: Int[np.ndarray, " vocab"]
+    path_nodes: Int[np.ndarray, " prefix"]
+    lengths: Int[np.ndarray, " vocab"]
+
+    @property
+    def ids_without_bytes(self) -> Int[np.ndarray, " special"]:
+        """The ids that no prefix leads to."""
         ...
 
 
@@ -34,6 +55,7 @@ class Vocabulary(Protocol):
         fallback_ids: Ids of byte-fallback tokens, which spell what has no token of its own.
         num_tokens: Number of ids.
         encoder: Cuts texts into its tokens.
+        trie: The trie of its tokens.
     """
 
     name: str
@@ -44,6 +66,7 @@ class Vocabulary(Protocol):
     fallback_ids: AbstractSet[int]
     num_tokens: int
     encoder: TextEncoder
+    trie: Trie
 
 
 @dataclass(frozen=True)
