@@ -200,6 +200,36 @@ def test_small_pair(ran, tmp_path, texts):
         assert (tmp_path / "made" / name).is_file()
 
 
+def test_next_byte_end(ran, model_folder, texts, tmp_path):
+    documents = texts["corpus"].read_text("utf-8").split("\n\n")
+    lines = "\n".join(json.dumps({"text": document}) for document in documents)
+    (tmp_path / "prose.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    arguments = ("--text", "prose.jsonl.gz", "--windows", 3, "--counted-windows", 6)
+    arguments += ("--window-bytes", 64, "--dtype", "float32")
+    output = ran("next_byte_end", "--model", model_folder, *arguments)
+    computed, difference = re.search(r"(\d+) of these were computed; (\S+) from", output).groups()
+    assert int(computed) > 10
+    # alternatives side by side, each of which sees its own past alone, are as passes of their own
+    assert float(difference) < 1e-5
+    losses, variations, shrinkages, thresholds, ends = output.strip().split("\n\n")[1:]
+    rows = {name: numbers(cells) for name, cells in table(losses).items() if name != "KL"}
+    places = rows["places"][0]
+    assert 10 < int(computed) <= places
+    # a tiny model that was not trained says about the same after any token
+    assert 0 <= max(rows["global"]) < 0.1 < rows["drop"][0]
+    assert 0 <= rows["learned"][0] < 0.1
+    assert 0 < rows["lost by boundary's merging"][0] < rows["boundary, its classes"][0]
+    # cont and e N make up the exact distribution: the share of N is what cont lacks
+    assert numbers(table(variations)["drop"][:1])[0] <= rows["mean e"][0] + 1e-4
+    by_shrink = dict(zip(*(cells for cells in table(shrinkages).values()), strict=True))
+    assert numbers([by_shrink["3 tokens"]]) == rows["counted"][:1]
+    left = [numbers(cells)[3] for name, cells in table(thresholds).items() if name[0] == "0"]
+    # the less is exact, the more is left
+    assert left == sorted(left)
+    assert left[-1] <= rows["drop"][0]
+    assert figures(ends)["KL(cont + e N || N) at ends"] > 0
+
+
 def test_embeddings(ran, model_folder, other_folder):
     arguments = ("--student", model_folder, "--teacher", other_folder)
     output = ran("embeddings", *arguments, "--k", 2, "--sample", 8)

@@ -1,0 +1,1 @@
+"""Parts of `benchmarks/next_byte_end.py`."""
