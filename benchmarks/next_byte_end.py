@@ -79,7 +79,7 @@ def report_losses(losses: Losses) -> None:
 
 def report_thresholds(losses: Losses, num_bytes: int) -> None:
     e = losses.inner.e
-    header("exact for e above", "share of places", "of bytes", "tokens a token", *BELOW)
+    header("exact for e above", "share of places", "of bytes", "more tokens a token", *BELOW)
     for threshold in THRESHOLDS:
         above = e > threshold
         costs = [above.sum() / total for total in (len(e), num_bytes, num_bytes - len(e))]
