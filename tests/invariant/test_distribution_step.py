@@ -18,6 +18,7 @@ from alm_lightning.objectives.baselines.dskd import DSKD
 from alm_lightning.objectives.baselines.strict_one_to_one import StrictOneToOne
 from alm_lightning.objectives.baselines.uld import ULD
 from alm_lightning.objectives.combine import GradMag
+from alm_lightning.objectives.next_byte import NextByte
 from alm_lightning.objectives.next_token import NextToken
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 from alm_lightning.shapes import NO_CHUNK
@@ -37,6 +38,8 @@ def hybrid(unshared):
 
 OBJECTIVES = {
     "strict_one_to_one": lambda: StrictOneToOne(temperature=1.5),
+    "next_byte": lambda: NextByte(end="drop", positions="every_byte"),
+    "next_byte_boundary": lambda: NextByte(end="boundary", positions="token_starts"),
     "alm_hybrid": lambda: hybrid("bucket"),
     "alm_hybrid_by_prefix": lambda: hybrid("prefix"),
     "dskd": lambda: DSKD(temperature=2, learning_rate=1e-3),

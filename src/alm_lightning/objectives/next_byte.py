@@ -1,0 +1,201 @@
+"""Next byte: at each byte, the student learns the teacher's distribution of what comes next."""
+
+import string
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.signal import Signal, Supervision
+from alm_lightning.likelihood.slices import slice_rows, sum_over_slices
+from alm_lightning.objectives.chunks.byte_runs import PairedBytes, SideBytes, paired_bytes
+from alm_lightning.objectives.objective import Objective
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.prefix_tree import NUM_BYTES, ByteMasses, PrefixTree
+
+End = Literal["drop", "boundary"]
+Positions = Literal["token_starts", "every_byte"]
+
+OPENING = [*(string.whitespace + string.punctuation).encode(), NUM_BYTES]
+"""Bytes that open a word, and the special tokens: one class where `end` is ``boundary``."""
+COPIES = 4
+"""Float64 and a few copies: what is alive of a slice, relative to its logits in float32."""
+
+
+class NextByte(Objective):
+    r"""KL from the teacher's distribution of the next byte to the student's, at the same byte.
+
+    .. math:: \frac1{|S|} \sum_{s \in S} \sum_b t_s(b) \log \frac{t_s(b)}{q_s(b)}, \quad
+       t_s(b) \propto m(u_s b)
+
+    S are the bytes of chunks at which a token of the student begins. The teacher's token that
+    covers byte s begins with u_s, the bytes of the text between its start and s, and m is the mass
+    of all of the teacher's tokens that begin with some bytes (`PrefixTree`). One vector of
+    probabilities of the teacher serves all bytes of its token. Where u is empty, the special tokens
+    are one class beside the 256 bytes. So are a chunk of structure that is one token on both sides:
+    what ends a text is learned as well. q is the student's, by the same formula; of a byte student
+    it is its own distribution.
+
+    The teacher's token might have ended after u, with probability e = P(u) / m(u). What would come
+    then, no forward pass over this tokenization says. ``drop`` takes the distribution given that it
+    did not end. How often a token ends is then learned from the text, where tokens do end: the mean
+    over texts of the teacher is its exact distribution. ``boundary`` adds e to the bytes that open
+    a word, which are one class on both sides, with the special tokens.
+
+    What the student can't say, since none of its tokens goes on with that byte, is left out on both
+    sides. No other objective is known that teaches a byte student at every byte from one forward
+    pass; exact byte probabilities at the price of more: ByteSampler, arXiv:2506.14123.
+
+    Args:
+        end: Where the mass of "the token might have ended here" goes: ``drop`` or ``boundary``.
+        positions: Where a subword student is taught: ``token_starts``, or ``every_byte``, its own
+            tokens being cut into bytes like the teacher's. No difference for a byte student.
+    """
+
+    needs_teacher: ClassVar[bool] = True
+    needs_distributions: ClassVar[bool] = True
+
+    def __init__(self, *, end: str, positions: str):
+        super().__init__()
+        for name, value, known in (
+            ("end", end, get_args(End)),
+            ("positions", positions, get_args(Positions)),
+        ):
+            if value not in known:
+                raise ValueError(f"NextByte: {name} is {value!r}: expected one of {list(known)}.")
+        self.end, self.positions = end, positions
+
+    def setup(self, pair: PairFacts) -> None:
+        """Puts the tries of both vocabularies into tables."""
+        self.student = PrefixTree(pair.student.view.trie)
+        self.teacher = PrefixTree(pair.teacher.view.trie)
+        opens = torch.zeros(NUM_BYTES + 1, dtype=torch.bool)
+        opens[OPENING] = True
+        self.register_buffer("opens", opens, persistent=False)
+
+    opens: Bool[Tensor, " cell"]
+
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
+        """Number of bytes that are compared."""
+        steps = self._compared(signal).student.steps
+        return torch.ones_like(steps, dtype=torch.float32).sum()
+
+    def forward(self, signal: Signal) -> Float[Tensor, ""]:
+        """Sum of the divergences at all compared bytes, nats."""
+        compared = self._compared(signal)
+        targets = self._targets(signal, compared.teacher)
+        tokens = _tokens(compared.student, signal.student_tokens.ids)
+
+        def kl(
+            student: Distributions,
+            positions: Int[Tensor, " row"],
+            ids: Int[Tensor, " row"],
+            counts: Int[Tensor, " row"],
+            num_bytes: Int[Tensor, " row"],
+            first: Int[Tensor, " row"],
+        ) -> Float[Tensor, ""]:
+            masses = self.student(student.logprobs(positions), ids, counts)
+            own = slice(int(first[0]), int(first[-1] + num_bytes[-1]))
+            cells = self._cells(masses, _places(counts, num_bytes, tokens.steps[own]))
+            return _divergence(cells, targets[own])
+
+        student = signal.student.distributions
+        return sum_over_slices(
+            kl,
+            student,
+            *(tokens.positions, tokens.ids, tokens.counts, tokens.num_bytes, tokens.first),
+            num_tokens=COPIES * student.head.num_tokens,
+        )
+
+    def _compared(self, signal: Supervision) -> PairedBytes:
+        """The bytes at which the student is taught."""
+        paired = paired_bytes(signal, self.student, self.teacher)
+        if self.positions == "every_byte":
+            return paired
+        return paired.of(paired.student.steps == 0)
+
+    @torch.no_grad()
+    def _targets(self, signal: Signal, compared: SideBytes) -> Float[Tensor, "byte cell"]:
+        """The teacher's masses at each byte, in proportion."""
+        tokens = _tokens(compared, signal.teacher_tokens.ids)
+        teacher = signal.teacher.distributions
+        size = slice_rows(COPIES * teacher.head.num_tokens)
+        targets = []
+        for start in range(0, max(len(tokens.ids), 1), size):
+            part = tokens.part(start, start + size)
+            masses = self.teacher(teacher.logprobs(part.positions), part.ids, part.counts)
+            cells = self._cells(masses, _places(part.counts, part.num_bytes, part.steps))
+            targets.append(_shares(cells).float())
+        return torch.cat(targets)
+
+    def _cells(
+        self, masses: ByteMasses, places: Int[Tensor, " byte"]
+    ) -> Float[Tensor, "byte cell"]:
+        """The masses of the classes on which both sides are compared."""
+        cells = torch.cat([masses.bytes, masses.special.unsqueeze(1)], dim=1)[places]
+        if self.end == "drop":
+            return cells
+        opening = cells[:, self.opens].sum(dim=1) + masses.end[places]
+        return torch.cat([cells[:, ~self.opens], opening.unsqueeze(1)], dim=1)
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """The tokens that compared bytes belong to, on one side.
+
+    `counts` is how many prefixes of each token are asked for; `num_bytes` how many of its bytes are
+    compared, the first one at `first` among all; `steps` how many bytes of its token come before
+    each compared byte.
+    """
+
+    positions: Int[Tensor, " row"]
+    ids: Int[Tensor, " row"]
+    counts: Int[Tensor, " row"]
+    num_bytes: Int[Tensor, " row"]
+    first: Int[Tensor, " row"]
+    steps: Int[Tensor, " byte"]
+
+    def part(self, start: int, stop: int) -> "_Tokens":
+        """Some of the tokens, with their bytes."""
+        rows = (self.positions, self.ids, self.counts, self.num_bytes, self.first)
+        chosen = [each[start:stop] for each in rows]
+        if not len(chosen[0]):
+            return _Tokens(*chosen, self.steps[:0])
+        return _Tokens(*chosen, self.steps[chosen[4][0] : chosen[4][-1] + chosen[3][-1]])
+
+
+def _tokens(compared: SideBytes, ids: Int[Tensor, "batch pos"]) -> _Tokens:
+    positions, num_bytes = torch.unique_consecutive(compared.positions, return_counts=True)
+    rows = torch.repeat_interleave(num_bytes)
+    counts = torch.zeros_like(positions).scatter_reduce(0, rows, compared.steps + 1, "amax")
+    first = num_bytes.cumsum(0) - num_bytes
+    return _Tokens(positions, ids.flatten()[positions], counts, num_bytes, first, compared.steps)
+
+
+def _places(
+    counts: Int[Tensor, " row"], num_bytes: Int[Tensor, " row"], steps: Int[Tensor, " byte"]
+) -> Int[Tensor, " byte"]:
+    """Where the prefix of each compared byte stands among those of all tokens."""
+    return (counts.cumsum(0) - counts).repeat_interleave(num_bytes) + steps
+
+
+def _shares(masses: Float[Tensor, "byte cell"]) -> Float[Tensor, "byte cell"]:
+    """Masses in proportion; 0 where there is none at all."""
+    total = masses.sum(dim=1, keepdim=True)
+    return masses / torch.where(total > 0, total, 1.0)
+
+
+def _divergence(
+    student: Float[Tensor, "byte cell"], teacher: Float[Tensor, "byte cell"]
+) -> Float[Tensor, ""]:
+    """Sum of the KL over the classes in which the student can have mass."""
+    # exactly 0, which float64 does not round to, is what no token leads to
+    possible = student > 0
+    target = _shares(teacher.masked_fill(~possible, 0.0))
+    # 1 where a logarithm would be infinite: 0 * inf is nan, and so is its gradient
+    total = student.sum(dim=1, keepdim=True)
+    logprobs = torch.where(possible, student, 1.0).log() - torch.where(total > 0, total, 1.0).log()
+    return (torch.special.xlogy(target, target) - target * logprobs).sum()

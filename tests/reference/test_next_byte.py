@@ -1,0 +1,129 @@
+"""The next byte against a loop over the bytes of chunks, on transformers' own logits."""
+
+import string
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.objective_cases import assert_same, objective_case
+
+from alm_lightning.objectives.next_byte import NextByte
+
+PAIRS = [("bytes", "metaspace"), ("bytes", "byte_level"), ("byte_level", "metaspace")]
+OPENING = (string.whitespace + string.punctuation).encode()
+
+
+@pytest.fixture(params=PAIRS, ids="-".join)
+def case(request, views):
+    return objective_case(*(views[name] for name in request.param))
+
+
+def spelled(side, row, chunk, view):
+    """The bytes of a chunk: value, place of its token, and how many of its bytes come before.
+
+    Structure is one entry without a value.
+    """
+    found = []
+    for place, its in enumerate(side.chunk_ids[row].tolist()):
+        if its != chunk:
+            continue
+        surface = view.token_bytes[side.ids[row, place]]
+        if surface is None:
+            found.append((None, place, 0))
+        found += [(value, place, k) for k, value in enumerate(surface or b"")]
+    return found
+
+
+def cells(logprobs, view, id_, k, end):
+    """The masses of the classes after the first k bytes of a token."""
+    prefix = (view.token_bytes[id_] or b"")[:k]
+    masses = [torch.zeros((), dtype=logprobs.dtype) for _ in range(258)]
+    for i, surface in enumerate(view.token_bytes):
+        if surface is None:
+            if k == 0:
+                masses[256] = masses[256] + logprobs[i].exp()
+        elif surface == prefix:
+            masses[257] = masses[257] + logprobs[i].exp()
+        elif surface.startswith(prefix):
+            masses[surface[k]] = masses[surface[k]] + logprobs[i].exp()
+    if end == "drop":
+        return masses[:257]
+    joined = sum(masses[b] for b in OPENING) + masses[256] + masses[257]
+    return [mass for b, mass in enumerate(masses[:256]) if b not in OPENING] + [joined]
+
+
+def reference(case, end, positions):
+    """Sum over bytes; how many there are; how many lie within a token of the teacher."""
+    total, count, inside = 0.0, 0, 0
+    batch = case.batch
+    views = case.student.view, case.teacher.view
+    for row in range(len(batch.student.ids)):
+        for chunk in range(int(batch.chunk_mask[row].sum())):
+            ours = spelled(batch.student, row, chunk, views[0])
+            theirs = spelled(batch.teacher, row, chunk, views[1])
+            # a space that one side puts before a text
+            if len(theirs) == len(ours) + 1 and theirs[0][0] == 32:
+                theirs = theirs[1:]
+            if len(ours) == len(theirs) + 1 and ours[0][0] == 32:
+                ours = ours[1:]
+            if [value for value, *_ in ours] != [value for value, *_ in theirs]:
+                continue
+            for (_, place_s, k_s), (_, place_t, k_t) in zip(ours, theirs, strict=True):
+                if k_s > 0 and positions == "token_starts":
+                    continue
+                count += 1
+                inside += k_t > 0
+                logprobs = case.student_logprobs[row, place_s]
+                q = cells(logprobs, views[0], batch.student.ids[row, place_s], k_s, end)
+                logprobs = case.teacher_logprobs[row, place_t].detach()
+                p = cells(logprobs, views[1], batch.teacher.ids[row, place_t], k_t, end)
+                pairs = [(a, b) for a, b in zip(p, q, strict=True) if b > 0]
+                if not (mass := sum(a for a, _ in pairs)) > 0:
+                    continue
+                for a, b in pairs:
+                    if a > 0:
+                        share = a / mass
+                        total = total + share * (share.log() - (b / sum(b for _, b in pairs)).log())
+    return total, count, inside
+
+
+@pytest.mark.parametrize("slice_elements", [5000, 2**24])
+@pytest.mark.parametrize("positions", ["token_starts", "every_byte"])
+@pytest.mark.parametrize("end", ["drop", "boundary"])
+def test_value_and_gradient(case, end, positions, slice_elements, monkeypatch):
+    monkeypatch.setattr("alm_lightning.objectives.next_byte.COPIES", 1)
+    monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)
+    expected, count, inside = reference(case, end, positions)
+    assert count > 50
+    assert inside > 10
+    objective = NextByte(end=end, positions=positions)
+    objective.setup(case.pair)
+    assert objective.weight(case.signal) == count
+    found = objective(case.signal)
+    # the teacher's shares are kept in float32
+    assert_same(found, expected, case.student.model.parameters(), value=1e-6, gradient=1e-4)
+
+
+@pytest.mark.parametrize("positions", ["token_starts", "every_byte"])
+@pytest.mark.parametrize("end", ["drop", "boundary"])
+def test_it_is_0_where_the_student_is_its_teacher(byte_level_view, end, positions):
+    case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
+    case.teacher.model.load_state_dict(case.student.model.state_dict())
+    same = case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
+    objective = NextByte(end=end, positions=positions)
+    objective.setup(case.pair)
+    assert objective(case.signal).item() > 1.0
+    found = objective(replace(case.signal, optional_teacher=same)).item()
+    assert found == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"end": "keep", "positions": "token_starts"}, "end is 'keep': expected one of"),
+        ({"end": "drop", "positions": "all"}, "positions is 'all': expected one of"),
+    ],
+)
+def test_settings_that_do_not_exist(settings, says):
+    with pytest.raises(ValueError, match=says):
+        NextByte(**settings)
