@@ -4,8 +4,9 @@ A slow reference may take any logits that it likes: `case.student_logprobs[row, 
 whole distribution from which the token at that position is predicted.
 """
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -17,7 +18,9 @@ from alm_lightning.corpus.document import Document
 from alm_lightning.data.batch import DistillBatch, SideTokens
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.pairing import Pairing
-from alm_lightning.likelihood.signal import Signal
+from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.head import OutputHead
+from alm_lightning.likelihood.signal import ModelSignal, Signal
 from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 
@@ -119,6 +122,56 @@ def assert_same(
     for got, want in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(got, want, rtol=gradient, atol=gradient / 100)
     return wanted
+
+
+def vocabulary(view, tokens):
+    """A view of some tokens and nothing else."""
+    return replace(view, token_bytes=tokens, roles={}, special_ids={}, fallback_ids=frozenset())
+
+
+def signal_by_hand(student, teacher) -> Signal:
+    """A signal of one row whose distributions are given.
+
+    Args:
+        student: Ids, the chunk of each, and for each but the first its distribution.
+        teacher: The same for the teacher.
+
+    Returns:
+        The signal; its student has no gradient.
+    """
+    sides = [_side_by_hand(*student), _side_by_hand(*teacher)]
+    mask = torch.ones(1, max(student[1]) + 1, dtype=torch.bool)
+    return Signal(
+        student=sides[0][0],
+        optional_teacher=sides[1][0],
+        chunk_mask=mask,
+        chunk_ends_run=mask,
+        target_mask=sides[0][1].has_target,
+        student_tokens=sides[0][1],
+        teacher_tokens=sides[1][1],
+    )
+
+
+def _side_by_hand(ids, chunk_ids, probs):
+    """A side of a signal whose distributions are given: the state before a token is its logits."""
+    # the log of 0 would be nan in a product with the output layer's zeros
+    hidden = torch.tensor([[*probs, probs[0]]], dtype=torch.float64).clamp_min(1e-200).log()
+    size = hidden.shape[2]
+    head = OutputHead(torch.eye(size, dtype=torch.float64), None, None, size, None, torch.arange(1))
+    tokens = SideTokens(
+        torch.tensor([ids]),
+        positions=torch.arange(len(ids))[None],
+        mask=torch.ones(1, len(ids), dtype=torch.bool),
+        chunk_ids=torch.tensor([chunk_ids]),
+    )
+    logprobs = [0.0, *(math.log(p[id_]) for p, id_ in zip(probs, ids[1:], strict=True))]
+    side = ModelSignal(
+        token_logprobs=torch.tensor([logprobs], dtype=torch.float64),
+        chunk_logprobs=torch.zeros(1, 1),
+        boundary_logprobs=torch.zeros(1, 1),
+        optional_distributions=Distributions(hidden, hidden, head),
+    )
+    return side, tokens
 
 
 def _logprobs(scorer: Scorer, tokens: SideTokens) -> Float[Tensor, "batch pos vocab"]:

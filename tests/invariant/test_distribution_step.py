@@ -14,7 +14,9 @@ from alm_lightning.data.pairing import Pairing
 from alm_lightning.models.pair import Scorer
 from alm_lightning.models.structure import last_matrix
 from alm_lightning.objectives.alm_hybrid import ALMHybrid
+from alm_lightning.objectives.baselines.bpm import BytePrefix
 from alm_lightning.objectives.baselines.dskd import DSKD
+from alm_lightning.objectives.baselines.escd import ESCD
 from alm_lightning.objectives.baselines.strict_one_to_one import StrictOneToOne
 from alm_lightning.objectives.baselines.uld import ULD
 from alm_lightning.objectives.combine import GradMag
@@ -42,6 +44,9 @@ OBJECTIVES = {
     "next_byte_boundary": lambda: NextByte(end="boundary", positions="token_starts"),
     "alm_hybrid": lambda: hybrid("bucket"),
     "alm_hybrid_by_prefix": lambda: hybrid("prefix"),
+    "bpm": lambda: BytePrefix(mask_whitespace=True, inside=False),
+    "bpm_inside": lambda: BytePrefix(mask_whitespace=True, inside=True),
+    "escd": lambda: ESCD(mask_whitespace=True),
     "dskd": lambda: DSKD(temperature=2, learning_rate=1e-3),
     "uld": ULD,
 }

@@ -6,12 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objective_cases import assert_same, objective_case
+from tests.objective_cases import assert_same, objective_case, signal_by_hand, vocabulary
 
-from alm_lightning.data.batch import SideTokens
-from alm_lightning.likelihood.distributions import Distributions
-from alm_lightning.likelihood.head import OutputHead
-from alm_lightning.likelihood.signal import ModelSignal, Signal
 from alm_lightning.objectives.baselines.bpm import BytePrefix
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 
@@ -102,7 +98,7 @@ def reference(case, mask_whitespace):
 @pytest.mark.parametrize("slice_elements", [1000, 2**24])
 def test_value_and_gradient(case, mask_whitespace, slice_elements, monkeypatch):
     monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)
-    objective = BytePrefix(mask_whitespace=mask_whitespace)
+    objective = BytePrefix(mask_whitespace=mask_whitespace, inside=False)
     objective.setup(case.pair)
     expected, count, moved = reference(case, mask_whitespace)
     assert count > 20
@@ -118,7 +114,7 @@ def test_whitespace_is_left_out(byte_level_view, metaspace_view):
     case = objective_case(byte_level_view, metaspace_view)
     counts = []
     for mask_whitespace in (True, False):
-        objective = BytePrefix(mask_whitespace=mask_whitespace)
+        objective = BytePrefix(mask_whitespace=mask_whitespace, inside=False)
         objective.setup(case.pair)
         counts.append(int(objective.weight(case.signal)))
     assert counts[0] < counts[1] <= int(case.batch.chunk_mask.sum())
@@ -128,21 +124,17 @@ def test_it_is_0_where_the_student_is_its_teacher(byte_level_view):
     case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
     case.teacher.model.load_state_dict(case.student.model.state_dict())
     same = case.teacher(case.batch, case.batch.teacher, keep_distributions=True)
-    objective = BytePrefix(mask_whitespace=True)
+    objective = BytePrefix(mask_whitespace=True, inside=False)
     objective.setup(case.pair)
     assert objective(case.signal).item() > 1.0
     found = objective(replace(case.signal, optional_teacher=same)).item()
     assert found == pytest.approx(0.0, abs=1e-8)
 
 
-def vocabulary(view, tokens):
-    return replace(view, token_bytes=tokens, roles={}, special_ids={}, fallback_ids=frozenset())
-
-
 def test_prefixes_by_hand(byte_level_view):
     student = vocabulary(byte_level_view, [b"a", b"ab", b"abcd", b" ", b"  \n", b"z"])
     teacher = vocabulary(byte_level_view, [b"abc", b"abcde", b"a", b"ba", None])
-    objective = BytePrefix(mask_whitespace=True)
+    objective = BytePrefix(mask_whitespace=True, inside=False)
     objective.setup(PairFacts(SideFacts(student, 8, 8), SideFacts(teacher, 8, 8)))
     map_ = objective.prefixes
     assert map_.columns.tolist() == [1, 2, 0, 6, 6]
@@ -153,46 +145,15 @@ def test_prefixes_by_hand(byte_level_view):
     torch.testing.assert_close(map_(probs), expected)
 
 
-def side_by_hand(ids, chunk_ids, probs):
-    """A side of a signal whose distributions are given: the state before a token is its logits."""
-    hidden = torch.tensor([[*probs, probs[0]]], dtype=torch.float64).log()
-    size = hidden.shape[2]
-    head = OutputHead(torch.eye(size, dtype=torch.float64), None, None, size, None, torch.arange(1))
-    tokens = SideTokens(
-        torch.tensor([ids]),
-        positions=torch.arange(len(ids))[None],
-        mask=torch.ones(1, len(ids), dtype=torch.bool),
-        chunk_ids=torch.tensor([chunk_ids]),
-    )
-    logprobs = [0.0, *(math.log(p[id_]) for p, id_ in zip(probs, ids[1:], strict=True))]
-    side = ModelSignal(
-        token_logprobs=torch.tensor([logprobs], dtype=torch.float64),
-        chunk_logprobs=torch.zeros(1, 1),
-        boundary_logprobs=torch.zeros(1, 1),
-        optional_distributions=Distributions(hidden, hidden, head),
-    )
-    return side, tokens
-
-
 def test_a_token_that_is_two_of_the_teacher(byte_level_view):
     """A text "ab": one token of the student, "a" and "b" of the teacher."""
     student = vocabulary(byte_level_view, [b"ab", b"a", b"b", None])
     teacher = vocabulary(byte_level_view, [b"a", b"b", None])
-    objective = BytePrefix(mask_whitespace=True)
+    objective = BytePrefix(mask_whitespace=True, inside=False)
     objective.setup(PairFacts(SideFacts(student, 4, 4), SideFacts(teacher, 3, 3)))
-    sides = [
-        side_by_hand([3, 0], [-1, 0], [[0.25, 0.5, 0.125, 0.125]]),
-        side_by_hand([2, 0, 1], [-1, 0, 0], [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]),
-    ]
-    yes = torch.ones(1, 1, dtype=torch.bool)
-    signal = Signal(
-        student=sides[0][0],
-        optional_teacher=sides[1][0],
-        chunk_mask=yes,
-        chunk_ends_run=yes,
-        target_mask=torch.tensor([[False, True]]),
-        student_tokens=sides[0][1],
-        teacher_tokens=sides[1][1],
+    signal = signal_by_hand(
+        ([3, 0], [-1, 0], [[0.25, 0.5, 0.125, 0.125]]),
+        ([2, 0, 1], [-1, 0, 0], [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]),
     )
     # of 0.5 on "a", 0.5 * 0.5 move to "ab"; "b" and the special token keep 0.25 each
     expected = 0.25 * sum(map(math.log, (0.25 / 0.25, 0.25 / 0.5, 0.25 / 0.125, 0.25 / 0.125)))
@@ -202,7 +163,7 @@ def test_a_token_that_is_two_of_the_teacher(byte_level_view):
 
 def test_what_it_covers_is_told(byte_level_view, bytes_view, metaspace_view, caplog):
     caplog.set_level(logging.INFO)
-    objective = BytePrefix(mask_whitespace=True)
+    objective = BytePrefix(mask_whitespace=True, inside=False)
     sides = {"bytes": bytes_view, "metaspace": metaspace_view}
     many = [*(bytes([i]) for i in range(256)), *(b"token %d" % i for i in range(20_000 - 256))]
     sides["many"] = vocabulary(byte_level_view, many)
@@ -220,7 +181,7 @@ def test_what_it_covers_is_told(byte_level_view, bytes_view, metaspace_view, cap
 
 def test_no_chunk(byte_level_view, metaspace_view):
     case = objective_case(byte_level_view, metaspace_view)
-    objective = BytePrefix(mask_whitespace=True)
+    objective = BytePrefix(mask_whitespace=True, inside=False)
     objective.setup(case.pair)
     nothing = replace(case.signal, chunk_mask=torch.zeros_like(case.signal.chunk_mask))
     assert objective.weight(nothing) == 0

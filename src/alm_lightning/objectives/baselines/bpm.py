@@ -10,10 +10,13 @@ from torch import Tensor
 from alm_lightning.likelihood.distributions import Distributions, widest_vocabulary
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
+from alm_lightning.objectives.chunks.inner import InnerTokens, inner_tokens
 from alm_lightning.objectives.chunks.token_runs import TokenRuns, token_runs
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.prefix_tree import PrefixTree
 from alm_lightning.objectives.vocabularies.prefixes import PrefixMap
+from alm_lightning.objectives.vocabularies.rests import RestMap, continuations
 from alm_lightning.objectives.vocabularies.tables import log_coverage
 
 LEAST = 1e-12
@@ -38,35 +41,60 @@ class BytePrefix(Objective):
     that is structure. Chunks whose first student token is all whitespace are left out: if they are
     taught, the indentation of code collapses.
 
+    With `inside`, the student is also taught where its token begins inside a token of the teacher,
+    after bytes u of it. The target there is p_T restricted to tokens that begin with u and go on,
+    each moved by phi of the bytes after u, and renormalised. The token that is u and nothing else
+    is left out: after it the teacher goes on with another token, of which this distribution says
+    nothing. So are tokens after u that begin with none of the student's. The bytes before a token
+    must be the same on both sides (`inner_tokens`).
+
     Reference: Wang et al. (2026), "Cross-Tokenizer On-Policy Distillation via Byte-Prefix
-    Marginalization", arXiv:2607.22334. They also teach the student's positions within a token of
-    the teacher, and bound what spans several tokens for more of the student's tokens than its own.
+    Marginalization", arXiv:2607.22334. They bound what spans several tokens for more of the
+    student's tokens than its own; inside a token of the teacher nothing is bounded here, and a
+    student's token that goes on beyond it gets no mass for its length.
 
     Args:
-        mask_whitespace: Whether chunks whose first student token is all whitespace are left out.
+        mask_whitespace: Whether student tokens that are all whitespace are left out.
+        inside: Whether student tokens that begin inside a token of the teacher are taught.
     """
 
     needs_teacher: ClassVar[bool] = True
     needs_distributions: ClassVar[bool] = True
 
-    def __init__(self, *, mask_whitespace: bool):
+    def __init__(self, *, mask_whitespace: bool, inside: bool):
         super().__init__()
-        self.mask_whitespace = mask_whitespace
+        self.mask_whitespace, self.inside = mask_whitespace, inside
 
     def setup(self, pair: PairFacts) -> None:
         """Maps the teacher's tokens; warns where they lead to few of the student's."""
         self.prefixes = PrefixMap(pair)
         num_reached = pair.student.view.num_tokens - len(self.prefixes.unreached)
-        log_coverage("BytePrefix", pair, num_reached, self.prefixes.num_mapped)
+        log_coverage(type(self).__name__, pair, num_reached, self.prefixes.num_mapped)
+        if self.inside:
+            self.student_tree = PrefixTree(pair.student.view.trie)
+            self.teacher_tree = PrefixTree(pair.teacher.view.trie)
+            self.setup_inside(pair)
+
+    def setup_inside(self, pair: PairFacts) -> None:
+        """Maps what is left of the teacher's tokens inside them."""
+        self.rests = RestMap(pair)
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
-        """Number of chunks whose start is taught."""
-        return self._taught(signal, token_runs(signal)).sum().float()
+        """Number of student tokens that are taught: at the starts of chunks, and inside."""
+        weight = self._taught(signal, token_runs(signal).student.first).sum().float()
+        if self.inside:
+            weight = weight + len(self._inner(signal).steps)
+        return weight
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
-        """Sum of the divergences at the starts of chunks, nats."""
+        """Sum of the divergences, nats."""
+        total = self._at_starts(signal)
+        return total + self.losses_inside(signal, self._inner(signal)) if self.inside else total
+
+    def _at_starts(self, signal: Signal) -> Float[Tensor, ""]:
+        """Sum of the divergences at the starts of chunks."""
         runs = token_runs(signal)
-        taught = self._taught(signal, runs)
+        taught = self._taught(signal, runs.student.first)
         student, teacher = signal.student.distributions, signal.teacher.distributions
         own_ids = signal.student_tokens.ids.flatten()[runs.student.first]
         first_ids = signal.teacher_tokens.ids.flatten()[runs.teacher.first]
@@ -100,9 +128,28 @@ class BytePrefix(Objective):
         widest = widest_vocabulary(student, teacher)
         return sum_over_slices(kl, student, *(each[taught] for each in rows), num_tokens=widest)
 
-    def _taught(self, signal: Supervision, runs: TokenRuns) -> Bool[Tensor, " row"]:
-        """Which chunks are not left out."""
-        own_ids = signal.student_tokens.ids.flatten()[runs.student.first]
+    def losses_inside(self, signal: Signal, inner: InnerTokens) -> Float[Tensor, ""]:
+        """Sum of the divergences inside the teacher's tokens."""
+        student, teacher = signal.student.distributions, signal.teacher.distributions
+
+        def kl(student: Distributions, *rows: Int[Tensor, " row"]) -> Float[Tensor, ""]:
+            with torch.no_grad():
+                found = continuations(self.teacher_tree, teacher, *rows[1:])
+                target = self.rests(found, num_rows=len(rows[0]))
+            logprobs = student.logprobs(rows[0])
+            return (torch.special.xlogy(target, target) - target * logprobs).sum()
+
+        widest = widest_vocabulary(student, teacher)
+        return sum_over_slices(kl, student, *vars(inner).values(), num_tokens=widest)
+
+    def _inner(self, signal: Supervision) -> InnerTokens:
+        """The student's tokens inside the teacher's that are not left out."""
+        inner = inner_tokens(signal, self.student_tree, self.teacher_tree)
+        return inner.of(self._taught(signal, inner.student_positions))
+
+    def _taught(self, signal: Supervision, positions: Int[Tensor, " row"]) -> Bool[Tensor, " row"]:
+        """Which student tokens at some positions are not left out."""
+        own_ids = signal.student_tokens.ids.flatten()[positions]
         if not self.mask_whitespace:
             return torch.ones_like(own_ids, dtype=torch.bool)
         return ~self.prefixes.is_whitespace[own_ids]
