@@ -14,6 +14,7 @@ from alm_lightning.data.pairing import Pairing
 from alm_lightning.models.pair import Scorer
 from alm_lightning.models.structure import last_matrix
 from alm_lightning.objectives.alm_hybrid import ALMHybrid
+from alm_lightning.objectives.baselines.bld import BLD
 from alm_lightning.objectives.baselines.bpm import BytePrefix
 from alm_lightning.objectives.baselines.dskd import DSKD
 from alm_lightning.objectives.baselines.escd import ESCD
@@ -44,6 +45,7 @@ OBJECTIVES = {
     "next_byte_boundary": lambda: NextByte(end="boundary", positions="token_starts"),
     "alm_hybrid": lambda: hybrid("bucket"),
     "alm_hybrid_by_prefix": lambda: hybrid("prefix"),
+    "bld": lambda: BLD(max_bytes=4, cross_entropy_weight=1, learning_rate=1e-3),
     "bpm": lambda: BytePrefix(mask_whitespace=True, inside=False),
     "bpm_inside": lambda: BytePrefix(mask_whitespace=True, inside=True),
     "escd": lambda: ESCD(mask_whitespace=True),

@@ -34,6 +34,7 @@ TERMS = {
     "ALMHybrid": "objective.alm_hybrid",
     "HiddenStates": "objective.hidden_states",
     "BytePrefix": "objective.bpm",
+    "BLD": "objective.bld",
     "ESCD": "objective.escd",
     "DSKD": "objective.dskd",
     "GOLD": "objective.gold",

@@ -1,0 +1,127 @@
+"""Byte-level distillation: a byte head on the student, which the teacher's next bytes teach."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.signal import Signal, Supervision
+from alm_lightning.likelihood.slices import slice_rows
+from alm_lightning.objectives.baselines.byte_head import SPECIAL, ByteHead
+from alm_lightning.objectives.chunks.byte_runs import PairedBytes, SideBytes, paired_bytes
+from alm_lightning.objectives.objective import Objective
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.prefix_tree import PrefixTree
+
+
+class BLD(Objective):
+    r"""Forward KL, and cross-entropy, of a byte head that the student has for training alone.
+
+    .. math:: \frac1{|B|} \sum_{s \in B} \left[ \sum_b p_s(b) \log \frac{p_s(b)}{h_s(b)}
+       - w \log h_s(x_s) \right]
+
+    over the bytes x_s of all chunks, where h_s is what `ByteHead` makes of the student's hidden
+    state before the token that has the byte, and p_s is the teacher's next byte: with u the bytes
+    of its own token before s, the mass of the tokens that begin with u and b, renormalised over the
+    bytes. The special tokens are one more outcome, which has mass where u is empty. Nothing of the
+    head is kept: what the student learns of it is in its hidden states.
+
+    Reference: Singh et al. (2026), "Cross-Tokenizer LLM Distillation through a Byte-Level
+    Interface", arXiv:2604.07466. We have read its abstract and summaries by others, not the paper.
+    These say: the teacher's distributions as bytes, a light-weight byte decoder on the student
+    (a linear projection), KL and cross-entropy on bytes beside the next-token loss. Ours are
+
+    - the form of the head, and w, the published one of which we don't know;
+    - the teacher's next byte: what its token might have ended before is left out, where the paper
+      searches for other tokenizations by a beam;
+    - that bytes of a token beyond the head's are left out, and those of chunks that both sides
+      spell differently.
+
+    Args:
+        max_bytes: Bytes of a token that the head predicts, from its first one on.
+        cross_entropy_weight: w, the weight of the cross-entropy of the text's own bytes; 0: none.
+        learning_rate: Peak learning rate of the head, which starts untrained.
+    """
+
+    needs_teacher: ClassVar[bool] = True
+    needs_distributions: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        cross_entropy_weight: float | int,
+        learning_rate: float | int,
+    ):
+        super().__init__()
+        self._check_positive(max_bytes=max_bytes, learning_rate=learning_rate)
+        if not cross_entropy_weight >= 0:
+            raise ValueError(
+                f"BLD: cross_entropy_weight is {cross_entropy_weight}: expected 0 or above."
+            )
+        self.max_bytes, self.cross_entropy_weight = max_bytes, float(cross_entropy_weight)
+        self.learning_rate = float(learning_rate)
+
+    def setup(self, pair: PairFacts) -> None:
+        """Makes the head."""
+        self.student_tree = PrefixTree(pair.student.view.trie)
+        self.teacher_tree = PrefixTree(pair.teacher.view.trie)
+        self.head = ByteHead(pair.student.hidden_size, max_bytes=self.max_bytes)
+
+    def weight(self, signal: Supervision) -> Float[Tensor, ""]:
+        """Number of bytes that are predicted; a special token counts as one."""
+        positions = self._bytes(signal).student.positions
+        return torch.tensor(float(len(positions)), device=positions.device)
+
+    def forward(self, signal: Signal) -> Float[Tensor, ""]:
+        """Sum of the KL and the weighted cross-entropy, nats."""
+        both = self._bytes(signal)
+        values = self._values(signal.student_tokens.ids, both.student)
+        places, tokens = both.student.positions.unique_consecutive(return_inverse=True)
+        states = signal.student.distributions.predicting(places)
+        logprobs = self.head(states, tokens, both.student.steps, values)
+        target = self._target(signal, both.teacher).to(logprobs.dtype)
+        kl = (torch.special.xlogy(target, target) - target * logprobs).sum()
+        cross_entropy = torch.nn.functional.nll_loss(logprobs, values, reduction="sum")
+        return kl + self.cross_entropy_weight * cross_entropy
+
+    def _bytes(self, signal: Supervision) -> PairedBytes:
+        """The bytes that are predicted."""
+        both = paired_bytes(signal, self.student_tree, self.teacher_tree)
+        return both.of(both.student.steps < self.max_bytes)
+
+    def _values(
+        self, ids: Int[Tensor, "batch student_pos"], side: SideBytes
+    ) -> Int[Tensor, " byte"]:
+        """The bytes themselves, or `SPECIAL` for a special token."""
+        own_ids = ids.flatten()[side.positions]
+        values = self.student_tree.byte[self.student_tree.nodes(own_ids, side.steps + 1)]
+        return values.masked_fill(self.student_tree.lengths[own_ids] == 0, SPECIAL)
+
+    @torch.no_grad()
+    def _target(self, signal: Signal, side: SideBytes) -> Float[Tensor, "byte _"]:
+        """The teacher's distribution of each byte, given that its token does not end before."""
+        teacher = signal.teacher.distributions
+        places, tokens = side.positions.unique_consecutive(return_inverse=True)
+        ids = signal.teacher_tokens.ids.flatten()[places]
+        counts = torch.zeros_like(places).scatter_reduce(0, tokens, side.steps + 1, "amax")
+        starts = counts.cumsum(0) - counts
+        size = slice_rows(teacher.head.num_tokens)
+        rows = [each.split(size) for each in (places, ids, counts)]
+        found = [self._next_bytes(teacher, *part) for part in zip(*rows, strict=True)]
+        return torch.cat(found)[starts[tokens] + side.steps]
+
+    def _next_bytes(
+        self,
+        teacher: Distributions,
+        places: Int[Tensor, " row"],
+        ids: Int[Tensor, " row"],
+        counts: Int[Tensor, " row"],
+    ) -> Float[Tensor, "prefix _"]:
+        """The distribution of the next byte after each prefix of some tokens."""
+        masses = self.teacher_tree(teacher.logprobs(places), ids, counts)
+        outcomes = torch.cat([masses.bytes, masses.special.unsqueeze(1)], dim=1)
+        least = torch.finfo(outcomes.dtype).tiny
+        return outcomes / outcomes.sum(dim=1, keepdim=True).clamp_min(least)
