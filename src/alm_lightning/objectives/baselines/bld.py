@@ -15,6 +15,9 @@ from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 from alm_lightning.objectives.vocabularies.prefix_tree import PrefixTree
 
+COPIES = 4
+"""Float64 and a few copies: what is alive of a slice, relative to its logits in float32."""
+
 
 class BLD(Objective):
     r"""Forward KL, and cross-entropy, of a byte head that the student has for training alone.
@@ -108,7 +111,7 @@ class BLD(Objective):
         ids = signal.teacher_tokens.ids.flatten()[places]
         counts = torch.zeros_like(places).scatter_reduce(0, tokens, side.steps + 1, "amax")
         starts = counts.cumsum(0) - counts
-        size = slice_rows(teacher.head.num_tokens)
+        size = slice_rows(COPIES * teacher.head.num_tokens)
         rows = [each.split(size) for each in (places, ids, counts)]
         found = [self._next_bytes(teacher, *part) for part in zip(*rows, strict=True)]
         return torch.cat(found)[starts[tokens] + side.steps]
