@@ -43,6 +43,9 @@ An axis that one module alone has is explained there.
 ``atom``          tokens of a donor that others are written in; ``other_atom`` the same again
 ``sparsity``      atoms that one token is written in
 ``node``          nodes of a trie of tokens; ``edge`` its edges
+``rank``          tokens in the order of their bytes
+``prefix``        prefixes of tokens, from the shortest on, one token after another
+``special``       tokens without bytes
 ``item``          items of an evaluation: documents, pairs of sentences, problems
 ``scored``        tokens of a row that are scored, the last ones
 ``target``        scored tokens of all rows in one list
