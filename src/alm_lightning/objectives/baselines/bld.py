@@ -4,17 +4,19 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import slice_rows
-from alm_lightning.objectives.baselines.byte_head import SPECIAL, ByteHead
 from alm_lightning.objectives.chunks.byte_runs import PairedBytes, SideBytes, paired_bytes
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 from alm_lightning.objectives.vocabularies.prefix_tree import PrefixTree
 
+SPECIAL = 256
+"""The outcome after the 256 bytes: a special token."""
+NUM_OUTCOMES = SPECIAL + 1
 COPIES = 4
 """Float64 and a few copies: what is alive of a slice, relative to its logits in float32."""
 
@@ -128,3 +130,50 @@ class BLD(Objective):
         outcomes = torch.cat([masses.bytes, masses.special.unsqueeze(1)], dim=1)
         least = torch.finfo(outcomes.dtype).tiny
         return outcomes / outcomes.sum(dim=1, keepdim=True).clamp_min(least)
+
+
+class ByteHead(nn.Module):
+    r"""A linear map of the hidden state, and a table of what the token's own bytes add to it.
+
+    .. math:: h(b \mid b_1 \dots b_{k}) \propto \exp \Big( w_b \cdot s + c_{b}
+       + \sum_{i=1}^{k} V_{i, b_i, b} \Big)
+
+    with s the hidden state before the token and b_1 to b_k its bytes before this one. The table V
+    starts at 0.
+
+    Args:
+        hidden_size: Channels of the hidden state.
+        max_bytes: The most bytes of a token that are predicted.
+    """
+
+    def __init__(self, hidden_size: int, *, max_bytes: int):
+        super().__init__()
+        self.output = nn.Linear(hidden_size, NUM_OUTCOMES)
+        self.before = nn.Parameter(torch.zeros(max_bytes, NUM_OUTCOMES, NUM_OUTCOMES))
+
+    def forward(
+        self,
+        states: Float[Tensor, "token hidden"],
+        tokens: Int[Tensor, " byte"],
+        steps: Int[Tensor, " byte"],
+        values: Int[Tensor, " byte"],
+    ) -> Float[Tensor, "byte _"]:
+        """Log-probabilities of every outcome in place of each byte, nats.
+
+        Args:
+            states: The hidden state before each token.
+            tokens: The token that each byte belongs to, as a row of `states`.
+            steps: How many bytes of that token come before: fewer than `max_bytes`.
+            values: The bytes themselves, or `SPECIAL`.
+
+        Returns:
+            A distribution for each byte, float32 at least.
+        """
+        with torch.autocast(states.device.type, enabled=False):
+            from_state = self.output(states.to(self.output.weight.dtype))
+            width = int(steps.max()) + 1 if len(steps) else 1
+            added = from_state.new_zeros(len(states), width, NUM_OUTCOMES)
+            added = added.index_put((tokens, steps), self.before[steps, values])
+            # what comes before a byte, without the byte itself
+            added = nn.functional.pad(added.cumsum(dim=1), (0, 0, 1, 0))[:, :-1]
+            return (from_state[tokens] + added[tokens, steps]).log_softmax(dim=1)

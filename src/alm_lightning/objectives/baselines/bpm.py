@@ -42,11 +42,12 @@ class BytePrefix(Objective):
     taught, the indentation of code collapses.
 
     With `inside`, the student is also taught where its token begins inside a token of the teacher,
-    after bytes u of it. The target there is p_T restricted to tokens that begin with u and go on,
-    each moved by phi of the bytes after u, and renormalised. The token that is u and nothing else
-    is left out: after it the teacher goes on with another token, of which this distribution says
-    nothing. So are tokens after u that begin with none of the student's. The bytes before a token
-    must be the same on both sides (`inner_tokens`).
+    after bytes u of it, and the mean is over these and the starts. The target there is p_T
+    restricted to tokens that begin with u and go on, each moved by phi of the bytes after u, and
+    renormalised. The token that is u and nothing else is left out: after it the teacher goes on
+    with another token, of which this distribution says nothing. So are tokens that go on with bytes
+    which no token of the student begins. The chunk's bytes must be the same on both sides
+    (`inner_tokens`).
 
     Reference: Wang et al. (2026), "Cross-Tokenizer On-Policy Distillation via Byte-Prefix
     Marginalization", arXiv:2607.22334. They bound what spans several tokens for more of the
