@@ -37,19 +37,19 @@ def spelled(side, row, chunk, view):
 def cells(logprobs, view, id_, k, end):
     """The masses of the classes after the first k bytes of a token."""
     prefix = (view.token_bytes[id_] or b"")[:k]
-    masses = [torch.zeros((), dtype=logprobs.dtype) for _ in range(258)]
+    members = torch.zeros(258, len(view.token_bytes), dtype=logprobs.dtype)
     for i, surface in enumerate(view.token_bytes):
         if surface is None:
-            if k == 0:
-                masses[256] = masses[256] + logprobs[i].exp()
+            members[256, i] = k == 0
         elif surface == prefix:
-            masses[257] = masses[257] + logprobs[i].exp()
+            members[257, i] = 1.0
         elif surface.startswith(prefix):
-            masses[surface[k]] = masses[surface[k]] + logprobs[i].exp()
+            members[surface[k], i] = 1.0
+    masses = members @ logprobs.exp()
     if end == "drop":
         return masses[:257]
-    joined = sum(masses[b] for b in OPENING) + masses[256] + masses[257]
-    return [mass for b, mass in enumerate(masses[:256]) if b not in OPENING] + [joined]
+    opens = torch.tensor([b in OPENING for b in range(256)] + [True, True])
+    return torch.cat([masses[~opens], masses[opens].sum().unsqueeze(0)])
 
 
 def reference(case, end, positions):
@@ -77,13 +77,10 @@ def reference(case, end, positions):
                 q = cells(logprobs, views[0], batch.student.ids[row, place_s], k_s, end)
                 logprobs = case.teacher_logprobs[row, place_t].detach()
                 p = cells(logprobs, views[1], batch.teacher.ids[row, place_t], k_t, end)
-                pairs = [(a, b) for a, b in zip(p, q, strict=True) if b > 0]
-                if not (mass := sum(a for a, _ in pairs)) > 0:
-                    continue
-                for a, b in pairs:
-                    if a > 0:
-                        share = a / mass
-                        total = total + share * (share.log() - (b / sum(b for _, b in pairs)).log())
+                p = p * (q > 0)
+                if p.sum() > 0:
+                    p, q = (p / p.sum())[p > 0], (q / q.sum())[p > 0]
+                    total = total + (p * (p.log() - q.log())).sum()
     return total, count, inside
 
 
