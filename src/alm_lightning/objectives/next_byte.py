@@ -57,6 +57,7 @@ class NextByte(Objective):
 
     needs_teacher: ClassVar[bool] = True
     needs_distributions: ClassVar[bool] = True
+    opens: Bool[Tensor, " cell"]
 
     def __init__(self, *, end: str, positions: str):
         super().__init__()
@@ -75,8 +76,6 @@ class NextByte(Objective):
         opens = torch.zeros(NUM_BYTES + 1, dtype=torch.bool)
         opens[OPENING] = True
         self.register_buffer("opens", opens, persistent=False)
-
-    opens: Bool[Tensor, " cell"]
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of bytes that are compared."""
@@ -159,12 +158,18 @@ class _Tokens:
     steps: Int[Tensor, " byte"]
 
     def part(self, start: int, stop: int) -> "_Tokens":
-        """Some of the tokens, with their bytes."""
-        rows = (self.positions, self.ids, self.counts, self.num_bytes, self.first)
-        chosen = [each[start:stop] for each in rows]
-        if not len(chosen[0]):
-            return _Tokens(*chosen, self.steps[:0])
-        return _Tokens(*chosen, self.steps[chosen[4][0] : chosen[4][-1] + chosen[3][-1]])
+        """Some of the tokens, with their bytes; `first` counts as before."""
+        rows = slice(start, stop)
+        first, num_bytes = self.first[rows], self.num_bytes[rows]
+        own = slice(int(first[0]), int(first[-1] + num_bytes[-1])) if len(first) else slice(0)
+        return _Tokens(
+            positions=self.positions[rows],
+            ids=self.ids[rows],
+            counts=self.counts[rows],
+            num_bytes=num_bytes,
+            first=first,
+            steps=self.steps[own],
+        )
 
 
 def _tokens(compared: SideBytes, ids: Int[Tensor, "batch pos"]) -> _Tokens:

@@ -121,8 +121,14 @@ class _Spelled:
         no_space = (is_skipped & (self.values != SPACE)).long()
         wrong = torch.zeros_like(self.counts).index_add(0, self.chunks, no_space)
         kept = chosen[self.chunks] & ~is_skipped
-        parts = (self.values, self.positions, self.steps, self.chunks)
-        return _Spelled(*(each[kept] for each in parts), self.counts, wrong)
+        return _Spelled(
+            values=self.values[kept],
+            positions=self.positions[kept],
+            steps=self.steps[kept],
+            chunks=self.chunks[kept],
+            counts=self.counts,
+            wrong=wrong,
+        )
 
 
 def _spelled(runs: Runs, ids: Int[Tensor, "batch pos"], tree: PrefixTree) -> _Spelled:
