@@ -12,7 +12,10 @@ from alm_lightning.app.train.command import train
 from alm_lightning.models.bytes.byte_lm import ByteForCausalLM
 from alm_lightning.models.bytes.student import byte_config
 
-PAPER_SIZE = ["student=gemma2_2b_it", "corpus=tulu3", "budget=paper", "trainer=gpu"]
+PAPER_SIZE = [
+    *("student=gemma2_2b_it", "corpus=tulu3", "budget=paper", "trainer=gpu"),
+    "objective=alm_next_token_hidden",
+]
 
 
 def test_paper_size_is_the_published_recipe(composed):

@@ -33,6 +33,7 @@ TERMS = {
     "ALM": "objective.alm",
     "ALMHybrid": "objective.alm_hybrid",
     "HiddenStates": "objective.hidden_states",
+    "NextByte": "objective.next_byte",
     "BytePrefix": "objective.bpm",
     "BLD": "objective.bld",
     "ESCD": "objective.escd",

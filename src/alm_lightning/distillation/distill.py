@@ -56,7 +56,7 @@ def distill(
     column: str | None = None,
     heldout_share: float = 0.1,
     on_bad_document: str = "error",
-    objective: str | Objective | Mapping[str, Objective] = "alm_next_token_hidden",
+    objective: str | Objective | Mapping[str, Objective] = "next_byte_alone",
     balance: str | Balance = "gradmag",
     alignment: str | ChunkSelection = "finest",
     embeddings: str | Callable[..., PreTrainedModel] | None = None,
@@ -108,8 +108,8 @@ def distill(
         column: Of `data` with columns; None for ``text`` or ``messages``.
         heldout_share: Share of the documents that are evaluated on, and not trained on.
         on_bad_document: ``error``, or ``skip`` for documents that can't be used.
-        objective: ``alm``, ``next_token``, ``hidden_states``, ``alm_next_token``,
-            ``alm_next_token_hidden``, an `Objective`, or several by name.
+        objective: ``next_byte_alone``, ``next_byte``, ``alm``, ``alm_next_token`` or another name
+            of `OBJECTIVES`, an `Objective`, or several by name.
         balance: How terms are weighed: ``gradmag``, ``gradnorm`` or a `Balance`.
         alignment: ``finest``, ``whitespace`` or an object such as `BiasThreshold`.
         embeddings: How the student's embeddings start: ``bytes``, ``fvt``, ``mean``, ``keep``,

@@ -17,6 +17,7 @@ from alm_lightning.models.vocabulary import BytesFromOldTokens, NewVocabulary
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.combine import Balance, GradMag, GradNorm
 from alm_lightning.objectives.hidden_states import HiddenStates
+from alm_lightning.objectives.next_byte import NextByte
 from alm_lightning.objectives.next_token import NextToken
 from alm_lightning.objectives.objective import Objective
 
@@ -39,9 +40,16 @@ TERMS: Mapping[str, Callable[[], Objective]] = {
     "alm": partial(ALM, temperature=5, threshold=0.1, debias=True, divergence="kl"),
     "next_token": NextToken,
     "hidden_states": partial(HiddenStates, projection=None, learning_rate=1e-3),
+    "next_byte": partial(NextByte, end="drop", positions="token_starts"),
 }
 OBJECTIVES = {
-    **{name: (name,) for name in TERMS},
+    "alm": ("alm",),
+    "next_token": ("next_token",),
+    "hidden_states": ("hidden_states",),
+    "next_byte": ("next_byte", "next_token"),
+    "next_byte_alone": ("next_byte",),
+    "next_byte_alm": ("next_byte", "alm", "next_token"),
+    "next_byte_hidden": ("next_byte", "hidden_states"),
     "alm_next_token": ("alm", "next_token"),
     "alm_next_token_hidden": ("alm", "next_token", "hidden_states"),
 }

@@ -58,7 +58,7 @@ class Plan:
         """Refuses an objective without terms."""
         if not self.objective:
             raise ValueError(
-                "the objective has no terms: take objective=alm_next_token_hidden, say."
+                "the objective has no terms: take objective=next_byte_alone, say."
             )
 
     def module(self, student: Scorer, teacher: Scorer) -> DistillModule:

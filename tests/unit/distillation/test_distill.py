@@ -72,7 +72,7 @@ def test_five_lines_train_and_save(model_folder, tmp_path, monkeypatch):
         torch.testing.assert_close(loaded(ids).logits, result.student(ids).logits)
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "| bits_per_byte.student_after |" in card
-    assert "| objective.alm.temperature | 5 |" in card
+    assert "| objective.next_byte.end | drop |" in card
     with pytest.raises(FileExistsError, match="my-model exists and is not empty"):
         result.save("my-model")
     (tmp_path / "empty").mkdir()
