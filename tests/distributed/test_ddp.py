@@ -7,10 +7,10 @@ import pytest
 pytestmark = pytest.mark.distributed
 
 
-def curve(folder):
+def curve(folder, terms):
     with (folder / "metrics.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    names = ["train/alm", "train/next_token", "train/hidden_states", "chunks/weight_alm"]
+    names = [f"{kind}{term}" for kind in ("train/", "chunks/weight_") for term in terms]
     steps = [[float(row[name]) for name in names] for row in rows if row["train/alm"]]
     figures = [
         {name: float(value) for name, value in row.items() if name.startswith("val/") and value}
@@ -20,11 +20,19 @@ def curve(folder):
     return steps, figures
 
 
-def test_two_processes_equal_one(run_apart, tmp_path):
+@pytest.mark.parametrize(
+    ("objective", "terms"),
+    [
+        ("alm_next_token_hidden", ["alm", "next_token", "hidden_states"]),
+        ("next_byte_alm", ["next_byte", "alm", "next_token"]),
+    ],
+)
+def test_two_processes_equal_one(run_apart, tmp_path, objective, terms):
     runs = {}
     for devices in (1, 2):
         folder = tmp_path / f"on_{devices}"
         finished = run_apart(
+            f"objective={objective}",
             "trainer.precision=32-true",
             f"trainer.devices={devices}",
             "trainer.strategy=ddp" if devices > 1 else "trainer.strategy=auto",
@@ -37,7 +45,7 @@ def test_two_processes_equal_one(run_apart, tmp_path):
         )
         assert finished.returncode == 0, finished.stderr
         assert (folder / "model" / "config.json").is_file()
-        runs[devices] = curve(folder)
+        runs[devices] = curve(folder, terms)
     (steps_of_one, figures_of_one), (steps_of_two, figures_of_two) = runs.values()
     assert len(steps_of_one) == 4
     for one, two in zip(steps_of_one, steps_of_two, strict=True):
