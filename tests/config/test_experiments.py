@@ -35,13 +35,15 @@ def test_experiment_composes_with_every_budget(composed, experiment, budget):
 def test_without_a_word_it_is_gemma_to_bytes_on_a_quick_budget(composed):
     said = composed("experiment=gemma_to_bytes", "budget=quick")
     assert composed() == said
-    assert list(said.objective) == ["next_byte"]
+    assert list(said.objective) == ["next_byte", "hidden_states"]
+    assert said.objective.hidden_states.fades_by == 0.5
     assert said.objective.next_byte.end == "drop"
 
 
 def test_alm_as_published_is_one_word_away(composed):
     said = composed("objective=alm_next_token_hidden")
     assert list(said.objective) == ["alm", "next_token", "hidden_states"]
+    assert said.objective.hidden_states.fades_by is None
     assert (said.objective.alm.temperature, said.objective.alm.threshold) == (5, 0.1)
     assert said.objective.alm.divergence == "kl"
 

@@ -93,7 +93,9 @@ def test_what_an_option_asks_for_is_missing_until_it_is_given(composed, option):
 
 @pytest.mark.parametrize("temperature", ["1", "0.5", "100", "inf"])
 def test_any_temperature_from_the_command_line(composed, temperature):
-    terms = instantiate(composed("objective=alm", f"objective.alm.temperature={temperature}").objective)
+    terms = instantiate(
+        composed("objective=alm", f"objective.alm.temperature={temperature}").objective
+    )
     assert terms["alm"].temperature == float(temperature)
     assert math.isfinite(terms["alm"].temperature) == (temperature != "inf")
 

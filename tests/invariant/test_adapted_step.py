@@ -51,7 +51,7 @@ def gradients(scorers, micro_batch_size, balance=None):
     terms = {
         "alm": ALM(temperature=5, threshold=0.1, debias=True, divergence="kl"),
         "next_token": NextToken(),
-        "hidden_states": HiddenStates(projection=None, learning_rate=1e-3),
+        "hidden_states": HiddenStates(projection=None, learning_rate=1e-3, fades_by=None),
     }
     step = DistillStep(
         student=student,

@@ -17,7 +17,7 @@ def terms():
     return {
         "alm": ALM(temperature=5, threshold=0.1, debias=True, divergence="kl"),
         "next_token": NextToken(),
-        "hidden_states": HiddenStates(projection=None, learning_rate=1e-3),
+        "hidden_states": HiddenStates(projection=None, learning_rate=1e-3, fades_by=None),
     }
 
 

@@ -173,6 +173,6 @@ def test_hidden_states_by_hand():
                 - signal.teacher.hidden[row, chunk, channel]
             )
             expected += difference**2 / float(signal.teacher_mean_square[channel]) / 4
-    objective = HiddenStates(projection=None, learning_rate=1e-3)
+    objective = HiddenStates(projection=None, learning_rate=1e-3, fades_by=None)
     assert float(objective(signal)) == pytest.approx(expected, rel=1e-9)
     assert float(objective.weight(signal)) == int(signal.chunk_mask.sum())

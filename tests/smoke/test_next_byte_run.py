@@ -27,7 +27,10 @@ def subword(byte_level_tokenizer, tmp_path):
 @pytest.mark.parametrize("end", ["drop", "boundary"])
 def test_a_byte_student_learns(run_here, tmp_path, end):
     summary = run_here(
-        f"objective.next_byte.end={end}", "budget.steps=12", "budget.learning_rate=1e-2", without=ALM
+        f"objective.next_byte.end={end}",
+        "budget.steps=12",
+        "budget.learning_rate=1e-2",
+        without=ALM,
     )
     found = losses(tmp_path)
     assert len(found) == 12

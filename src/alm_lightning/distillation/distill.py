@@ -56,7 +56,7 @@ def distill(
     column: str | None = None,
     heldout_share: float = 0.1,
     on_bad_document: str = "error",
-    objective: str | Objective | Mapping[str, Objective] = "next_byte_alone",
+    objective: str | Objective | Mapping[str, Objective] = "next_byte_hidden",
     balance: str | Balance = "gradmag",
     alignment: str | ChunkSelection = "finest",
     embeddings: str | Callable[..., PreTrainedModel] | None = None,
@@ -108,7 +108,7 @@ def distill(
         column: Of `data` with columns; None for ``text`` or ``messages``.
         heldout_share: Share of the documents that are evaluated on, and not trained on.
         on_bad_document: ``error``, or ``skip`` for documents that can't be used.
-        objective: ``next_byte_alone``, ``next_byte``, ``alm``, ``alm_next_token`` or another name
+        objective: ``next_byte_hidden``, ``next_byte``, ``alm``, ``alm_next_token`` or another name
             of `OBJECTIVES`, an `Objective`, or several by name.
         balance: How terms are weighed: ``gradmag``, ``gradnorm`` or a `Balance`.
         alignment: ``finest``, ``whitespace`` or an object such as `BiasThreshold`.

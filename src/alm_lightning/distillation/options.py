@@ -36,24 +36,28 @@ TRAINER: Mapping[str, Any] = {
 OPTIMIZER: Mapping[str, Any] = {"betas": (0.9, 0.95), "weight_decay": 0.0, "fused": True}
 WARMUP_SHARE = 0.1
 
-TERMS: Mapping[str, Callable[[], Objective]] = {
-    "alm": partial(ALM, temperature=5, threshold=0.1, debias=True, divergence="kl"),
-    "next_token": NextToken,
-    "hidden_states": partial(HiddenStates, projection=None, learning_rate=1e-3),
-    "next_byte": partial(NextByte, end="drop", positions="token_starts"),
+_ALM = partial(ALM, temperature=5, threshold=0.1, debias=True, divergence="kl")
+_HIDDEN_STATES = partial(HiddenStates, projection=None, learning_rate=1e-3, fades_by=None)
+_NEXT_BYTE = partial(NextByte, end="drop", positions="token_starts")
+OBJECTIVES: Mapping[str, Mapping[str, Callable[[], Objective]]] = {
+    "alm": {"alm": _ALM},
+    "next_token": {"next_token": NextToken},
+    "hidden_states": {"hidden_states": _HIDDEN_STATES},
+    "alm_next_token": {"alm": _ALM, "next_token": NextToken},
+    "alm_next_token_hidden": {
+        "alm": _ALM,
+        "next_token": NextToken,
+        "hidden_states": _HIDDEN_STATES,
+    },
+    "next_byte": {"next_byte": _NEXT_BYTE, "next_token": NextToken},
+    "next_byte_alone": {"next_byte": _NEXT_BYTE},
+    "next_byte_alm": {"next_byte": _NEXT_BYTE, "alm": _ALM, "next_token": NextToken},
+    "next_byte_hidden": {
+        "next_byte": _NEXT_BYTE,
+        "hidden_states": partial(_HIDDEN_STATES, fades_by=0.5),
+    },
 }
-OBJECTIVES = {
-    "alm": ("alm",),
-    "next_token": ("next_token",),
-    "hidden_states": ("hidden_states",),
-    "next_byte": ("next_byte", "next_token"),
-    "next_byte_alone": ("next_byte",),
-    "next_byte_alm": ("next_byte", "alm", "next_token"),
-    "next_byte_hidden": ("next_byte", "hidden_states"),
-    "alm_next_token": ("alm", "next_token"),
-    "alm_next_token_hidden": ("alm", "next_token", "hidden_states"),
-}
-"""Names of terms, by the name of an objective."""
+"""Terms by name, by the name of an objective."""
 ALIGNMENTS: Mapping[str, Callable[[], ChunkSelection]] = {
     "finest": Finest,
     "whitespace": Whitespace,
@@ -147,7 +151,7 @@ def terms(objective: str | Objective | Mapping[str, Objective]) -> dict[str, Obj
         TypeError: A term is not an `Objective`.
     """
     if isinstance(objective, str):
-        makers = {key: partial(_made, names) for key, names in OBJECTIVES.items()}
+        makers = {key: partial(_made, made) for key, made in OBJECTIVES.items()}
         return option("objective", objective, makers)
     if isinstance(objective, Objective):
         return {type(objective).__name__.lower(): objective}
@@ -160,8 +164,8 @@ def terms(objective: str | Objective | Mapping[str, Objective]) -> dict[str, Obj
     return found
 
 
-def _made(names: tuple[str, ...]) -> dict[str, Objective]:
-    return {name: TERMS[name]() for name in names}
+def _made(terms: Mapping[str, Callable[[], Objective]]) -> dict[str, Objective]:
+    return {name: make() for name, make in terms.items()}
 
 
 def described(value: object) -> dict[str, object]:

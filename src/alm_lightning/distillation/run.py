@@ -57,9 +57,7 @@ class Plan:
     def __post_init__(self) -> None:
         """Refuses an objective without terms."""
         if not self.objective:
-            raise ValueError(
-                "the objective has no terms: take objective=next_byte_alone, say."
-            )
+            raise ValueError("the objective has no terms: take objective=next_byte_hidden, say.")
 
     def module(self, student: Scorer, teacher: Scorer) -> DistillModule:
         """Student, teacher and objective, put together.

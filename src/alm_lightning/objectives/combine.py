@@ -61,55 +61,6 @@ class GradMag(Balance):
         return dict(zip(losses, shares, strict=True))
 
 
-class FadingGradMag(GradMag):
-    """GradMag, but some terms fade out: they help at the start of a run, and are in the way later.
-
-    The weight of such a term falls in a line, from what GradMag gives it to 0; the others take over
-    what it loses.
-
-    Args:
-        fading: For each fading term, by which share of all steps its weight is 0, in (0, 1]. Names
-            that the objective has no term of have no effect.
-        steps: Optimizer steps of the run.
-    """
-
-    steps_done: Float[Tensor, ""]
-
-    def __init__(self, *, fading: Mapping[str, float | int], steps: int):
-        super().__init__()
-        for name, share in fading.items():
-            if not 0 < share <= 1:
-                raise ValueError(
-                    f"FadingGradMag: fading.{name} is {share}: expected a share of the steps, above "
-                    "0 and at most 1."
-                )
-        if steps < 0:
-            raise ValueError(f"FadingGradMag: steps is {steps}: expected 0 or more.")
-        self.fading, self.steps = dict(fading), steps
-        self.register_buffer("steps_done", torch.zeros(()))
-
-    def setup(self, names: Sequence[str]) -> None:
-        """Refuses an objective of which no term would be left."""
-        if names and not set(names) - self.fading.keys():
-            raise ValueError(
-                f"FadingGradMag: all terms of the objective fade out, {list(names)}: expected one "
-                "that stays. Take balance=gradmag."
-            )
-
-    def forward(
-        self, losses: Mapping[str, Float[Tensor, ""]], norms: Mapping[str, Float[Tensor, ""]]
-    ) -> dict[str, Float[Tensor, ""]]:
-        """The weight of each term in this step; they sum to one."""
-        shares = super().forward(losses, norms)
-        for name in shares.keys() & self.fading.keys():
-            end = self.fading[name] * self.steps
-            shares[name] = shares[name] * (1 - self.steps_done / end).clamp_min(0.0)
-        self.steps_done += 1
-        total = torch.stack(list(shares.values())).sum()
-        total = total.clamp_min(torch.finfo(total.dtype).tiny)
-        return {name: share / total for name, share in shares.items()}
-
-
 class GradNorm(Balance):
     """Learned weights: terms that have fallen less far get more gradient.
 
@@ -197,3 +148,32 @@ class Fixed(Balance):
         """The same weights in each step."""
         del losses, norms
         return {name: torch.tensor(weight) for name, weight in self.weights.items()}
+
+
+def faded(
+    weights: Mapping[str, Float[Tensor, ""]],
+    fades_by: Mapping[str, float | None],
+    progress: float,
+) -> dict[str, Float[Tensor, ""]]:
+    """Weights of terms of which some fade out in the course of a run.
+
+    The weight of such a term falls in a line, from what the balance gives it to 0. The others take
+    over what it loses: the sum of all stays the same.
+
+    Args:
+        weights: What the balance gives.
+        fades_by: For each term by which share of the steps its weight is 0; None: it stays.
+        progress: Share of the steps that are done.
+
+    Returns:
+        One weight a term.
+    """
+    if all(fades_by[name] is None for name in weights):
+        return dict(weights)
+    left = {}
+    for name, weight in weights.items():
+        end = fades_by[name]
+        left[name] = weight if end is None else weight * max(0.0, 1.0 - progress / end)
+    before, after = (torch.stack(list(each.values())).sum() for each in (weights, left))
+    scale = before / after.clamp_min(torch.finfo(after.dtype).tiny)
+    return {name: weight * scale for name, weight in left.items()}

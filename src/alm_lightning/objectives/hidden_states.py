@@ -28,18 +28,32 @@ class HiddenStates(Objective):
             of different widths; None compares the states themselves.
         learning_rate: Peak learning rate of the map, which starts as a random rotation; it has
             no effect without a map.
+        fades_by: By which share of the steps the term's weight falls to 0, in (0, 1]: it helps at
+            the start of a run, and is in the way later. None: it stays.
     """
 
     needs_teacher: ClassVar[bool] = True
     needs_hidden: ClassVar[bool] = True
 
-    def __init__(self, *, projection: str | None, learning_rate: float | int):
+    def __init__(
+        self,
+        *,
+        projection: str | None,
+        learning_rate: float | int,
+        fades_by: float | int | None,
+    ):
         super().__init__()
         if projection not in (None, "linear"):
             raise ValueError(
                 f"HiddenStates: projection is {projection!r}: expected 'linear' or None (null)."
             )
         self._check_positive(learning_rate=learning_rate)
+        if fades_by is not None and not 0 < fades_by <= 1:
+            raise ValueError(
+                f"HiddenStates: fades_by is {fades_by}: expected a share of the steps, above 0 and "
+                "at most 1, or None (null) for a term that stays."
+            )
+        self.fades_by = None if fades_by is None else float(fades_by)
         self.projection = projection
         self.learning_rate = None if projection is None else float(learning_rate)
         self.map: nn.Linear | None = None

@@ -20,12 +20,15 @@ class Objective(nn.Module):
         needs_hidden: Whether hidden states at the ends of chunks must be there, on both sides.
         needs_distributions: Whether whole next-token distributions must be there, on both sides.
         learning_rate: Peak learning rate of the parameters that `setup` makes; None: the student's.
+        fades_by: By which share of the steps the weight of the term falls to 0, in a line; None: it
+            stays as the balance gives it.
     """
 
     needs_teacher: ClassVar[bool] = True
     needs_hidden: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = False
     learning_rate: float | None = None
+    fades_by: float | None = None
 
     def setup(self, pair: PairFacts) -> None:
         """Prepares for a pair of student and teacher, once, before the first step.

@@ -60,6 +60,11 @@ class DistillModule(L.LightningModule):
             raise ValueError(
                 f"gradient_clip is {gradient_clip}: expected a norm above 0, or null for none."
             )
+        if objective and all(term.fades_by is not None for term in objective.values()):
+            raise ValueError(
+                f"all terms of the objective fade out, {list(objective)}: nothing would be trained "
+                "on at the end. Give it a term whose fades_by is null."
+            )
         self.automatic_optimization = False
         self.student = student.model
         self.objective = nn.ModuleDict(objective)
@@ -123,7 +128,7 @@ class DistillModule(L.LightningModule):
         """One optimizer step."""
         optimizer = self.optimizers()
         optimizer.zero_grad()
-        self.last_result = self.step(batches)
+        self.last_result = self.step(batches, self._progress())
         limit = math.inf if self.gradient_clip is None else self.gradient_clip
         norm = nn.utils.clip_grad_norm_(self.trained_parameters(), limit, error_if_nonfinite=False)
         # a GPU is waited for here, once a step: cheap beside weights that are lost unnoticed
@@ -135,6 +140,10 @@ class DistillModule(L.LightningModule):
         optimizer.step()
         self.lr_schedulers().step()
         self._log_step(self.last_result)
+
+    def _progress(self) -> float:
+        """Share of the steps that are done."""
+        return self.trainer.global_step / max(self.trainer.max_steps, 1)
 
     def _diverged(self, norm: float, result: StepResult) -> FloatingPointError:
         losses = ", ".join(f"{name} {float(value):g}" for name, value in result.losses.items())

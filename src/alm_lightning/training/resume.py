@@ -35,6 +35,8 @@ FREE = ("adapter.share_body", "alignment.workers", "alignment.cache_folder")
 
 EARLIER = {
     "adapter.train_embeddings": True,
+    "objective.bpm.inside": False,
+    "objective.hidden_states.fades_by": None,
     "objective.hidden_states.projection": None,
     "objective.hidden_states.learning_rate": 1e-3,
     "tokenizer.special_tokens": "keep",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.likelihood.signal import ModelSignal, Signal, Supervision
 from alm_lightning.models.pair import Scorer
-from alm_lightning.objectives.combine import Balance
+from alm_lightning.objectives.combine import Balance, faded
 from alm_lightning.objectives.objective import Objective
 
 
@@ -91,11 +91,12 @@ class DistillStep:
         self.needs_hidden = any(term.needs_hidden for term in terms.values())
         self.needs_distributions = any(term.needs_distributions for term in terms.values())
 
-    def __call__(self, batches: Sequence[DistillBatch]) -> StepResult:
+    def __call__(self, batches: Sequence[DistillBatch], progress: float = 0.0) -> StepResult:
         """Adds the gradients of a step to the student's parameters.
 
         Args:
             batches: This rank's micro-batches; none where it has no share in the step.
+            progress: Share of the run's steps that are done, for terms that fade out.
 
         Returns:
             Losses and weights, over all ranks and micro-batches.
@@ -119,6 +120,7 @@ class DistillStep:
             balance = {name: torch.ones_like(weight) for name, weight in weights.items()}
         else:
             balance = self.balance({}, {})
+        balance = faded(balance, {n: term.fades_by for n, term in self.terms.items()}, progress)
         losses = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for totals in kept or map(self._totals, batches, known):
             parts = (balance[name] * total / weights[name] for name, total in totals.items())

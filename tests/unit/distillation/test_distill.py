@@ -50,7 +50,7 @@ def objective(threshold=0.01):
     return {
         "alm": ALM(temperature=5, threshold=threshold, debias=True, divergence="kl"),
         "next_token": NextToken(),
-        "hidden_states": HiddenStates(projection=None, learning_rate=1e-3),
+        "hidden_states": HiddenStates(projection=None, learning_rate=1e-3, fades_by=None),
     }
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from alm_lightning.objectives.combine import FadingGradMag, Fixed, GradMag, GradNorm
+from alm_lightning.objectives.combine import Fixed, GradMag, GradNorm, faded
 
 
 def scalars(**values):
@@ -20,41 +20,23 @@ def test_gradmag_leaves_out_a_term_without_a_gradient():
 
 
 def test_a_fading_term_hands_its_weight_over():
-    balance = FadingGradMag(fading={"b": 0.5, "other": 1}, steps=8)
-    balance.setup(["a", "b"])
-    found = [balance(scalars(a=1.0, b=1.0), scalars(a=1.0, b=3.0)) for _ in range(8)]
-    # GradMag gives 3/4 and 1/4; of the second share 1, 3/4, 1/2, 1/4, 0, ... are left
+    weights = scalars(a=0.75, b=0.25)
+    found = [faded(weights, {"a": None, "b": 0.5}, step / 8) for step in range(8)]
+    # of the second weight 1, 3/4, 1/2, 1/4, 0, ... are left
     left = [max(0.0, 1 - step / 4) * 0.25 for step in range(8)]
     assert [float(w["b"]) for w in found] == pytest.approx([b / (0.75 + b) for b in left])
     assert [float(w["a"] + w["b"]) for w in found] == pytest.approx([1.0] * 8)
 
 
-def test_fading_continues_from_its_state():
-    one, other = (FadingGradMag(fading={"b": 1}, steps=10) for _ in range(2))
-    inputs = scalars(a=1.0, b=1.0), scalars(a=1.0, b=1.0)
-    for _ in range(3):
-        one(*inputs)
-    other.load_state_dict(one.state_dict())
-    assert one(*inputs) == other(*inputs)
+def test_without_a_fading_term_weights_stay():
+    weights = scalars(a=5.0, b=1.0)
+    assert faded(weights, {"a": None, "b": None}, 0.9) == weights
 
 
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"fading": {"b": 0}, "steps": 3}, r"fading\.b is 0: expected a share"),
-        ({"fading": {"b": 1.5}, "steps": 3}, r"fading\.b is 1\.5: expected a share"),
-        ({"fading": {}, "steps": -1}, "steps is -1: expected 0 or more"),
-    ],
-)
-def test_fading_outside_of_its_range(settings, says):
-    with pytest.raises(ValueError, match=says):
-        FadingGradMag(**settings)
-
-
-def test_not_all_terms_may_fade():
-    balance = FadingGradMag(fading={"a": 1, "b": 1}, steps=3)
-    with pytest.raises(ValueError, match="all terms of the objective fade out"):
-        balance.setup(["a", "b"])
+def test_a_fading_term_may_have_all_the_weight():
+    """The others have no gradient in this step."""
+    found = faded(scalars(a=0.0, b=1.0), {"a": None, "b": 0.5}, 0.7)
+    assert [float(w) for w in found.values()] == [0.0, 0.0]
 
 
 def gradnorm():

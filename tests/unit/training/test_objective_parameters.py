@@ -40,7 +40,9 @@ def make(scorers):
             objective={
                 "dskd": DSKD(temperature=2, learning_rate=0.02),
                 "next_token": NextToken(),
-                "hidden_states": HiddenStates(projection="linear", learning_rate=0.03),
+                "hidden_states": HiddenStates(
+                    projection="linear", learning_rate=0.03, fades_by=None
+                ),
             },
             balance=GradMag(),
             optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.0),
@@ -85,13 +87,13 @@ def test_they_are_trained_at_a_rate_of_their_own(make):
 
 
 def test_hidden_states_without_a_map_have_no_rate():
-    assert HiddenStates(projection=None, learning_rate=0.03).learning_rate is None
+    assert HiddenStates(projection=None, learning_rate=0.03, fades_by=None).learning_rate is None
 
 
 @pytest.mark.parametrize("rate", [0, -1.0, math.nan])
 def test_a_rate_at_which_a_map_could_not_learn(rate):
     with pytest.raises(ValueError, match=rf"HiddenStates: learning_rate is {rate}: expected"):
-        HiddenStates(projection="linear", learning_rate=rate)
+        HiddenStates(projection="linear", learning_rate=rate, fades_by=None)
 
 
 def test_they_move_as_far_as_their_rate_says(make, fit):
