@@ -35,9 +35,9 @@ class NextByte(Objective):
     covers byte s begins with u_s, the bytes of the text between its start and s, and m is the mass
     of all of the teacher's tokens that begin with some bytes (`PrefixTree`). One vector of
     probabilities of the teacher serves all bytes of its token. Where u is empty, the special tokens
-    are one class beside the 256 bytes. So are a chunk of structure that is one token on both sides:
-    what ends a text is learned as well. q is the student's, by the same formula; of a byte student
-    it is its own distribution.
+    are one class beside the 256 bytes. A chunk of structure that is one token on both sides counts
+    as such a byte, so that what ends a text is learned as well. q is the student's, by the same
+    formula; of a byte student it is its own distribution.
 
     The teacher's token might have ended after u, with probability e = P(u) / m(u). What would come
     then, no forward pass over this tokenization says. ``drop`` takes the distribution given that it
