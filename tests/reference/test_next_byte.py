@@ -34,21 +34,34 @@ def spelled(side, row, chunk, view):
     return found
 
 
-def cells(logprobs, view, id_, k, end):
+def shared_specials(case):
+    """Ids of the special tokens that both sides have: of the same text, and EOS."""
+    ours, theirs = case.student.view, case.teacher.view
+    pairs = [
+        (i, theirs.special_ids[t]) for t, i in ours.special_ids.items() if t in theirs.special_ids
+    ]
+    if ours.id_of("eos") not in dict(pairs):
+        pairs.append((ours.id_of("eos"), theirs.id_of("eos")))
+    return pairs
+
+
+def cells(logprobs, view, id_, k, end, specials):
     """The masses of the classes after the first k bytes of a token."""
     prefix = (view.token_bytes[id_] or b"")[:k]
-    members = torch.zeros(258, len(view.token_bytes), dtype=logprobs.dtype)
+    num_cells = 256 + len(specials) + 1
+    members = torch.zeros(num_cells + 1, len(view.token_bytes), dtype=logprobs.dtype)
     for i, surface in enumerate(view.token_bytes):
         if surface is None:
-            members[256, i] = k == 0
+            place = specials.index(i) if i in specials else len(specials)
+            members[256 + place, i] = k == 0
         elif surface == prefix:
-            members[257, i] = 1.0
+            members[-1, i] = 1.0
         elif surface.startswith(prefix):
             members[surface[k], i] = 1.0
     masses = members @ logprobs.exp()
     if end == "drop":
-        return masses[:257]
-    opens = torch.tensor([b in OPENING for b in range(256)] + [True, True])
+        return masses[:-1]
+    opens = torch.tensor([b >= 256 or b in OPENING for b in range(num_cells + 1)])
     return torch.cat([masses[~opens], masses[opens].sum().unsqueeze(0)])
 
 
@@ -57,6 +70,7 @@ def reference(case, end, positions):
     total, count, inside = 0.0, 0, 0
     batch = case.batch
     views = case.student.view, case.teacher.view
+    specials = [list(ids) for ids in zip(*shared_specials(case), strict=True)]
     for row in range(len(batch.student.ids)):
         for chunk in range(int(batch.chunk_mask[row].sum())):
             ours = spelled(batch.student, row, chunk, views[0])
@@ -74,9 +88,13 @@ def reference(case, end, positions):
                 count += 1
                 inside += k_t > 0
                 logprobs = case.student_logprobs[row, place_s]
-                q = cells(logprobs, views[0], batch.student.ids[row, place_s], k_s, end)
+                q = cells(
+                    logprobs, views[0], batch.student.ids[row, place_s], k_s, end, specials[0]
+                )
                 logprobs = case.teacher_logprobs[row, place_t].detach()
-                p = cells(logprobs, views[1], batch.teacher.ids[row, place_t], k_t, end)
+                p = cells(
+                    logprobs, views[1], batch.teacher.ids[row, place_t], k_t, end, specials[1]
+                )
                 p = p * (q > 0)
                 if p.sum() > 0:
                     p, q = (p / p.sum())[p > 0], (q / q.sum())[p > 0]

@@ -55,3 +55,9 @@ def test_a_byte_model_is_trained_on(run_here, first, model_folder, tmp_path, ada
 def test_it_can_be_moved_onto_no_other_tokenizer(run_here, first):
     with pytest.raises(ValueError, match="byte model, which can't be moved onto another tokenizer"):
         run_here(f"student.source.path={first[0]}", "student.special_tokens=[]")
+
+
+def test_a_student_that_is_its_own_teacher_is_refused(run_here, model_folder):
+    with pytest.raises(ValueError, match=r"learn from itself.*objective=next_token"):
+        run_here(*OWN, "objective=alm_next_token_hidden", "~objective.next_token")
+    run_here(*OWN, "objective=next_token", "budget.steps=1", without=("objective.alm.threshold",))

@@ -16,9 +16,11 @@ class Balance(nn.Module):
 
     Attributes:
         needs_norms: Whether `forward` wants the norm of each term's gradient.
+        needs_all_terms: Whether it wants terms as well that have faded out.
     """
 
     needs_norms: ClassVar[bool] = True
+    needs_all_terms: ClassVar[bool] = False
 
     def setup(self, names: Sequence[str]) -> None:
         """Gets the names of the terms, in the order of the objective, before the first step."""
@@ -77,6 +79,7 @@ class GradNorm(Balance):
     first_losses: Float[Tensor, " term"]
     moments: Float[Tensor, "2 term"]
     steps: Float[Tensor, ""]
+    needs_all_terms: ClassVar[bool] = True
 
     def __init__(self, *, alpha: float, lr: float):
         super().__init__()
@@ -157,8 +160,8 @@ def faded(
 ) -> dict[str, Float[Tensor, ""]]:
     """Weights of terms of which some fade out in the course of a run.
 
-    The weight of such a term falls in a line, from what the balance gives it to 0. The others take
-    over what it loses: the sum of all stays the same.
+    The weight of such a term is multiplied by a factor that falls in a line from 1 to 0; then all
+    are scaled, so that their sum stays the same.
 
     Args:
         weights: What the balance gives.
@@ -175,5 +178,7 @@ def faded(
         end = fades_by[name]
         left[name] = weight if end is None else weight * max(0.0, 1.0 - progress / end)
     before, after = (torch.stack(list(each.values())).sum() for each in (weights, left))
-    scale = before / after.clamp_min(torch.finfo(after.dtype).tiny)
+    stays = torch.stack([w for name, w in weights.items() if fades_by[name] is None]).sum()
+    # where no other term has weight in this step, none takes over
+    scale = torch.where(stays > 0, before / after.clamp_min(torch.finfo(after.dtype).tiny), 1.0)
     return {name: weight * scale for name, weight in left.items()}

@@ -1,9 +1,12 @@
 """Next byte: at each byte, the student learns the teacher's distribution of what comes next."""
 
+import logging
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -13,14 +16,17 @@ from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import slice_rows, sum_over_slices
 from alm_lightning.objectives.chunks.byte_runs import PairedBytes, SideBytes, paired_bytes
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, Vocabulary
 from alm_lightning.objectives.vocabularies.prefix_tree import NUM_BYTES, ByteMasses, PrefixTree
+from alm_lightning.objectives.vocabularies.shared import special_pairs
+
+log = logging.getLogger(__name__)
 
 End = Literal["drop", "boundary"]
 Positions = Literal["token_starts", "every_byte"]
 
-OPENING = [*(string.whitespace + string.punctuation).encode(), NUM_BYTES]
-"""Bytes that open a word, and the special tokens: one class where `end` is ``boundary``."""
+OPENING = [*(string.whitespace + string.punctuation).encode()]
+"""Bytes that open a word: one class with the special tokens, where `end` is ``boundary``."""
 COPIES = 4
 """Float64 and a few copies: what is alive of a slice, relative to its logits in float32."""
 
@@ -34,10 +40,11 @@ class NextByte(Objective):
     S are the bytes of chunks at which a token of the student begins. The teacher's token that
     covers byte s begins with u_s, the bytes of the text between its start and s, and m is the mass
     of all of the teacher's tokens that begin with some bytes (`PrefixTree`). One vector of
-    probabilities of the teacher serves all bytes of its token. Where u is empty, the special tokens
-    are one class beside the 256 bytes. A chunk of structure that is one token on both sides counts
-    as such a byte, so that what ends a text is learned as well. q is the student's, by the same
-    formula; of a byte student it is its own distribution.
+    probabilities of the teacher serves all bytes of its token. Where u is empty, there are more
+    classes beside the 256 bytes: one for each special token that both sides have (`special_pairs`),
+    and one for all others. A special token in a chunk counts as such a byte, so that what ends a
+    text is learned as well. q is the student's, by the same formula; of a byte student it is its
+    own distribution.
 
     The teacher's token might have ended after u, with probability e = P(u) / m(u). What would come
     then, no forward pass over this tokenization says. ``drop`` takes the distribution given that it
@@ -70,12 +77,22 @@ class NextByte(Objective):
         self.end, self.positions = end, positions
 
     def setup(self, pair: PairFacts) -> None:
-        """Puts the tries of both vocabularies into tables."""
-        self.student = PrefixTree(pair.student.view.trie)
-        self.teacher = PrefixTree(pair.teacher.view.trie)
-        opens = torch.zeros(NUM_BYTES + 1, dtype=torch.bool)
+        """Puts the tries of both vocabularies into tables; warns of a subword student."""
+        student, teacher = pair.student.view, pair.teacher.view
+        pairs = special_pairs(student, teacher)
+        self.student = PrefixTree(student.trie, _classes(student, list(pairs)), len(pairs) + 1)
+        theirs = _classes(teacher, list(pairs.values()))
+        self.teacher = PrefixTree(teacher.trie, theirs, len(pairs) + 1)
+        opens = torch.ones(NUM_BYTES + len(pairs) + 1, dtype=torch.bool)
+        opens[:NUM_BYTES] = False
         opens[OPENING] = True
         self.register_buffer("opens", opens, persistent=False)
+        if self.positions == "token_starts" and (student.trie.lengths > 1).any():
+            log.warning(
+                "NextByte teaches a subword student (%s) the first byte of each token, and nothing "
+                "of the others: objective=bpm_hidden was measured better for those.",
+                student.name,
+            )
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of bytes that are compared."""
@@ -134,7 +151,7 @@ class NextByte(Objective):
         self, masses: ByteMasses, places: Int[Tensor, " byte"]
     ) -> Float[Tensor, "byte cell"]:
         """The masses of the classes on which both sides are compared."""
-        cells = torch.cat([masses.bytes, masses.special.unsqueeze(1)], dim=1)[places]
+        cells = torch.cat([masses.bytes, masses.special], dim=1)[places]
         if self.end == "drop":
             return cells
         opening = cells[:, self.opens].sum(dim=1) + masses.end[places]
@@ -180,6 +197,12 @@ def _tokens(compared: SideBytes, ids: Int[Tensor, "batch pos"]) -> _Tokens:
     return _Tokens(positions, ids.flatten()[positions], counts, num_bytes, first, compared.steps)
 
 
+def _classes(view: Vocabulary, paired: Sequence[int]) -> Int[np.ndarray, " special"]:
+    """The class of each id without bytes: one for each pair, and one for all that have none."""
+    classes = {id_: index for index, id_ in enumerate(paired)}
+    return np.array([classes.get(i, len(paired)) for i in view.trie.ids_without_bytes.tolist()])
+
+
 def _places(
     counts: Int[Tensor, " row"], num_bytes: Int[Tensor, " row"], steps: Int[Tensor, " byte"]
 ) -> Int[Tensor, " byte"]:
@@ -197,7 +220,7 @@ def _divergence(
     student: Float[Tensor, "byte cell"], teacher: Float[Tensor, "byte cell"]
 ) -> Float[Tensor, ""]:
     """Sum of the KL over the classes in which the student can have mass."""
-    # exactly 0, which float64 does not round to, is what no token leads to
+    # what no token leads to is exactly 0, and nothing else down to e^-745, where float64 ends
     possible = student > 0
     target = _shares(teacher.masked_fill(~possible, 0.0))
     # 1 where a logarithm would be infinite: 0 * inf is nan, and so is its gradient

@@ -143,7 +143,10 @@ class DistillModule(L.LightningModule):
 
     def _progress(self) -> float:
         """Share of the steps that are done."""
-        return self.trainer.global_step / max(self.trainer.max_steps, 1)
+        if self.trainer.max_steps < 1:
+            # a trainer without a number of steps: nothing fades
+            return 0.0
+        return self.trainer.global_step / self.trainer.max_steps
 
     def _diverged(self, norm: float, result: StepResult) -> FloatingPointError:
         losses = ", ".join(f"{name} {float(value):g}" for name, value in result.losses.items())

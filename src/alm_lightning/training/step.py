@@ -87,9 +87,7 @@ class DistillStep:
         self.terms, self.balance = terms, balance
         self.compared_at = compared_at
         self.reduce, self.backward, self.scale = reduce, backward, scale
-        self.needs_teacher = any(term.needs_teacher for term in terms.values())
-        self.needs_hidden = any(term.needs_hidden for term in terms.values())
-        self.needs_distributions = any(term.needs_distributions for term in terms.values())
+        self.active = self._active(0.0)
 
     def __call__(self, batches: Sequence[DistillBatch], progress: float = 0.0) -> StepResult:
         """Adds the gradients of a step to the student's parameters.
@@ -101,6 +99,7 @@ class DistillStep:
         Returns:
             Losses and weights, over all ranks and micro-batches.
         """
+        self.active = self._active(progress)
         device = self.student.model.device
         # every rank makes as many backward passes as the one with the most micro-batches
         rounds = int(self.reduce(torch.tensor(max(len(batches), 1), device=device), "max"))
@@ -108,11 +107,11 @@ class DistillStep:
         zero = torch.zeros((), device=device)
         weights = {
             name: self.reduce(sum((term.weight(s) for s in known), start=zero)).clamp_min(1.0)
-            for name, term in self.terms.items()
+            for name, term in self.active.items()
         }
         # the only micro-batch's graph serves twice; those of several would not fit at once
         kept = [self._totals(batches[0], known[0])] if len(batches) == 1 else None
-        if self.balance.needs_norms and len(self.terms) > 1:
+        if self.balance.needs_norms and len(self.active) > 1:
             measured = self._measure(kept or map(self._totals, batches, known), weights)
             balance = self.balance(*measured)
         elif self.balance.needs_norms:
@@ -130,6 +129,35 @@ class DistillStep:
             self.backward(self._no_loss())
         losses = {name: self.reduce(total) / weights[name] for name, total in losses.items()}
         return StepResult(losses, balance, weights)
+
+    def _active(self, progress: float) -> dict[str, Objective]:
+        """The terms without those that have faded out, which would cost as much as before.
+
+        One with parameters stays: DDP waits for a gradient of each.
+        """
+        return {
+            name: term
+            for name, term in self.terms.items()
+            if term.fades_by is None
+            or progress < term.fades_by
+            or self.balance.needs_all_terms
+            or any(True for _ in term.parameters())
+        }
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a term that is active needs the teacher's signal."""
+        return any(term.needs_teacher for term in self.active.values())
+
+    @property
+    def needs_hidden(self) -> bool:
+        """Whether one needs hidden states."""
+        return any(term.needs_hidden for term in self.active.values())
+
+    @property
+    def needs_distributions(self) -> bool:
+        """Whether one needs whole distributions."""
+        return any(term.needs_distributions for term in self.active.values())
 
     def _no_loss(self) -> Float[Tensor, ""]:
         """A loss of 0, with a gradient of 0 for every trained parameter."""
@@ -187,7 +215,7 @@ class DistillStep:
             keep_distributions=self.needs_distributions,
         )
         signal = Signal(**vars(known), student=student)
-        totals = {name: term(signal) for name, term in self.terms.items()}
+        totals = {name: term(signal) for name, term in self.active.items()}
         # what has nothing to say here, such as no one-to-one chunk, has a gradient of 0, not none
         nothing = student.token_logprobs.flatten()[:0].sum()
         return {n: total if total.requires_grad else nothing for n, total in totals.items()}

@@ -37,6 +37,8 @@ def test_a_fading_term_may_have_all_the_weight():
     """The others have no gradient in this step."""
     found = faded(scalars(a=0.0, b=1.0), {"a": None, "b": 0.5}, 0.7)
     assert [float(w) for w in found.values()] == [0.0, 0.0]
+    found = faded(scalars(a=0.0, b=1.0), {"a": None, "b": 0.5}, 0.25)
+    assert [float(w) for w in found.values()] == [0.0, 0.5]
 
 
 def gradnorm():

@@ -2,7 +2,6 @@
 
 import time
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,5 +76,7 @@ def test_real_vocabularies(name):
         tokens = ranked[trie.first[node] : trie.last[node]]
         assert len(tokens) == sum(s.startswith(prefix) for s in ranked) > 0
         assert all(s.startswith(prefix) for s in tokens)
-    # tokens of the same bytes are neighbours: Gemma has bytes twice
-    assert np.diff(trie.first).size == len(trie.byte) - 1
+    # tokens of the same bytes are neighbours: Gemma has most bytes twice
+    twice = int((trie.own_end - trie.first > 1).sum())
+    assert twice == len(ranked) - len(set(ranked))
+    assert (twice > 100) == (name == "gemma3")

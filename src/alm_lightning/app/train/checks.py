@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from alm_lightning.app.keys import KEYS
@@ -40,11 +41,28 @@ def check_settings(cfg: DictConfig) -> None:
         # a node of which a class is to be made
         strategy = str(strategy._target_).rpartition(".")[2]
     check_trainer(cfg.trainer.precision, "auto" if strategy is None else strategy)
+    _check_teacher(cfg)
     unknown = [t for t in cfg.student.stop_tokens if t not in cfg.student.special_tokens]
     if unknown:
         raise ValueError(
             f"student.stop_tokens has {unknown}, which are not among student.special_tokens "
             f"({list(cfg.student.special_tokens)}). Add them there, so that the student has them."
+        )
+
+
+def _check_teacher(cfg: DictConfig) -> None:
+    """Refuses a student that is its own teacher, with the same tokens: it learns rounding errors."""
+    is_same = (
+        str(cfg.tokenizer._target_).endswith("OwnTokenizer")
+        and cfg.student.source == cfg.teacher.source
+        and cfg.chat.student_template == cfg.chat.teacher_template
+    )
+    terms = [get_class(str(term._target_)) for term in cfg.objective.values()]
+    if is_same and cfg.budget.steps and all(getattr(t, "needs_teacher", True) for t in terms):
+        raise ValueError(
+            "student and teacher are one model with one tokenizer, so that the student would learn "
+            f"from itself: no term of the objective, {list(cfg.objective)}, learns from the text. "
+            "Give teacher=..., another tokenizer=..., or objective=next_token."
         )
 
 

@@ -127,9 +127,9 @@ class BLD(Objective):
     ) -> Float[Tensor, "prefix _"]:
         """The distribution of the next byte after each prefix of some tokens."""
         masses = self.teacher_tree(teacher.logprobs(places), ids, counts)
-        outcomes = torch.cat([masses.bytes, masses.special.unsqueeze(1)], dim=1)
+        outcomes = torch.cat([masses.bytes, masses.special], dim=1)
         least = torch.finfo(outcomes.dtype).tiny
-        return outcomes / outcomes.sum(dim=1, keepdim=True).clamp_min(least)
+        return (outcomes / outcomes.sum(dim=1, keepdim=True).clamp_min(least)).float()
 
 
 class ByteHead(nn.Module):

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from alm_lightning.likelihood.signal import Supervision
-from alm_lightning.objectives.chunks.one_to_one import one_to_one
 from alm_lightning.objectives.chunks.token_runs import Runs, token_runs
 from alm_lightning.objectives.vocabularies.prefix_tree import PrefixTree
 
@@ -51,10 +50,10 @@ class PairedBytes:
 def paired_bytes(signal: Supervision, student: PrefixTree, teacher: PrefixTree) -> PairedBytes:
     """The bytes of all chunks whose tokens both models predict.
 
-    Left out is a chunk that the two sides spell differently, for a normaliser's sake or since a
-    token stands for no text. A space that one side alone has before the chunk is no byte of it:
-    some tokenizers put one before a text. A chunk that is one token without bytes on both sides
-    counts as one byte, with nothing before it.
+    A token without bytes counts as one byte, the same for all special tokens: so chunks of
+    structure have bytes too. Left out is a chunk that the two sides spell differently, because a
+    normaliser changed it, or since their templates differ. A space that one side alone has before
+    the chunk is no byte of it: some tokenizers put one before a text.
 
     Args:
         signal: Tokens and chunks.
@@ -76,29 +75,8 @@ def paired_bytes(signal: Supervision, student: PrefixTree, teacher: PrefixTree) 
     differs = (ours.values != theirs.values).long()
     wrong = torch.zeros_like(lead).index_add(0, ours.chunks, differs) + ours.wrong + theirs.wrong
     is_same = wrong[ours.chunks] == 0
-    kept = [SideBytes(side.positions[is_same], side.steps[is_same]) for side in (ours, theirs)]
-    structure = _structure(signal, student, teacher)
-    both = [_joined(*parts) for parts in zip(kept, structure, strict=True)]
-    # structure stands among the rest, in the same order on both sides
-    order = both[0].positions.argsort(stable=True)
-    return PairedBytes(*(SideBytes(side.positions[order], side.steps[order]) for side in both))
-
-
-def _structure(
-    signal: Supervision, student: PrefixTree, teacher: PrefixTree
-) -> tuple[SideBytes, SideBytes]:
-    """Chunks that are one token without bytes on both sides."""
-    single = one_to_one(signal)
-    our_ids = signal.student_tokens.ids.flatten()[single.student_positions]
-    their_ids = signal.teacher_tokens.ids.flatten()[single.teacher_positions]
-    is_structure = (student.lengths[our_ids] == 0) & (teacher.lengths[their_ids] == 0)
-    ours, theirs = single.student_positions[is_structure], single.teacher_positions[is_structure]
-    return SideBytes(ours, torch.zeros_like(ours)), SideBytes(theirs, torch.zeros_like(theirs))
-
-
-def _joined(first: SideBytes, second: SideBytes) -> SideBytes:
-    return SideBytes(
-        torch.cat([first.positions, second.positions]), torch.cat([first.steps, second.steps])
+    return PairedBytes(
+        *(SideBytes(side.positions[is_same], side.steps[is_same]) for side in (ours, theirs))
     )
 
 
@@ -106,7 +84,7 @@ def _joined(first: SideBytes, second: SideBytes) -> SideBytes:
 class _Spelled:
     """The bytes of chunks on one side; how many each chunk has, and whether it begins wrongly."""
 
-    values: UInt8[Tensor, " byte"]
+    values: Int[Tensor, " byte"]
     positions: Int[Tensor, " byte"]
     steps: Int[Tensor, " byte"]
     chunks: Int[Tensor, " byte"]
@@ -134,7 +112,7 @@ class _Spelled:
 def _spelled(runs: Runs, ids: Int[Tensor, "batch pos"], tree: PrefixTree) -> _Spelled:
     """Every byte of every chunk."""
     own_ids = ids.flatten()[runs.positions]
-    lengths = tree.lengths[own_ids]
+    lengths = tree.lengths[own_ids].clamp_min(1)
     chunks = torch.arange(len(runs.counts), device=ids.device).repeat_interleave(runs.counts)
     starts = lengths.cumsum(0) - lengths
     chunks_of_bytes = chunks.repeat_interleave(lengths)

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from alm_lightning.objectives.vocabularies.pair_facts import Trie
 from alm_lightning.objectives.vocabularies.tables import register_tables
 
 NUM_BYTES = 256
+SPECIAL = NUM_BYTES
+"""Stands for a token without bytes where bytes are listed."""
 ROOT = 0
 """The node of the empty prefix."""
 
@@ -25,12 +27,12 @@ class ByteMasses:
     Attributes:
         bytes: Mass of the tokens that go on with each of the 256 bytes.
         end: Mass of the token that is the prefix and nothing else; 0 for the empty prefix.
-        special: Mass of what has no bytes, the special tokens; 0 but for the empty prefix.
+        special: Mass of what has no bytes, the special tokens, by class; 0 but for the empty prefix.
     """
 
     bytes: Float[Tensor, "byte_row 256"]
     end: Float[Tensor, " byte_row"]
-    special: Float[Tensor, " byte_row"]
+    special: Float[Tensor, "byte_row special_class"]
 
 
 class PrefixTree(nn.Module):
@@ -52,6 +54,8 @@ class PrefixTree(nn.Module):
 
     Args:
         trie: The trie of the vocabulary.
+        special_classes: The class of each id without bytes, in their order; one for all if None.
+        num_special: How many such classes there are.
     """
 
     order: Int[Tensor, " rank"]
@@ -65,9 +69,18 @@ class PrefixTree(nn.Module):
     path_nodes: Int[Tensor, " prefix"]
     lengths: Int[Tensor, " vocab"]
     without_bytes: Int[Tensor, " special"]
+    special_classes: Int[Tensor, " special"]
 
-    def __init__(self, trie: Trie):
+    def __init__(
+        self,
+        trie: Trie,
+        special_classes: Int[np.ndarray, " special"] | None = None,
+        num_special: int = 1,
+    ):
         super().__init__()
+        if special_classes is None:
+            special_classes = np.zeros(len(trie.ids_without_bytes), dtype=np.int64)
+        self.num_special = num_special
         register_tables(
             self,
             order=trie.order,
@@ -79,9 +92,10 @@ class PrefixTree(nn.Module):
             num_children=trie.num_children,
             path_start=trie.path_start,
             # the last entry stands for the nodes of a token without bytes, which has none
-            path_nodes=np.append(trie.path_nodes, ROOT),
+            path_nodes=np.append(trie.path_nodes, np.int32(ROOT)),
             lengths=trie.lengths,
             without_bytes=trie.ids_without_bytes,
+            special_classes=special_classes,
         )
 
     def forward(
@@ -96,7 +110,7 @@ class PrefixTree(nn.Module):
             logprobs: Log-probabilities of all tokens at the position of each token, nats.
             ids: The tokens.
             counts: How many prefixes of each token are asked for, from the empty one on: at least
-                1, and at most as many as it has bytes, 1 for one without.
+                1, and at most one more than it has bytes.
 
         Returns:
             Float64, the prefixes of one token after another.
@@ -126,18 +140,22 @@ class PrefixTree(nn.Module):
         below = _suffix_sums(masses.sum(dim=1) + end, rows, steps, counts)
         place = pairs[kept]
         masses = masses.index_put((place, self.byte[children[kept]]), below[place + 1])
-        special = logprobs[:, self.without_bytes].double().exp().sum(dim=1)
-        return ByteMasses(masses, end, special[rows].masked_fill(steps > 0, 0.0))
+        probs = logprobs.index_select(1, self.without_bytes).double().exp()
+        special = probs.new_zeros(len(logprobs), self.num_special)
+        special = special.index_add(1, self.special_classes, probs)[rows]
+        return ByteMasses(masses, end, special.masked_fill((steps > 0).unsqueeze(1), 0.0))
 
     def nodes(self, ids: Int[Tensor, " row"], steps: Int[Tensor, " row"]) -> Int[Tensor, " row"]:
         """The node of the first bytes of some tokens; of no meaning beyond a token's last byte."""
         places = (self.path_start[ids] + steps - 1).clamp(0, len(self.path_nodes) - 1)
         return self.path_nodes[places].long().masked_fill(steps == 0, ROOT)
 
-    def spelled(self, ids: Int[Tensor, " row"]) -> UInt8[Tensor, " byte"]:
-        """The bytes of tokens, one token after another."""
+    def spelled(self, ids: Int[Tensor, " row"]) -> Int[Tensor, " byte"]:
+        """The bytes of tokens, one token after another; `SPECIAL` for a token without bytes."""
         lengths = self.lengths[ids]
-        return self.byte[self.nodes(ids[_repeated(lengths)], _within(lengths) + 1)].to(torch.uint8)
+        counts = lengths.clamp_min(1)
+        values = self.byte[self.nodes(ids[_repeated(counts)], _within(counts) + 1)]
+        return values.masked_fill((lengths == 0).repeat_interleave(counts), SPECIAL)
 
     def _sums(
         self,
@@ -148,7 +166,7 @@ class PrefixTree(nn.Module):
     ) -> Float[Tensor, " piece"]:
         """Probability of ranges of ranks, which are disjoint and cover each row."""
         order = (rows * len(self.order) + first).argsort()
-        probs = logprobs[:, self.order].double().exp()
+        probs = logprobs.index_select(1, self.order).double().exp()
         sums = torch.segment_reduce(
             probs.flatten(), "sum", lengths=(last - first)[order], initial=0.0, unsafe=True
         )
@@ -175,4 +193,6 @@ def _suffix_sums(
     """The sum of each value and those after it in its row."""
     padded = values.new_zeros(len(counts), int(counts.max()) if len(counts) else 0)
     padded = padded.index_put((rows, steps), values)
-    return padded.flip(1).cumsum(1).flip(1)[rows, steps]
+    # no cumsum, whose order of adding up an accelerator does not promise
+    later = torch.ones(padded.shape[1], padded.shape[1], dtype=values.dtype, device=values.device)
+    return (padded @ later.tril())[rows, steps]

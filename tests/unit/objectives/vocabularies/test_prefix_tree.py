@@ -1,11 +1,12 @@
 """Masses of bytes against sums over all tokens."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alm_lightning.objectives.vocabularies.prefix_tree import PrefixTree
+from alm_lightning.objectives.vocabularies.prefix_tree import SPECIAL, PrefixTree
 from alm_lightning.tokenization.trie import VocabularyTrie
 
 SURFACES = st.lists(
@@ -55,7 +56,7 @@ def test_masses_and_gradients(data):
     if not wanted:
         return
     expected = [torch.stack(column) for column in zip(*wanted, strict=True)]
-    found = [masses.bytes, masses.end, masses.special]
+    found = [masses.bytes, masses.end, masses.special.squeeze(1)]
     for got, want in zip(found, expected, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-12, atol=0.0)
 
@@ -88,4 +89,13 @@ def test_small_masses_keep_their_digits(mass):
 
 def test_spelled():
     tree = tree_of([b"ab", None, b"c ", b""])
-    assert bytes(tree.spelled(torch.tensor([2, 1, 0, 3, 0])).tolist()) == b"c abab"
+    found = tree.spelled(torch.tensor([2, 1, 0, 3, 0])).tolist()
+    assert found == [*b"c ", SPECIAL, *b"ab", SPECIAL, *b"ab"]
+
+
+def test_special_tokens_by_class():
+    trie = VocabularyTrie([b"a", None, None, b"", None])
+    tree = PrefixTree(trie, np.array([1, 0, 2, 1]), 3)
+    logprobs = torch.tensor([[0.1, 0.2, 0.3, 0.15, 0.25]], dtype=torch.float64).log()
+    masses = tree(logprobs, torch.tensor([0]), torch.tensor([2]))
+    assert masses.special.tolist() == [pytest.approx([0.3, 0.45, 0.15]), [0.0, 0.0, 0.0]]
