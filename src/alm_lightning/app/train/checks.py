@@ -51,7 +51,7 @@ def check_settings(cfg: DictConfig) -> None:
 
 
 def _check_teacher(cfg: DictConfig) -> None:
-    """Refuses a student that is its own teacher, with the same tokens: it learns rounding errors."""
+    """Refuses a student that is its own teacher: it would learn rounding errors."""
     is_same = (
         str(cfg.tokenizer._target_).endswith("OwnTokenizer")
         and cfg.student.source == cfg.teacher.source

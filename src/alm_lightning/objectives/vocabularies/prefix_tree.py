@@ -27,7 +27,7 @@ class ByteMasses:
     Attributes:
         bytes: Mass of the tokens that go on with each of the 256 bytes.
         end: Mass of the token that is the prefix and nothing else; 0 for the empty prefix.
-        special: Mass of what has no bytes, the special tokens, by class; 0 but for the empty prefix.
+        special: Mass of special tokens, by class; 0 but for the empty prefix.
     """
 
     bytes: Float[Tensor, "byte_row 256"]
