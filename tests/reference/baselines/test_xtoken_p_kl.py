@@ -15,6 +15,7 @@ from alm_lightning.objectives.baselines.xtoken_p_kl import ProjectedKL
 from alm_lightning.objectives.chunks.token_runs import token_runs
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 from alm_lightning.objectives.vocabularies.projection import Projection
+from alm_lightning.tokenization.trie import VocabularyTrie
 
 PAIRS = [("byte_level", "metaspace"), ("metaspace", "byte_level"), ("bytes", "metaspace")]
 DECAY = 0.1
@@ -156,6 +157,7 @@ def vocabulary(tokens):
         fallback_ids=frozenset(),
         num_tokens=len(tokens),
         encoder=Letters(),
+        trie=VocabularyTrie(tokens),
     )
 
 
