@@ -67,13 +67,14 @@ def run_here(tiny, tmp_path):
 def run_apart(tiny):
     """Runs ``python train.py`` on a tiny run in a process of its own."""
 
-    def run(*overrides, cwd, flags=(), is_traced=True, **environment):
+    def run(*overrides, cwd, flags=(), is_traced=True, without=(), **environment):
         """`is_traced=False` leaves coverage out, which Hydra takes for a debugger: to a debugger it
         raises errors instead of showing them.
         """
         kept = {k: v for k, v in os.environ.items() if is_traced or not k.startswith("COVERAGE_")}
+        said = [override for override in tiny if override.partition("=")[0] not in without]
         return subprocess.run(
-            [sys.executable, str(REPOSITORY / "train.py"), *flags, *tiny, *overrides],
+            [sys.executable, str(REPOSITORY / "train.py"), *flags, *said, *overrides],
             cwd=cwd,
             env={**kept, "OMP_NUM_THREADS": "1", **environment},
             stdin=subprocess.DEVNULL,

@@ -18,7 +18,7 @@ BAKEOFF = [
 
 
 def test_a_bake_off_goes_on_and_runs_nothing_twice(run_apart, tmp_path):
-    first = run_apart(*BAKEOFF, flags=["-m"], cwd=tmp_path)
+    first = run_apart(*BAKEOFF, flags=["-m"], cwd=tmp_path, without=["objective"])
     assert first.returncode == 0, first.stderr
     folder = tmp_path / "multirun" / "tiny-gemma_to_bytes" / "bakeoff"
     assert first.stdout.splitlines()[-1] == str(folder / "bakeoff.json")
@@ -48,7 +48,7 @@ def test_a_bake_off_goes_on_and_runs_nothing_twice(run_apart, tmp_path):
     # one run was stopped: it alone is done
     stopped = folder / "alm" / "lr_0.001" / "seed_0"
     (stopped / "summary.json").unlink()
-    second = run_apart(*BAKEOFF, flags=["-m"], cwd=tmp_path)
+    second = run_apart(*BAKEOFF, flags=["-m"], cwd=tmp_path, without=["objective"])
     assert second.returncode == 0, second.stderr
     assert stopped.with_name("seed_0.stopped_0").is_dir()
     again = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/*/summary.json")}
@@ -56,14 +56,16 @@ def test_a_bake_off_goes_on_and_runs_nothing_twice(run_apart, tmp_path):
     assert {path for path in again if again[path] != finished[path]} == {stopped / "summary.json"}
 
     # other settings are another bake-off
-    third = run_apart(*BAKEOFF, "budget.steps=4", flags=["-m"], cwd=tmp_path)
+    third = run_apart(*BAKEOFF, "budget.steps=4", flags=["-m"], cwd=tmp_path, without=["objective"])
     assert third.returncode == 1
     assert "budget.steps: 3 then, 4 now" in third.stderr
 
 
 def test_a_failed_run_of_a_bake_off_is_named_and_the_others_are_there(run_apart, tmp_path):
     settings = [*BAKEOFF, "bakeoff.learning_rates=[1e-3]", "bakeoff.seeds=[0]"]
-    process = run_apart(*settings, "objective.alm.temperature=-1", flags=["-m"], cwd=tmp_path)
+    process = run_apart(
+        *settings, "objective.alm.temperature=-1", flags=["-m"], cwd=tmp_path, without=["objective"]
+    )
     assert process.returncode == 1
     assert "1 runs failed" in process.stderr
     text = (tmp_path / "multirun/tiny-gemma_to_bytes/bakeoff/bakeoff.md").read_text(
