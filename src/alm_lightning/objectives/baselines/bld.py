@@ -12,10 +12,8 @@ from alm_lightning.likelihood.slices import slice_rows
 from alm_lightning.objectives.chunks.byte_runs import PairedBytes, SideBytes, paired_bytes
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
-from alm_lightning.objectives.vocabularies.prefix_tree import PrefixTree
+from alm_lightning.objectives.vocabularies.prefix_tree import SPECIAL, PrefixTree
 
-SPECIAL = 256
-"""The outcome after the 256 bytes: a special token."""
 NUM_OUTCOMES = SPECIAL + 1
 COPIES = 4
 """Float64 and a few copies: what is alive of a slice, relative to its logits in float32."""
