@@ -106,7 +106,8 @@ def reference(case, end, positions):
 @pytest.mark.parametrize("positions", ["token_starts", "every_byte"])
 @pytest.mark.parametrize("end", ["drop", "boundary"])
 def test_value_and_gradient(case, end, positions, slice_elements, monkeypatch):
-    monkeypatch.setattr("alm_lightning.objectives.next_byte.COPIES", 1)
+    for module in ("next_byte", "chunks.token_bytes"):
+        monkeypatch.setattr(f"alm_lightning.objectives.{module}.COPIES", 1)
     monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)
     expected, count, inside = reference(case, end, positions)
     assert count > 50

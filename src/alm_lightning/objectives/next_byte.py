@@ -3,7 +3,6 @@
 import logging
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
@@ -13,8 +12,15 @@ from torch import Tensor
 
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal, Supervision
-from alm_lightning.likelihood.slices import slice_rows, sum_over_slices
-from alm_lightning.objectives.chunks.byte_runs import PairedBytes, SideBytes, paired_bytes
+from alm_lightning.likelihood.slices import sum_over_slices
+from alm_lightning.objectives.chunks.byte_runs import PairedBytes, paired_bytes
+from alm_lightning.objectives.chunks.token_bytes import (
+    COPIES,
+    TokenBytes,
+    next_byte_shares,
+    prefix_places,
+    shares,
+)
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, Vocabulary
 from alm_lightning.objectives.vocabularies.prefix_tree import NUM_BYTES, ByteMasses, PrefixTree
@@ -27,8 +33,6 @@ Positions = Literal["token_starts", "every_byte"]
 
 OPENING = [*(string.whitespace + string.punctuation).encode()]
 """Bytes that open a word: one class with the special tokens, where `end` is ``boundary``."""
-COPIES = 4
-"""Float64 and a few copies: what is alive of a slice, relative to its logits in float32."""
 
 
 class NextByte(Objective):
@@ -102,8 +106,13 @@ class NextByte(Objective):
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
         """Sum of the divergences at all compared bytes, nats."""
         compared = self._compared(signal)
-        targets = self._targets(signal, compared.teacher)
-        tokens = _tokens(compared.student, signal.student_tokens.ids)
+        targets = next_byte_shares(
+            signal.teacher.distributions,
+            TokenBytes.of(compared.teacher, signal.teacher_tokens.ids),
+            self.teacher,
+            self._cells,
+        )
+        tokens = TokenBytes.of(compared.student, signal.student_tokens.ids)
 
         def kl(
             student: Distributions,
@@ -115,8 +124,8 @@ class NextByte(Objective):
         ) -> Float[Tensor, ""]:
             masses = self.student(student.logprobs(positions), ids, counts)
             own = slice(int(first[0]), int(first[-1] + num_bytes[-1]))
-            cells = self._cells(masses, _places(counts, num_bytes, tokens.steps[own]))
-            return _divergence(cells, targets[own])
+            places = prefix_places(counts, num_bytes, tokens.steps[own])
+            return _divergence(self._cells(masses)[places], targets[own])
 
         student = signal.student.distributions
         return sum_over_slices(
@@ -133,68 +142,13 @@ class NextByte(Objective):
             return paired
         return paired.of(paired.student.steps == 0)
 
-    @torch.no_grad()
-    def _targets(self, signal: Signal, compared: SideBytes) -> Float[Tensor, "byte cell"]:
-        """The teacher's masses at each byte, in proportion."""
-        tokens = _tokens(compared, signal.teacher_tokens.ids)
-        teacher = signal.teacher.distributions
-        size = slice_rows(COPIES * teacher.head.num_tokens)
-        targets = []
-        for start in range(0, max(len(tokens.ids), 1), size):
-            part = tokens.part(start, start + size)
-            masses = self.teacher(teacher.logprobs(part.positions), part.ids, part.counts)
-            cells = self._cells(masses, _places(part.counts, part.num_bytes, part.steps))
-            targets.append(_shares(cells).float())
-        return torch.cat(targets)
-
-    def _cells(
-        self, masses: ByteMasses, places: Int[Tensor, " byte"]
-    ) -> Float[Tensor, "byte cell"]:
+    def _cells(self, masses: ByteMasses) -> Float[Tensor, "prefix cell"]:
         """The masses of the classes on which both sides are compared."""
-        cells = torch.cat([masses.bytes, masses.special], dim=1)[places]
+        cells = torch.cat([masses.bytes, masses.special], dim=1)
         if self.end == "drop":
             return cells
-        opening = cells[:, self.opens].sum(dim=1) + masses.end[places]
+        opening = cells[:, self.opens].sum(dim=1) + masses.end
         return torch.cat([cells[:, ~self.opens], opening.unsqueeze(1)], dim=1)
-
-
-@dataclass(frozen=True)
-class _Tokens:
-    """The tokens that compared bytes belong to, on one side.
-
-    `counts` is how many prefixes of each token are asked for; `num_bytes` how many of its bytes are
-    compared, the first one at `first` among all; `steps` how many bytes of its token come before
-    each compared byte.
-    """
-
-    positions: Int[Tensor, " row"]
-    ids: Int[Tensor, " row"]
-    counts: Int[Tensor, " row"]
-    num_bytes: Int[Tensor, " row"]
-    first: Int[Tensor, " row"]
-    steps: Int[Tensor, " byte"]
-
-    def part(self, start: int, stop: int) -> "_Tokens":
-        """Some of the tokens, with their bytes; `first` counts as before."""
-        rows = slice(start, stop)
-        first, num_bytes = self.first[rows], self.num_bytes[rows]
-        own = slice(int(first[0]), int(first[-1] + num_bytes[-1])) if len(first) else slice(0)
-        return _Tokens(
-            positions=self.positions[rows],
-            ids=self.ids[rows],
-            counts=self.counts[rows],
-            num_bytes=num_bytes,
-            first=first,
-            steps=self.steps[own],
-        )
-
-
-def _tokens(compared: SideBytes, ids: Int[Tensor, "batch pos"]) -> _Tokens:
-    positions, num_bytes = torch.unique_consecutive(compared.positions, return_counts=True)
-    rows = torch.repeat_interleave(num_bytes)
-    counts = torch.zeros_like(positions).scatter_reduce(0, rows, compared.steps + 1, "amax")
-    first = num_bytes.cumsum(0) - num_bytes
-    return _Tokens(positions, ids.flatten()[positions], counts, num_bytes, first, compared.steps)
 
 
 def _classes(view: Vocabulary, paired: Sequence[int]) -> Int[np.ndarray, " special"]:
@@ -203,26 +157,13 @@ def _classes(view: Vocabulary, paired: Sequence[int]) -> Int[np.ndarray, " speci
     return np.array([classes.get(i, len(paired)) for i in view.trie.ids_without_bytes.tolist()])
 
 
-def _places(
-    counts: Int[Tensor, " row"], num_bytes: Int[Tensor, " row"], steps: Int[Tensor, " byte"]
-) -> Int[Tensor, " byte"]:
-    """Where the prefix of each compared byte stands among those of all tokens."""
-    return (counts.cumsum(0) - counts).repeat_interleave(num_bytes) + steps
-
-
-def _shares(masses: Float[Tensor, "byte cell"]) -> Float[Tensor, "byte cell"]:
-    """Masses in proportion; 0 where there is none at all."""
-    total = masses.sum(dim=1, keepdim=True)
-    return masses / torch.where(total > 0, total, 1.0)
-
-
 def _divergence(
     student: Float[Tensor, "byte cell"], teacher: Float[Tensor, "byte cell"]
 ) -> Float[Tensor, ""]:
     """Sum of the KL over the classes in which the student can have mass."""
     # what no token leads to is exactly 0, and nothing else down to e^-745, where float64 ends
     possible = student > 0
-    target = _shares(teacher.masked_fill(~possible, 0.0))
+    target = shares(teacher.masked_fill(~possible, 0.0))
     # 1 where a logarithm would be infinite: 0 * inf is nan, and so is its gradient
     total = student.sum(dim=1, keepdim=True)
     logprobs = torch.where(possible, student, 1.0).log() - torch.where(total > 0, total, 1.0).log()

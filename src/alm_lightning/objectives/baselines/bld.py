@@ -6,17 +6,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal, Supervision
-from alm_lightning.likelihood.slices import slice_rows
 from alm_lightning.objectives.chunks.byte_runs import PairedBytes, SideBytes, paired_bytes
+from alm_lightning.objectives.chunks.token_bytes import TokenBytes, next_byte_shares
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
-from alm_lightning.objectives.vocabularies.prefix_tree import SPECIAL, PrefixTree
+from alm_lightning.objectives.vocabularies.prefix_tree import (
+    SPECIAL,
+    ByteMasses,
+    PrefixTree,
+)
 
 NUM_OUTCOMES = SPECIAL + 1
-COPIES = 4
-"""Float64 and a few copies: what is alive of a slice, relative to its logits in float32."""
 
 
 class BLD(Objective):
@@ -85,7 +86,12 @@ class BLD(Objective):
         places, tokens = both.student.positions.unique_consecutive(return_inverse=True)
         states = signal.student.distributions.predicting(places)
         logprobs = self.head(states, tokens, both.student.steps, values)
-        target = self._target(signal, both.teacher).to(logprobs.dtype)
+        target = next_byte_shares(
+            signal.teacher.distributions,
+            TokenBytes.of(both.teacher, signal.teacher_tokens.ids),
+            self.teacher_tree,
+            _outcomes,
+        ).to(logprobs.dtype)
         kl = (torch.special.xlogy(target, target) - target * logprobs).sum()
         cross_entropy = torch.nn.functional.nll_loss(logprobs, values, reduction="sum")
         return kl + self.cross_entropy_weight * cross_entropy
@@ -103,31 +109,9 @@ class BLD(Objective):
         values = self.student_tree.byte[self.student_tree.nodes(own_ids, side.steps + 1)]
         return values.masked_fill(self.student_tree.lengths[own_ids] == 0, SPECIAL)
 
-    @torch.no_grad()
-    def _target(self, signal: Signal, side: SideBytes) -> Float[Tensor, "byte _"]:
-        """The teacher's distribution of each byte, given that its token does not end before."""
-        teacher = signal.teacher.distributions
-        places, tokens = side.positions.unique_consecutive(return_inverse=True)
-        ids = signal.teacher_tokens.ids.flatten()[places]
-        counts = torch.zeros_like(places).scatter_reduce(0, tokens, side.steps + 1, "amax")
-        starts = counts.cumsum(0) - counts
-        size = slice_rows(COPIES * teacher.head.num_tokens)
-        rows = [each.split(size) for each in (places, ids, counts)]
-        found = [self._next_bytes(teacher, *part) for part in zip(*rows, strict=True)]
-        return torch.cat(found)[starts[tokens] + side.steps]
 
-    def _next_bytes(
-        self,
-        teacher: Distributions,
-        places: Int[Tensor, " row"],
-        ids: Int[Tensor, " row"],
-        counts: Int[Tensor, " row"],
-    ) -> Float[Tensor, "prefix _"]:
-        """The distribution of the next byte after each prefix of some tokens."""
-        masses = self.teacher_tree(teacher.logprobs(places), ids, counts)
-        outcomes = torch.cat([masses.bytes, masses.special], dim=1)
-        least = torch.finfo(outcomes.dtype).tiny
-        return (outcomes / outcomes.sum(dim=1, keepdim=True).clamp_min(least)).float()
+def _outcomes(masses: ByteMasses) -> Float[Tensor, "prefix _"]:
+    return torch.cat([masses.bytes, masses.special], dim=1)
 
 
 class ByteHead(nn.Module):

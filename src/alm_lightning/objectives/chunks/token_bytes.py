@@ -1,0 +1,117 @@
+"""The tokens that bytes belong to, and what a model says of each of these bytes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.slices import slice_rows
+from alm_lightning.objectives.chunks.byte_runs import SideBytes
+from alm_lightning.objectives.vocabularies.prefix_tree import ByteMasses, PrefixTree
+
+COPIES = 4
+"""Float64 and a few copies: what is alive of a slice, relative to its logits in float32."""
+
+
+@dataclass(frozen=True)
+class TokenBytes:
+    """The tokens that some bytes belong to, on one side.
+
+    Attributes:
+        positions: Position in the flattened batch of each token.
+        ids: The tokens.
+        counts: How many prefixes of each token are asked for, from the empty one on.
+        num_bytes: How many bytes of each token there are.
+        first: The first byte of each token, counted among all.
+        steps: How many bytes of its token come before each byte.
+    """
+
+    positions: Int[Tensor, " row"]
+    ids: Int[Tensor, " row"]
+    counts: Int[Tensor, " row"]
+    num_bytes: Int[Tensor, " row"]
+    first: Int[Tensor, " row"]
+    steps: Int[Tensor, " byte"]
+
+    @classmethod
+    def of(cls, side: SideBytes, ids: Int[Tensor, "batch pos"]) -> "TokenBytes":
+        """The tokens of some bytes.
+
+        Args:
+            side: The bytes, those of one token side by side.
+            ids: The tokens of the batch.
+
+        Returns:
+            In the order of the bytes.
+        """
+        positions, num_bytes = torch.unique_consecutive(side.positions, return_counts=True)
+        rows = torch.repeat_interleave(num_bytes)
+        counts = torch.zeros_like(positions).scatter_reduce(0, rows, side.steps + 1, "amax")
+        first = num_bytes.cumsum(0) - num_bytes
+        return cls(positions, ids.flatten()[positions], counts, num_bytes, first, side.steps)
+
+    def part(self, start: int, stop: int) -> "TokenBytes":
+        """Some of the tokens, with their bytes; `first` counts as before.
+
+        Args:
+            start: The first token.
+            stop: The one after the last.
+
+        Returns:
+            As many tokens as there are in this range.
+        """
+        rows = slice(start, stop)
+        first, num_bytes = self.first[rows], self.num_bytes[rows]
+        own = slice(int(first[0]), int(first[-1] + num_bytes[-1])) if len(first) else slice(0)
+        return TokenBytes(
+            positions=self.positions[rows],
+            ids=self.ids[rows],
+            counts=self.counts[rows],
+            num_bytes=num_bytes,
+            first=first,
+            steps=self.steps[own],
+        )
+
+
+def prefix_places(
+    counts: Int[Tensor, " row"], num_bytes: Int[Tensor, " row"], steps: Int[Tensor, " byte"]
+) -> Int[Tensor, " byte"]:
+    """Where the prefix before each byte stands among the prefixes of all tokens."""
+    return (counts.cumsum(0) - counts).repeat_interleave(num_bytes) + steps
+
+
+@torch.no_grad()
+def next_byte_shares(
+    model: Distributions,
+    tokens: TokenBytes,
+    tree: PrefixTree,
+    classes: Callable[[ByteMasses], Float[Tensor, "prefix cell"]],
+) -> Float[Tensor, "byte cell"]:
+    """What one forward pass of a model says of each byte, given the bytes of its token before it.
+
+    Args:
+        model: The model's distributions over tokens.
+        tokens: The bytes.
+        tree: The trie of the model's vocabulary.
+        classes: The masses of the classes that are told apart, from those of all bytes.
+
+    Returns:
+        The share of each class, float32; all 0 where none has mass.
+    """
+    size = slice_rows(COPIES * model.head.num_tokens)
+    found = []
+    for start in range(0, max(len(tokens.ids), 1), size):
+        part = tokens.part(start, start + size)
+        masses = classes(tree(model.logprobs(part.positions), part.ids, part.counts))
+        places = prefix_places(part.counts, part.num_bytes, part.steps)
+        found.append(shares(masses[places]).float())
+    return torch.cat(found)
+
+
+def shares(masses: Float[Tensor, "byte cell"]) -> Float[Tensor, "byte cell"]:
+    """Masses in proportion; 0 where there is none at all."""
+    total = masses.sum(dim=1, keepdim=True)
+    return masses / torch.where(total > 0, total, 1.0)
