@@ -48,12 +48,8 @@ def signal_of(sides: list[tuple[Tensor, Tensor]]) -> Signal:
     tokens = SideTokens(
         ids, positions=torch.arange(rows)[None], mask=torch.ones_like(ids).bool(), chunk_ids=ids
     )
-    nothing = torch.zeros(1, rows)
     made = [
         ModelSignal(
-            nothing,
-            nothing,
-            nothing,
             optional_distributions=Distributions(
                 hidden[None],
                 hidden[None],

@@ -20,7 +20,7 @@ from alm_lightning.data.collator import Collator
 from alm_lightning.data.pairing import Pairing
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.head import OutputHead
-from alm_lightning.likelihood.signal import ModelSignal, Signal
+from alm_lightning.likelihood.signal import ModelSignal, Signal, TokenLogprobs
 from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 
@@ -166,9 +166,11 @@ def _side_by_hand(ids, chunk_ids, probs):
     )
     logprobs = [0.0, *(math.log(p[id_]) for p, id_ in zip(probs, ids[1:], strict=True))]
     side = ModelSignal(
-        token_logprobs=torch.tensor([logprobs], dtype=torch.float64),
-        chunk_logprobs=torch.zeros(1, 1),
-        boundary_logprobs=torch.zeros(1, 1),
+        TokenLogprobs(
+            token_logprobs=torch.tensor([logprobs], dtype=torch.float64),
+            chunk_logprobs=torch.zeros(1, 1),
+            boundary_logprobs=torch.zeros(1, 1),
+        ),
         optional_distributions=Distributions(hidden, hidden, head),
     )
     return side, tokens

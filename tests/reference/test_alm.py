@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from alm_lightning.data.batch import SideTokens
-from alm_lightning.likelihood.signal import ModelSignal, Signal
+from alm_lightning.likelihood.signal import ModelSignal, Signal, TokenLogprobs
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.hidden_states import HiddenStates
 
@@ -20,9 +20,11 @@ def random_signal(seed: int, *, batch: int = 3, chunks: int = 7) -> Signal:
 
     def side():
         return ModelSignal(
-            token_logprobs=torch.zeros(batch, 5, dtype=torch.float64),
-            chunk_logprobs=nats(6.0),
-            boundary_logprobs=nats(5.0),
+            TokenLogprobs(
+                token_logprobs=torch.zeros(batch, 5, dtype=torch.float64),
+                chunk_logprobs=nats(6.0),
+                boundary_logprobs=nats(5.0),
+            ),
             optional_hidden=torch.randn(batch, chunks, 4, generator=generator, dtype=torch.float64),
         )
 
@@ -97,9 +99,11 @@ def test_no_chunk_at_all_costs_nothing():
     empty = replace(
         signal,
         student=ModelSignal(
-            signal.student.token_logprobs,
-            signal.student.chunk_logprobs.clone().requires_grad_(),
-            signal.student.boundary_logprobs,
+            TokenLogprobs(
+                signal.student.token_logprobs,
+                signal.student.chunk_logprobs.clone().requires_grad_(),
+                signal.student.boundary_logprobs,
+            )
         ),
         chunk_mask=torch.zeros_like(signal.chunk_mask),
     )
@@ -119,7 +123,9 @@ def test_the_same_student_as_teacher_has_no_loss_and_no_gradient(divergence, tem
     same = replace(
         signal,
         student=ModelSignal(
-            signal.teacher.token_logprobs, logprobs, signal.teacher.boundary_logprobs
+            TokenLogprobs(
+                signal.teacher.token_logprobs, logprobs, signal.teacher.boundary_logprobs
+            )
         ),
     )
     objective = ALM(temperature=temperature, threshold=0.1, debias=True, divergence=divergence)
@@ -135,7 +141,9 @@ def test_padding_changes_nothing():
 
     def spoiled(side):
         return ModelSignal(
-            side.token_logprobs, side.chunk_logprobs + garbage, side.boundary_logprobs + garbage
+            TokenLogprobs(
+                side.token_logprobs, side.chunk_logprobs + garbage, side.boundary_logprobs + garbage
+            )
         )
 
     other = replace(

@@ -9,7 +9,7 @@ from alm_lightning.data.batch import DistillBatch, SideTokens
 from alm_lightning.evaluation.evaluated_model import BROKEN, EvaluatedModel
 from alm_lightning.evaluation.scoring import token_logprobs
 from alm_lightning.likelihood.chunks import sum_into_chunks
-from alm_lightning.likelihood.signal import ModelSignal
+from alm_lightning.likelihood.signal import ModelSignal, TokenLogprobs
 from alm_lightning.metrics.totals import FIELDS, batch_totals
 
 
@@ -30,9 +30,7 @@ def side_of(evaluated: EvaluatedModel, batch: DistillBatch, tokens: SideTokens) 
             f"{BROKEN}."
         )
     chunks = sum_into_chunks(logprobs, tokens.chunk_ids, num_chunks=batch.chunk_mask.shape[1])
-    return ModelSignal(
-        token_logprobs=logprobs, chunk_logprobs=chunks, boundary_logprobs=torch.zeros_like(chunks)
-    )
+    return ModelSignal(TokenLogprobs(logprobs, chunks, torch.zeros_like(chunks)))
 
 
 def totals_of(batch: DistillBatch, student: ModelSignal, teacher: ModelSignal) -> dict[str, float]:

@@ -8,7 +8,7 @@ from alm_lightning.data.batch import SideTokens
 from alm_lightning.likelihood.chunks import last_positions, sum_into_chunks
 from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.linear import linear_log_likelihood
-from alm_lightning.likelihood.signal import ModelSignal
+from alm_lightning.likelihood.signal import ModelSignal, TokenLogprobs
 
 
 def token_logprobs(
@@ -86,16 +86,24 @@ def model_signal(
     chunk_is_structure: Bool[Tensor, "batch chunk"],
     head: OutputHead,
     *,
+    keep_tokens: bool,
     keep_hidden: bool,
 ) -> ModelSignal:
-    """What one model says of its tokens; hidden states at the ends of chunks on request."""
+    """What one model says of its tokens; on request with hidden states at the ends of chunks.
+
+    Without `keep_tokens` there is no product with the output matrix.
+    """
     num_chunks = chunk_is_structure.shape[1]
-    logprobs, boundary = token_logprobs(hidden, tokens, head)
     ends = last_positions(tokens.chunk_ids, num_chunks=num_chunks)
-    at_ends = hidden.gather(1, ends.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
-    return ModelSignal(
-        token_logprobs=logprobs,
-        chunk_logprobs=sum_into_chunks(logprobs, tokens.chunk_ids, num_chunks=num_chunks),
-        boundary_logprobs=boundary.gather(1, ends).masked_fill(chunk_is_structure, 0.0),
-        optional_hidden=at_ends.float() if keep_hidden else None,
-    )
+    scores = None
+    if keep_tokens:
+        logprobs, boundary = token_logprobs(hidden, tokens, head)
+        scores = TokenLogprobs(
+            token_logprobs=logprobs,
+            chunk_logprobs=sum_into_chunks(logprobs, tokens.chunk_ids, num_chunks=num_chunks),
+            boundary_logprobs=boundary.gather(1, ends).masked_fill(chunk_is_structure, 0.0),
+        )
+    at_ends = None
+    if keep_hidden:
+        at_ends = hidden.gather(1, ends.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])).float()
+    return ModelSignal(optional_tokens=scores, optional_hidden=at_ends)

@@ -19,8 +19,8 @@ def _required(value: T | None, flag: str) -> T:
 
 
 @dataclass(frozen=True)
-class ModelSignal:
-    """What one model says of a batch.
+class TokenLogprobs:
+    """Log-likelihoods of a batch's own tokens under one model.
 
     Attributes:
         token_logprobs: Log-probability of the token at each position given all before it, nats;
@@ -28,17 +28,47 @@ class ModelSignal:
         chunk_logprobs: Log-likelihood L(c) of each chunk, nats.
         boundary_logprobs: Log-mass b(c) on boundary tokens right after each chunk, nats; 0.0 after
             a chunk that is structure, which is a boundary by itself.
+    """
+
+    token_logprobs: Float[Tensor, "batch pos"]
+    chunk_logprobs: Float[Tensor, "batch chunk"]
+    boundary_logprobs: Float[Tensor, "batch chunk"]
+
+
+@dataclass(frozen=True)
+class ModelSignal:
+    """What one model says of a batch.
+
+    All of it is there on request: `token_logprobs` and the like raise a ValueError where no
+    objective asked.
+
+    Attributes:
+        optional_tokens: Log-likelihoods of tokens and chunks, if an objective asked for them: read
+            `token_logprobs`, `chunk_logprobs` and `boundary_logprobs`.
         optional_hidden: Last hidden state at the last token of each chunk, if an objective asked
             for it: read `hidden`.
         optional_distributions: Whole next-token distributions, if an objective asked for them: read
             `distributions`.
     """
 
-    token_logprobs: Float[Tensor, "batch pos"]
-    chunk_logprobs: Float[Tensor, "batch chunk"]
-    boundary_logprobs: Float[Tensor, "batch chunk"]
+    optional_tokens: TokenLogprobs | None = None
     optional_hidden: Float[Tensor, "batch chunk hidden"] | None = None
     optional_distributions: Distributions | None = None
+
+    @property
+    def token_logprobs(self) -> Float[Tensor, "batch pos"]:
+        """Those of `TokenLogprobs`, as the next two."""
+        return _required(self.optional_tokens, "needs_tokens").token_logprobs
+
+    @property
+    def chunk_logprobs(self) -> Float[Tensor, "batch chunk"]:
+        """Log-likelihood of each chunk, nats."""
+        return _required(self.optional_tokens, "needs_tokens").chunk_logprobs
+
+    @property
+    def boundary_logprobs(self) -> Float[Tensor, "batch chunk"]:
+        """Log-mass on boundary tokens right after each chunk, nats."""
+        return _required(self.optional_tokens, "needs_tokens").boundary_logprobs
 
     @property
     def hidden(self) -> Float[Tensor, "batch chunk hidden"]:

@@ -1,15 +1,17 @@
 """The pair: a student that learns, and a frozen teacher that stays out of checkpoints."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from alm_lightning.data.batch import DistillBatch, SideTokens
 from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.score import model_signal
 from alm_lightning.likelihood.signal import ModelSignal
-from alm_lightning.models.structure import check_packable, last_hidden, output_head
+from alm_lightning.models.structure import check_packable, head_of, last_hidden, output_head
 from alm_lightning.tokenization.view import TokenizerView
 
 
@@ -26,6 +28,9 @@ class Scorer:
 
     model: PreTrainedModel
     view: TokenizerView
+    _ids: dict[torch.device, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         """Refuses a model and a tokenizer that do not belong together, before the first step."""
@@ -36,26 +41,46 @@ class Scorer:
         batch: DistillBatch,
         tokens: SideTokens,
         *,
+        keep_tokens: bool = True,
         keep_hidden: bool = False,
         keep_distributions: bool = False,
     ) -> ModelSignal:
         """This model's side of the signal, with a gradient where the model has one.
 
-        On request with hidden states at the ends of chunks, or whole next-token distributions.
+        With log-likelihoods of tokens and chunks unless they are not asked for; on request with
+        hidden states at the ends of chunks, or whole next-token distributions.
         """
         if batch.is_packed:
             check_packable(self.model)
         positions = tokens.positions if batch.is_packed else None
         hidden = last_hidden(self.model, tokens.ids, tokens.mask, positions)
-        head = output_head(self.model, self.view)
+        head = self._head()
         signal = model_signal(
-            hidden, tokens, batch.chunk_is_structure, head, keep_hidden=keep_hidden
+            hidden,
+            tokens,
+            batch.chunk_is_structure,
+            head,
+            keep_tokens=keep_tokens,
+            keep_hidden=keep_hidden,
         )
         if not keep_distributions:
             return signal
         with torch.no_grad():
             embedded = self.model.get_input_embeddings()(tokens.ids)
         return replace(signal, optional_distributions=Distributions(hidden, embedded, head))
+
+    def _head(self) -> OutputHead:
+        """The output layer; its ids are found once a device, since a GPU would wait for each copy."""
+        layer = self.model.get_output_embeddings()
+        device = layer.weight.device
+        if device not in self._ids:
+            made = output_head(self.model, self.view)
+            unused = made.boundary_ids[:0] if made.padding_ids is None else made.padding_ids
+            self._ids[device] = (made.boundary_ids, unused)
+        boundary_ids, unused = self._ids[device]
+        return replace(
+            head_of(self.model, self.view.num_tokens, unused), boundary_ids=boundary_ids
+        )
 
     def to(self, device: torch.device) -> "Scorer":
         """Moves the model in place, and returns this scorer."""

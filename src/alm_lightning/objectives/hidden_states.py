@@ -33,6 +33,7 @@ class HiddenStates(Objective):
     """
 
     needs_teacher: ClassVar[bool] = True
+    needs_tokens: ClassVar[bool] = False
     needs_hidden: ClassVar[bool] = True
 
     def __init__(

@@ -67,6 +67,7 @@ class NextByte(Objective):
     """
 
     needs_teacher: ClassVar[bool] = True
+    needs_tokens: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = True
     opens: Bool[Tensor, " cell"]
 

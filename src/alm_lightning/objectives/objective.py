@@ -17,6 +17,9 @@ class Objective(nn.Module):
 
     Attributes:
         needs_teacher: Whether the teacher's signal must be there.
+        needs_tokens: Whether log-likelihoods of tokens, chunks and boundaries must be there: on the
+            student's side, and on the teacher's with `needs_teacher`. One that reads none of them
+            saves a product with the output matrix.
         needs_hidden: Whether hidden states at the ends of chunks must be there, on both sides.
         needs_distributions: Whether whole next-token distributions must be there, on both sides.
         learning_rate: Peak learning rate of the parameters that `setup` makes; None: the student's.
@@ -25,6 +28,7 @@ class Objective(nn.Module):
     """
 
     needs_teacher: ClassVar[bool] = True
+    needs_tokens: ClassVar[bool] = True
     needs_hidden: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = False
     learning_rate: float | None = None

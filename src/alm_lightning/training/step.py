@@ -150,6 +150,16 @@ class DistillStep:
         return any(term.needs_teacher for term in self.active.values())
 
     @property
+    def needs_tokens(self) -> bool:
+        """Whether one needs log-likelihoods of the student's tokens."""
+        return any(term.needs_tokens for term in self.active.values())
+
+    @property
+    def needs_teacher_tokens(self) -> bool:
+        """Whether one needs those of the teacher's."""
+        return any(term.needs_tokens and term.needs_teacher for term in self.active.values())
+
+    @property
     def needs_hidden(self) -> bool:
         """Whether one needs hidden states."""
         return any(term.needs_hidden for term in self.active.values())
@@ -190,6 +200,7 @@ class DistillStep:
         return self.teacher(
             batch,
             batch.teacher,
+            keep_tokens=self.needs_teacher_tokens,
             keep_hidden=self.needs_hidden,
             keep_distributions=self.needs_distributions,
         )
@@ -211,14 +222,14 @@ class DistillStep:
         student = self.student(
             batch,
             batch.student,
+            keep_tokens=self.needs_tokens,
             keep_hidden=self.needs_hidden,
             keep_distributions=self.needs_distributions,
         )
         signal = Signal(**vars(known), student=student)
         totals = {name: term(signal) for name, term in self.active.items()}
         # what has nothing to say here, such as no one-to-one chunk, has a gradient of 0, not none
-        nothing = student.token_logprobs.flatten()[:0].sum()
-        return {n: total if total.requires_grad else nothing for n, total in totals.items()}
+        return {n: t if t.requires_grad else self._no_loss() for n, t in totals.items()}
 
     def _measure(
         self,

@@ -15,6 +15,9 @@ def test_what_nobody_asked_for_is_named_when_it_is_read(signal):
     bare = replace(signal.student, optional_hidden=None, optional_distributions=None)
     with pytest.raises(ValueError, match="set its needs_hidden to True"):
         _ = bare.hidden
+    for name in ("token_logprobs", "chunk_logprobs", "boundary_logprobs"):
+        with pytest.raises(ValueError, match="set its needs_tokens to True"):
+            getattr(replace(signal.student, optional_tokens=None), name)
     with pytest.raises(ValueError, match="set its needs_distributions to True"):
         _ = bare.distributions
     with pytest.raises(ValueError, match="set its needs_teacher to True"):

@@ -50,6 +50,7 @@ class BLD(Objective):
     """
 
     needs_teacher: ClassVar[bool] = True
+    needs_tokens: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = True
 
     def __init__(

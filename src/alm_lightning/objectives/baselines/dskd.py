@@ -49,6 +49,7 @@ class DSKD(Objective):
     """
 
     needs_teacher: ClassVar[bool] = True
+    needs_tokens: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = True
 
     def __init__(self, *, temperature: float | int, learning_rate: float | int):

@@ -34,6 +34,7 @@ class StrictOneToOne(Objective):
     """
 
     needs_teacher: ClassVar[bool] = True
+    needs_tokens: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = True
 
     def __init__(self, *, temperature: float | int):

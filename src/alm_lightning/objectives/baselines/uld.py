@@ -35,6 +35,7 @@ class ULD(Objective):
     """
 
     needs_teacher: ClassVar[bool] = True
+    needs_tokens: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = True
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:

@@ -42,6 +42,7 @@ class ProjectedKL(Objective):
     """
 
     needs_teacher: ClassVar[bool] = True
+    needs_tokens: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = True
 
     def __init__(self, *, temperature: float | int, decay: float | int):

@@ -1,0 +1,83 @@
+"""A step asks each model only for what an active term reads."""
+
+import pytest
+import torch
+
+from alm_lightning.models.pair import Scorer
+from alm_lightning.models.structure import last_matrix
+from alm_lightning.objectives.alm import ALM
+from alm_lightning.objectives.combine import GradMag
+from alm_lightning.objectives.hidden_states import HiddenStates
+from alm_lightning.objectives.next_byte import NextByte
+from alm_lightning.objectives.next_token import NextToken
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
+from alm_lightning.training.step import DistillStep
+
+NEXT_BYTE = {
+    "next_byte": lambda: NextByte(end="drop", positions="token_starts"),
+    "hidden_states": lambda: HiddenStates(projection=None, learning_rate=1e-3, fades_by=None),
+}
+
+
+def step_of(scorers, made):
+    student, teacher = scorers
+    terms = {name: make() for name, make in made.items()}
+    for term in terms.values():
+        term.setup(PairFacts(SideFacts(student.view, 32, 32), SideFacts(teacher.view, 32, 32)))
+    balance = GradMag()
+    balance.setup(list(terms))
+    return DistillStep(
+        student=student,
+        teacher=teacher,
+        terms=terms,
+        balance=balance,
+        compared_at=last_matrix(student.model),
+        reduce=lambda value, op="sum": value,
+        backward=torch.Tensor.backward,
+        scale=1.0,
+    )
+
+
+def asked(monkeypatch, scorers, made, batches):
+    """Whether log-likelihoods of tokens were made, of student and of teacher."""
+    found = {}
+    call = Scorer.__call__
+
+    def noted(self, batch, tokens, **settings):
+        signal = call(self, batch, tokens, **settings)
+        found[self is scorers[0]] = signal.optional_tokens is not None
+        return signal
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scorer, "__call__", noted)
+        step_of(scorers, made)(batches)
+    return found[True], found[False]
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (NEXT_BYTE, (False, False)),
+        (NEXT_BYTE | {"next_token": NextToken}, (True, False)),
+        (
+            {"alm": lambda: ALM(temperature=5, threshold=0.1, debias=True, divergence="kl")},
+            (True, True),
+        ),
+    ],
+)
+def test_token_likelihoods_are_made_where_a_term_reads_them(
+    monkeypatch, scorers, collator, rows, made, expected
+):
+    assert asked(monkeypatch, scorers, made, collator(rows)) == expected
+
+
+def test_the_gradient_is_the_same_without_them(monkeypatch, scorers, collator, rows):
+    gradients = []
+    for needs_tokens in (True, False):
+        monkeypatch.setattr(NextByte, "needs_tokens", needs_tokens)
+        scorers[0].model.zero_grad()
+        step_of(scorers, NEXT_BYTE)(collator(rows))
+        parameters = [p for p in scorers[0].model.parameters() if p.requires_grad]
+        gradients.append([p.grad.clone() for p in parameters])
+    for with_tokens, without in zip(*gradients, strict=True):
+        torch.testing.assert_close(without, with_tokens, rtol=1e-5, atol=1e-8)
