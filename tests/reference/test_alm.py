@@ -123,9 +123,7 @@ def test_the_same_student_as_teacher_has_no_loss_and_no_gradient(divergence, tem
     same = replace(
         signal,
         student=ModelSignal(
-            TokenLogprobs(
-                signal.teacher.token_logprobs, logprobs, signal.teacher.boundary_logprobs
-            )
+            TokenLogprobs(signal.teacher.token_logprobs, logprobs, signal.teacher.boundary_logprobs)
         ),
     )
     objective = ALM(temperature=temperature, threshold=0.1, debias=True, divergence=divergence)

@@ -70,7 +70,7 @@ class Scorer:
         return replace(signal, optional_distributions=Distributions(hidden, embedded, head))
 
     def _head(self) -> OutputHead:
-        """The output layer; its ids are found once a device, since a GPU would wait for each copy."""
+        """The output layer; its ids are copied once a device: a GPU would wait for each copy."""
         layer = self.model.get_output_embeddings()
         device = layer.weight.device
         if device not in self._ids:
@@ -78,9 +78,7 @@ class Scorer:
             unused = made.boundary_ids[:0] if made.padding_ids is None else made.padding_ids
             self._ids[device] = (made.boundary_ids, unused)
         boundary_ids, unused = self._ids[device]
-        return replace(
-            head_of(self.model, self.view.num_tokens, unused), boundary_ids=boundary_ids
-        )
+        return replace(head_of(self.model, self.view.num_tokens, unused), boundary_ids=boundary_ids)
 
     def to(self, device: torch.device) -> "Scorer":
         """Moves the model in place, and returns this scorer."""
