@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.hardware import multiplies_bfloat16
+from alm_lightning.likelihood.elementwise.reference import soft_capped
+from alm_lightning.likelihood.products import Precision, multiply, precision_here
 
 BOUNDARY, REST = 0, 1
 """The two parts of the vocabulary. Each has a running maximum of its own, so that a boundary mass
@@ -21,8 +22,13 @@ BLOCK_SIZES = {"cpu": (1024, 2048)}
 """Rows x tokens of a block of logits. CPU: 8 MiB, which the last cache level holds, so that the
 passes over a block never reach main memory (measured: benchmarks/linear_log_likelihood.py)."""
 
-ACCELERATOR_BLOCK_SIZE = (2048, 8192)
-"""Rows x tokens elsewhere: 64 MiB, enough work a kernel that launches do not count. Not tuned."""
+ACCELERATOR_BLOCK_SIZE = (8192, 8192)
+"""Rows x tokens elsewhere: 256 MiB of logits and 128 MiB of their gradient in half precision. The
+more rows, the seldomer a slice of the weight's gradient is read and added to; the more tokens, the
+seldomer the gradient of the hidden states is (expected, not measured: docs/results/cost.md)."""
+
+ACCELERATOR_ALIGNMENT = 64
+"""Rows of a block begin at multiples of this elsewhere, which fast kernels for products ask for."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,11 @@ class VocabularyOrder:
     ) -> "VocabularyOrder":
         """The order that begins with `boundary_ids`, then has all other tokens, never padding."""
         part = torch.ones(num_tokens, dtype=torch.uint8, device=boundary_ids.device)
-        part[boundary_ids.long()] = 0
+        # index_fill, where an assignment would copy its number from the host
+        part.index_fill_(0, boundary_ids.long(), 0)
         num_padding = 0
         if padding_ids is not None:
-            part[padding_ids.long()] = 2
+            part.index_fill_(0, padding_ids.long(), 2)
             num_padding = len(padding_ids)
         # a stable sort, where nonzero() would make an accelerator wait for the count
         return cls(part.argsort(stable=True), len(boundary_ids), num_tokens - num_padding)
@@ -72,12 +79,15 @@ class VocabularyOrder:
 class LogitBlocks:
     """Logits of rows x tokens in one reused buffer: valid until the next block is asked for.
 
-    Logits are float32 even where both operands are half precision: in bfloat16 they have steps of
-    0.125 at a magnitude of 30, and log-probabilities were measured to be off by up to 0.17 nats,
-    where good models differ by less. An accelerator multiplies the halves themselves and
-    accumulates in float32. So does a CPU that multiplies bfloat16, but it returns bfloat16: there
-    a second product finds what the first one's rounding lost, z - round(z), which together are off
-    by up to 2e-4, for less than one product in float32. Any other CPU multiplies in float32.
+    They are float32 even where both operands are half precision (`precision_of` says why).
+
+    Args:
+        hidden: Hidden states; cast once.
+        weight: Output matrix; cast block by block, never as a whole.
+        bias: Added to the logits.
+        softcap: Bound of the logits' magnitude, if there is one.
+        precision: What is multiplied; by default what fits the operands and the autocast of this
+            moment. A backward pass hands over that of the forward pass.
     """
 
     def __init__(
@@ -86,60 +96,63 @@ class LogitBlocks:
         weight: Float[Tensor, "vocab hidden"],
         bias: Float[Tensor, " vocab"] | None,
         softcap: float | int | None,
+        precision: Precision | None = None,
     ) -> None:
-        """Cast the hidden states once, and take the memory of one block."""
-        is_double = torch.float64 in (hidden.dtype, weight.dtype)
-        self.dtype = torch.float64 if is_double else torch.float32
-        both_half = hidden.dtype == weight.dtype and hidden.dtype in (torch.bfloat16, torch.float16)
-        self._in_two_products = (
-            both_half
-            and hidden.device.type == "cpu"
-            and hidden.dtype == torch.bfloat16
-            and multiplies_bfloat16("cpu")
-        )
-        keeps_half = self._in_two_products or (both_half and hidden.is_cuda)
-        self._operand_dtype = hidden.dtype if keeps_half else self.dtype
-        self._hidden = hidden.to(self._operand_dtype)
+        self.precision = precision_here(hidden, weight) if precision is None else precision
+        self.dtype = self.precision.sums
+        self.hidden = hidden.to(self.precision.operands)
         self._weight, self._bias, self._softcap = weight, bias, softcap
-        num_rows, self.num_columns = BLOCK_SIZES.get(hidden.device.type, ACCELERATOR_BLOCK_SIZE)
+        kind = hidden.device.type
+        num_rows, num_columns = BLOCK_SIZES.get(kind, ACCELERATOR_BLOCK_SIZE)
+        self.num_columns = min(num_columns, len(weight))
+        self._alignment = 1 if kind in BLOCK_SIZES else ACCELERATOR_ALIGNMENT
         self.rows = [
             slice(start, min(start + num_rows, len(hidden)))
             for start in range(0, len(hidden), num_rows)
         ]
-        num_elements = min(num_rows, len(hidden)) * self.num_columns
-        self._logits = hidden.new_empty(num_elements, dtype=self.dtype)
-        self._slope = None if softcap is None else torch.empty_like(self._logits)
+        self._num_rows = min(num_rows, len(hidden))
+        self._buffers: dict[torch.dtype, Tensor] = {}
 
     def select(self, ids: slice | Tensor) -> tuple[Tensor, Tensor | None]:
         """Rows of the weight, ready for `logits`, and of the bias."""
         bias = None if self._bias is None else self._bias[ids]
-        return self._weight[ids].to(self._operand_dtype), bias
+        return self._weight[ids].to(self.precision.operands), bias
+
+    def buffer(
+        self, rows: slice, num_columns: int, dtype: torch.dtype
+    ) -> Float[Tensor, "row column"]:
+        """Memory for a block, the same again for each block of a type."""
+        stride = self._aligned(num_columns)
+        if dtype not in self._buffers:
+            num_elements = self._num_rows * self._aligned(self.num_columns)
+            self._buffers[dtype] = self.hidden.new_empty(num_elements, dtype=dtype)
+        num_rows = rows.stop - rows.start
+        return self._buffers[dtype][: num_rows * stride].view(num_rows, stride)[:, :num_columns]
+
+    def product(
+        self,
+        rows: slice,
+        weight: Float[Tensor, "column hidden"],
+        out: Float[Tensor, "row column"] | None = None,
+    ) -> Float[Tensor, "row column"]:
+        """Logits of some rows for the tokens of `select`, before bias and soft cap."""
+        hidden = self.hidden[rows]
+        if out is None:
+            out = self.buffer(rows, len(weight), self.dtype)
+        if not self.precision.in_two_products:
+            return multiply(hidden, weight.T, out)
+        rounded = hidden @ weight.T
+        return out.copy_(rounded).add_(torch.addmm(rounded.neg_(), hidden, weight.T))
 
     def logits(
         self,
         rows: slice,
         weight: Float[Tensor, "column hidden"],
         bias: Float[Tensor, " column"] | None,
+        out: Float[Tensor, "row column"] | None = None,
     ) -> Float[Tensor, "row column"]:
         """The (soft-capped) logits of some rows for the tokens of `select`."""
-        hidden = self._hidden[rows]
-        logits = self._logits[: len(hidden) * len(weight)].view(len(hidden), len(weight))
-        if self._operand_dtype == self.dtype:
-            torch.mm(hidden, weight.T, out=logits)
-        elif self._in_two_products:
-            rounded = hidden @ weight.T
-            logits.copy_(rounded).add_(torch.addmm(rounded.neg_(), hidden, weight.T))
-        else:
-            torch.mm(hidden, weight.T, out_dtype=self.dtype, out=logits)
-        if bias is not None:
-            logits.add_(bias)
-        if self._softcap is not None:
-            logits.div_(self._softcap).tanh_().mul_(self._softcap)
-        return logits
+        return soft_capped(self.product(rows, weight, out), bias, self._softcap)
 
-    def slope(self, logits: Float[Tensor, "row column"]) -> Float[Tensor, "row column"] | None:
-        """Derivative of the soft cap at its own result, 1 - tanh^2; None where there is no cap."""
-        if self._slope is None or self._softcap is None:
-            return None
-        slope = self._slope[: logits.numel()].view_as(logits)
-        return torch.div(logits, self._softcap, out=slope).square_().neg_().add_(1.0)
+    def _aligned(self, num_columns: int) -> int:
+        return -(-num_columns // self._alignment) * self._alignment

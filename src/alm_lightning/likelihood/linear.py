@@ -31,8 +31,13 @@ def linear_log_likelihood(
     .. math:: \log p(t) = z_t - \log \sum_v e^{z_v} \qquad
               \log p(B) = \log \sum_{v \in B} e^{z_v} - \log \sum_v e^{z_v}
 
-    Values and gradients are those of the plain computation in float32, under autocast too. Memory
-    beyond inputs and gradients does not grow with positions x vocabulary: the backward pass
+    Values and gradients are those of the plain computation in float32, but for two products: where
+    both operands are half precision, and on CUDA under autocast, the operands of the logits are in
+    that type, and logits are float32. On CUDA so are the products of the backward pass: the
+    gradient of the logits is rounded to that type, and added up in float32. A CPU heeds no
+    autocast, and multiplies float32 in its backward pass (`products.precision_of`).
+
+    Memory beyond inputs and gradients does not grow with positions x vocabulary: the backward pass
     computes the logits again, and only those gradients that are asked for. Shapes that do not fit
     and ids outside the vocabulary are a ValueError.
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from alm_lightning.likelihood.blocks import BOUNDARY, REST, LogitBlocks, VocabularyOrder
+from alm_lightning.likelihood.elementwise.choice import operations_for
+from alm_lightning.likelihood.products import add_product, magnification
 
 
 class LinearLogLikelihood(torch.autograd.Function):
@@ -33,6 +35,7 @@ class LinearLogLikelihood(torch.autograd.Function):
     ) -> tuple[Float[Tensor, " row"], Float[Tensor, " row"]]:
         """Sums of exponentials of both parts of the vocabulary, under their running maxima."""
         blocks = LogitBlocks(hidden, weight, bias, softcap)
+        operations = operations_for(hidden.device, blocks.precision, softcap)
         # the lowest finite number rather than -inf: differences of maxima are then never nan
         lowest = torch.finfo(blocks.dtype).min
         maxima = hidden.new_full((2, len(hidden)), lowest, dtype=blocks.dtype)
@@ -43,20 +46,16 @@ class LinearLogLikelihood(torch.autograd.Function):
             for part, start, ids in order.blocks(blocks.num_columns):
                 weight_rows, bias_rows = blocks.select(ids)
                 for rows in blocks.rows:
-                    logits = blocks.logits(rows, weight_rows, bias_rows)
-                    columns, here = _target_columns(positions[rows], start, logits)
-                    found = logits.gather(1, columns).squeeze(1)
-                    target_logits[rows] = torch.where(here, found, target_logits[rows])
-                    maximum = torch.maximum(maxima[part, rows], logits.amax(1))
-                    sums[part, rows] *= (maxima[part, rows] - maximum).exp_()
-                    sums[part, rows] += logits.sub_(maximum[:, None]).exp_().sum(1)
-                    maxima[part, rows] = maximum
+                    product = blocks.product(rows, weight_rows)
+                    so_far = maxima[part, rows], sums[part, rows], target_logits[rows]
+                    operations.add_up(product, bias_rows, positions[rows] - start, *so_far)
             maximum, total = _totals(maxima, sums)
             # the maximum leaves first: after z - logsumexp a sure token has lost its last digits
             target_logprobs = (target_logits - maximum) - total.log()
             boundary_logprobs = _boundary_logprobs(maxima, sums)
         ctx.save_for_backward(hidden, weight, bias, positions, maxima, sums)
-        ctx.order, ctx.softcap = order, softcap
+        # autocast is off in a backward pass, whatever it was here
+        ctx.order, ctx.softcap, ctx.precision = order, softcap, blocks.precision
         return target_logprobs, boundary_logprobs
 
     @staticmethod
@@ -64,53 +63,65 @@ class LinearLogLikelihood(torch.autograd.Function):
     def backward(
         ctx: Any, grad_target: Float[Tensor, " row"], grad_boundary: Float[Tensor, " row"]
     ) -> tuple[Tensor | None, ...]:
-        """The logits again, turned into their gradient in place, block by block."""
+        """The logits again, turned into their gradient, block by block."""
         hidden, weight, bias, positions, maxima, sums = ctx.saved_tensors
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        blocks = LogitBlocks(hidden, weight, bias, ctx.softcap)
+        precision = ctx.precision
+        blocks = LogitBlocks(hidden, weight, bias, ctx.softcap, precision)
+        operations = operations_for(hidden.device, precision, ctx.softcap)
+        factor = _magnification(precision.gradients, grad_target, grad_boundary)
+        if factor is not None:
+            grad_target, grad_boundary = grad_target * factor, grad_boundary * factor
         shifts, scales = _softmax_gradient(maxima, sums, grad_target, grad_boundary)
-        inputs = hidden.to(blocks.dtype)
-        grad_hidden = torch.zeros_like(inputs) if needs_hidden else None
+        # of what was multiplied forward: the same memory where both directions have one type
+        inputs = blocks.hidden.to(precision.gradients)
+        grad_hidden = torch.zeros_like(hidden, dtype=precision.sums) if needs_hidden else None
         grad_weight = torch.zeros_like(weight) if needs_weight else None
         grad_bias = torch.zeros_like(bias) if needs_bias else None
         with torch.autocast(hidden.device.type, enabled=False):
             for part, start, ids in ctx.order.blocks(blocks.num_columns):
                 weight_rows, bias_rows = blocks.select(ids)
-                outputs = weight_rows.to(blocks.dtype)
+                outputs = weight_rows.to(precision.gradients)
                 # summed over rows here, in float32, and cast once
-                weight_sum = torch.zeros_like(outputs) if needs_weight else None
-                bias_sum = outputs.new_zeros(len(outputs)) if needs_bias else None
+                weight_sum: Tensor | None = None
+                bias_sum = scales.new_zeros(len(outputs)) if needs_bias else None
                 for rows in blocks.rows:
-                    logits = blocks.logits(rows, weight_rows, bias_rows)
-                    slope = blocks.slope(logits)
-                    grad = logits.sub_(shifts[part, rows, None]).exp_()
-                    grad.mul_(scales[part, rows, None])
-                    columns, here = _target_columns(positions[rows], start, grad)
-                    grad.scatter_add_(1, columns, (grad_target[rows] * here)[:, None])
-                    if slope is not None:
-                        grad.mul_(slope)
+                    grad = operations.gradient(
+                        blocks.product(rows, weight_rows),
+                        bias_rows,
+                        positions[rows] - start,
+                        shifts[part, rows],
+                        scales[part, rows],
+                        grad_target[rows],
+                        blocks.buffer(rows, len(outputs), precision.gradients),
+                    )
                     if grad_hidden is not None:
-                        grad_hidden[rows].addmm_(grad, outputs)
-                    if weight_sum is not None:
-                        weight_sum.addmm_(grad.T, inputs[rows])
+                        add_product(grad_hidden[rows], grad, outputs, precision.sums)
+                    if needs_weight:
+                        weight_sum = add_product(weight_sum, grad.T, inputs[rows], precision.sums)
                     if bias_sum is not None:
-                        bias_sum += grad.sum(0)
+                        bias_sum += grad.sum(0, dtype=precision.sums)
                 if grad_weight is not None and weight_sum is not None:
-                    grad_weight[ids] = weight_sum.to(weight.dtype)
+                    grad_weight[ids] = _reduced(weight_sum, factor).to(weight.dtype)
                 if grad_bias is not None and bias_sum is not None:
-                    grad_bias[ids] = bias_sum.to(bias.dtype)
+                    grad_bias[ids] = _reduced(bias_sum, factor).to(bias.dtype)
         if grad_hidden is not None:
-            grad_hidden = grad_hidden.to(hidden.dtype)
+            grad_hidden = _reduced(grad_hidden, factor).to(hidden.dtype)
         return grad_hidden, grad_weight, grad_bias, None, None, None
 
 
-def _target_columns(
-    positions: Int[Tensor, " row"], start: int, logits: Float[Tensor, "row column"]
-) -> tuple[Int[Tensor, "row 1"], Tensor]:
-    """Column of each target in a block (0 where another block holds it), and where it is here."""
-    columns = positions - start
-    here = (columns >= 0) & (columns < logits.shape[1])
-    return (columns * here)[:, None], here
+def _magnification(
+    dtype: torch.dtype, grad_target: Float[Tensor, " row"], grad_boundary: Float[Tensor, " row"]
+) -> Float[Tensor, ""] | None:
+    """`magnification` of gradients of logits, none of which is above these two together."""
+    if not len(grad_target):
+        return None
+    return magnification(dtype, (grad_target.abs() + grad_boundary.abs()).amax())
+
+
+def _reduced(total: Float[Tensor, "..."], factor: Float[Tensor, ""] | None) -> Tensor:
+    """A sum of gradients that were multiplied by a factor."""
+    return total if factor is None else total.div_(factor)
 
 
 def _totals(
