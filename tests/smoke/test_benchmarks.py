@@ -126,6 +126,41 @@ def test_objectives(ran, transfer):
         assert peak > 10
 
 
+def test_objectives_on_gpu(ran, run_here, tmp_path, texts, monkeypatch):
+    lines = [json.dumps({"text": text}) for text in texts["corpus_other"].read_text().split("\n\n")]
+    (tmp_path / "other.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    arguments = ("--text", texts["corpus"], "--other", "other.jsonl.gz", "--other-last", 0.5)
+    arguments += (
+        "--objectives",
+        "next_token,alm_next_token",
+        "--side-by-side",
+        2,
+        "--seeds",
+        "0,1",
+    )
+    output = ran(
+        "objectives_on_gpu", "--quick", *arguments, "--json", "found.jsonl", "--", "seed=7"
+    )
+    rows = table(output)
+    assert list(rows) == ["objective", "teacher", "before", "next_token", "alm_next_token"]
+    assert numbers(rows["teacher"][2:4]) == [0, 0]
+    for name in ("next_token", "alm_next_token"):
+        *figures_of, steps, seeds = (cell.partition(" ")[0] for cell in rows[name])
+        assert min(numbers(figures_of)) > 0
+        assert (steps, seeds) == ("3", "2")
+    record = json.loads((tmp_path / "found.jsonl").read_text("utf-8"))
+    assert [(run["objective"], run["seed"]) for run in record["runs"]] == [
+        *(("next_token", "0"), ("alm_next_token", "0")),
+        *(("next_token", "1"), ("alm_next_token", "1")),
+    ]
+    assert {run["summary"]["chunks"]["count"] > 0 for run in record["runs"]} == {True}
+    # a run whose time is over ends with the step that it is in, and is measured
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    summary = run_here("+callbacks.stop_at={_target_:on_gpu.runs.StopAt,time:0}")
+    assert summary["steps"] == 1
+    assert summary["bits_per_byte"]["student_after"] > 0
+
+
 def test_alignment(ran, model_folder, texts):
     output = ran(
         "alignment", "--student", "bytes", "--teacher", model_folder, "--text", texts["corpus"]

@@ -72,7 +72,7 @@ def verify(folder: Path) -> None:
     advice = f"Remove the folder {folder} and run again: it will be converted again."
     try:
         recorded = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))["files"]
-        found = {name: _sha256(folder / name) for name in recorded}
+        found = {name: sha256_of(folder / name) for name in recorded}
     except FileNotFoundError as error:
         raise ValueError(f"Converted model: {error.filename} is missing. {advice}") from error
     for name, expected in recorded.items():
@@ -97,7 +97,7 @@ def _join(parts: Sequence[Path], target: Path, sha256: str) -> None:
         for part in parts:
             with part.open("rb") as opened:
                 shutil.copyfileobj(opened, joined)
-    found = _sha256(target)
+    found = sha256_of(target)
     if found != sha256:
         listed = ", ".join(str(part) for part in parts)
         raise ValueError(
@@ -121,11 +121,12 @@ def _convert(gguf_file: Path, target: Path, sha256: str) -> None:
     record = {
         "source_sha256": sha256,
         "versions": {name: importlib.metadata.version(name) for name in ("transformers", "gguf")},
-        "files": {file.name: _sha256(file) for file in sorted(target.iterdir())},
+        "files": {file.name: sha256_of(file) for file in sorted(target.iterdir())},
     }
     (target / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
