@@ -16,7 +16,11 @@ def asked(scorers):
             return super().__call__(batch, tokens)
 
     times = []
-    values = {field.name: getattr(teacher, field.name) for field in dataclasses.fields(teacher)}
+    values = {
+        field.name: getattr(teacher, field.name)
+        for field in dataclasses.fields(teacher)
+        if field.init
+    }
     return Counting(**values), times
 
 
