@@ -2,12 +2,14 @@
 
 import string
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.objective_cases import assert_same, objective_case
+from tests.objective_cases import assert_same, objective_case, signal_by_hand, vocabulary
 
 from alm_lightning.objectives.next_byte import NextByte
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 
 PAIRS = [("bytes", "metaspace"), ("bytes", "byte_level"), ("byte_level", "metaspace")]
 OPENING = (string.whitespace + string.punctuation).encode()
@@ -118,6 +120,47 @@ def test_value_and_gradient(case, end, positions, slice_elements, monkeypatch):
     found = objective(case.signal)
     # the teacher's shares are kept in float32
     assert_same(found, expected, case.student.model.parameters(), value=1e-6, gradient=1e-4)
+
+
+@pytest.mark.parametrize("end", ["drop", "boundary"])
+@pytest.mark.parametrize(("theirs", "count"), [(b"user", 7), (b"User", 0)])
+def test_structure_of_several_tokens(byte_level_view, end, theirs, count):
+    """A turn's header: a special token that has no counterpart, and a role, cut otherwise."""
+    views = [
+        replace(vocabulary(byte_level_view, tokens), special_ids=special_ids, roles={"eos": 1})
+        for tokens, special_ids in (
+            ([None, None, b"us", b"er", b"\n", b"use"], {"<turn>": 0, "<end>": 1}),
+            ([None, None, theirs, b"\n", b"u", b"userx"], {"<header>": 0, "<end>": 1}),
+        )
+    ]
+    rows = ([5, 0, 2, 3, 4, 1], [-1, 0, 0, 0, 0, 0]), ([5, 0, 2, 3, 1], [-1, 0, 0, 0, 0])
+    generator = torch.Generator().manual_seed(3)
+    probs = [
+        torch.rand(len(ids) - 1, 6, generator=generator, dtype=torch.float64).softmax(-1)
+        for ids, _ in rows
+    ]
+    signal = signal_by_hand(*((*row, its.tolist()) for row, its in zip(rows, probs, strict=True)))
+    case = SimpleNamespace(
+        student=SimpleNamespace(view=views[0]),
+        teacher=SimpleNamespace(view=views[1]),
+        batch=SimpleNamespace(
+            student=signal.student_tokens,
+            teacher=signal.teacher_tokens,
+            chunk_mask=signal.chunk_mask,
+        ),
+        student_logprobs=torch.cat([probs[0][:1], probs[0]]).log()[None],
+        teacher_logprobs=torch.cat([probs[1][:1], probs[1]]).log()[None],
+    )
+    expected, expected_count, _ = reference(case, end, "every_byte")
+    assert expected_count == count
+    objective = NextByte(end=end, positions="every_byte")
+    objective.setup(
+        PairFacts(
+            *(SideFacts(view, width, width) for view, width in zip(views, (6, 6), strict=True))
+        )
+    )
+    assert objective.weight(signal) == count
+    assert objective(signal).item() == pytest.approx(float(expected), rel=1e-6)
 
 
 @pytest.mark.parametrize("positions", ["token_starts", "every_byte"])
