@@ -22,7 +22,17 @@ THEMES = {
     "objective": ("Objective", ("objective", "balance")),
     "training": (
         "Training",
-        ("budget", "optimizer", "schedule", "trainer", "callbacks", "logger", "paths", "hydra"),
+        (
+            "budget",
+            "optimizer",
+            "schedule",
+            "trainer",
+            "speed",
+            "callbacks",
+            "logger",
+            "paths",
+            "hydra",
+        ),
     ),
     "evaluation": ("Evaluation", ("harness",)),
     "experiments": ("Experiments and sweeps", ("experiment", "ablation", "sweep", "debug")),

@@ -69,5 +69,5 @@ def test_classes_are_shown_beside_their_block(pages):
 
 def test_the_table_of_packages_is_read_from_the_files(generator):
     assert generator.packages_of("alignment") == ["alm_lightning.alignment"]
-    assert generator.packages_of("optimizer") == ["torch"]
+    assert generator.packages_of("optimizer") == ["alm_lightning.training", "torch"]
     assert generator.packages_of("experiment") == []

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -13,6 +13,7 @@ from alm_lightning.models.loading import check_pair, load_model, torch_dtype
 from alm_lightning.models.new_tokenizer import NewTokenizer
 from alm_lightning.models.own_vocabulary import OwnVocabulary
 from alm_lightning.models.pair import Scorer
+from alm_lightning.models.speed import Speed
 from alm_lightning.models.text_part import text_part
 from alm_lightning.models.vocabulary import BytesFromOldTokens
 from alm_lightning.models.weights.sources import WeightSource
@@ -123,6 +124,7 @@ class PairPlan:
         embeddings: Makes the student from the model that it starts as.
         adapter: Which of its weights are trained.
         stop_tokens: Special tokens where generation stops besides EOS.
+        speed: How the two compute.
     """
 
     student: ModelInput
@@ -132,6 +134,7 @@ class PairPlan:
     embeddings: Callable[..., PreTrainedModel]
     adapter: FullFineTuning | LowRank
     stop_tokens: Sequence[str] = ()
+    speed: Speed = field(default_factory=Speed)
 
     def __post_init__(self) -> None:
         """Refuses what does not go together, before anything is loaded.
@@ -172,12 +175,17 @@ class PairPlan:
         Returns:
             Student and teacher.
         """
+        self.speed.check(device)
         teacher = self.teacher.load("teacher", device)
         base = self.student.load("student", device) if self.differences else teacher
+        # a student is made with the attention of the model that it starts as
+        for model in {id(each): each.model for each in (base, teacher)}.values():
+            self.speed.apply_loaded(model, device)
         view = self.tokenizer(base.view)
         share_body = self.adapter.share_body
         model = self.embeddings(base.model, old=base.view, new=view, share_body=share_body)
         self.adapter.adapt(model)
+        self.speed.apply(model, teacher.model)
         stops = stop_ids(base.view, view, list(self.stop_tokens))
         model.generation_config.eos_token_id = [view.id_of("eos"), *stops]
         log.info(

@@ -8,6 +8,18 @@ X86 = ("x86_64", "amd64")
 """What `platform.machine` calls processors of Intel's and AMD's, in lower case."""
 
 
+def uses_cuda(device: str = "auto") -> bool:
+    """Whether a run computes on CUDA.
+
+    Args:
+        device: Its accelerator, by the name that torch or Lightning gives it.
+
+    Returns:
+        False on a machine without CUDA, and where the processor was asked for.
+    """
+    return device != "cpu" and torch.cuda.is_available()
+
+
 def multiplies_bfloat16(device: str = "auto") -> bool:
     """Whether a device has instructions that multiply bfloat16.
 
@@ -23,7 +35,7 @@ def multiplies_bfloat16(device: str = "auto") -> bool:
         The answer of CUDA where there is a device and it is not passed over for the processor, else
         that of the processor.
     """
-    if device != "cpu" and torch.cuda.is_available():
+    if uses_cuda(device):
         # CUDA answers yes for emulation, too, if it is not told otherwise (V100, T4)
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if not torch.backends.mkldnn.is_available():

@@ -63,6 +63,7 @@ def pair_plan(cfg: DictConfig) -> PairPlan:
         embeddings=_embeddings(cfg.embeddings),
         adapter=instantiate(cfg.adapter),
         stop_tokens=list(cfg.student.stop_tokens),
+        speed=instantiate(cfg.speed),
     )
 
 

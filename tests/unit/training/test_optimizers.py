@@ -1,0 +1,36 @@
+import importlib.util
+
+import pytest
+import torch
+
+from alm_lightning.training.optimizers import adamw_8bit, check_torchao
+
+HAS_TORCHAO = importlib.util.find_spec("torchao") is not None
+
+
+def test_torchao_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"optimizer=adamw_8bit needs torchao.*\[gpu\]"):
+        adamw_8bit([], lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0, block_size=256)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_TORCHAO, reason="torchao is an extra")
+def test_eight_bits_go_where_float32_goes():
+    """The first steps: both move by the learning rate, in the direction of the gradient."""
+    check_torchao()
+    torch.manual_seed(0)
+    start = torch.randn(64, 128)
+    ours, plain = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    settings = {"lr": 1e-2, "betas": (0.9, 0.95), "weight_decay": 0.0}
+    optimizers = [
+        adamw_8bit([{"params": [ours]}], **settings, block_size=256),
+        torch.optim.AdamW([plain], **settings),
+    ]
+    for _ in range(3):
+        gradient = torch.randn(64, 128)
+        for parameter, optimizer in zip((ours, plain), optimizers, strict=True):
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    moved = (plain - start).norm()
+    assert (ours - plain).norm() < 0.05 * moved
