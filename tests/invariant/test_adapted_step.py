@@ -60,7 +60,7 @@ def gradients(scorers, micro_batch_size, balance=None):
         balance=balance or GradMag(),
         compared_at=last_matrix(student.model),
         reduce=lambda value, op="sum": value,
-        backward=torch.Tensor.backward,
+        backward=lambda loss, exchange: loss.backward(),
         scale=1.0,
     )
     collator = Collator(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Literal
 
 import lightning as L
@@ -114,10 +115,18 @@ class DistillModule(L.LightningModule):
             # a student without such a matrix can be trained with a balance that compares nothing
             compared_at=last_matrix(self.student) if self.balance.needs_norms else None,
             reduce=self._over_ranks,
-            backward=self.manual_backward,
+            backward=self._backward,
             # DDP averages gradients over ranks, and totals are to be added up
             scale=float(self.trainer.world_size),
         )
+
+    def _backward(self, loss: Float[Tensor, ""], *, exchange: bool) -> None:
+        """Backpropagates; DDP exchanges gradients where it is told to, once a step."""
+        strategy = self.trainer.strategy
+        # what runs on a single device has no such method, and exchanges nothing
+        blocked = None if exchange else getattr(strategy, "block_backward_sync", None)
+        with blocked() if blocked is not None else nullcontext():
+            self.manual_backward(loss)
 
     def _over_ranks(
         self, value: Shaped[Tensor, "..."], op: Literal["sum", "max"] = "sum"

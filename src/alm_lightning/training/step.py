@@ -1,6 +1,6 @@
 """One optimizer step's worth of arithmetic: global weights, balanced terms, gradients."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -23,6 +23,15 @@ class Reduce(Protocol):
         self, value: Shaped[Tensor, "..."], op: Literal["sum", "max"] = "sum"
     ) -> Shaped[Tensor, "..."]:
         """The same on every rank."""
+        ...
+
+
+@runtime_checkable
+class Backward(Protocol):
+    """Backpropagates a loss of this rank."""
+
+    def __call__(self, loss: Float[Tensor, ""], *, exchange: bool) -> None:
+        """Adds to the gradients; with `exchange`, adds up those of all ranks too."""
         ...
 
 
@@ -55,8 +64,8 @@ class DistillStep:
     With several micro-batches and a balance that asks for gradient norms, the student's forward
     pass runs twice: the norms are those of the whole step, not of its first micro-batch.
 
-    Ranks may have different numbers of micro-batches, or none: each makes as many backward passes
-    as the one with the most, since gradients are exchanged in every one.
+    Ranks may have different numbers of micro-batches, or none. Gradients are exchanged in the last
+    backward pass of each rank, and in no other, so that every rank makes at least one.
 
     Args:
         student: The student.
@@ -66,7 +75,7 @@ class DistillStep:
         compared_at: The parameter at which gradients of the terms are compared; None for a balance
             that asks for no norms.
         reduce: Sum or maximum over ranks.
-        backward: How a loss is backpropagated.
+        backward: How a loss is backpropagated; `exchange` is True for the last one of the step.
         scale: What to multiply losses with so that the gradients of all ranks add up: the number
             of ranks where their gradients are averaged.
     """
@@ -80,7 +89,7 @@ class DistillStep:
         balance: Balance,
         compared_at: nn.Parameter | None,
         reduce: Reduce,
-        backward: Callable[[Float[Tensor, ""]], None],
+        backward: Backward,
         scale: float,
     ):
         self.student, self.teacher = student, teacher
@@ -101,8 +110,6 @@ class DistillStep:
         """
         self.active = self._active(progress)
         device = self.student.model.device
-        # every rank makes as many backward passes as the one with the most micro-batches
-        rounds = int(self.reduce(torch.tensor(max(len(batches), 1), device=device), "max"))
         known = self._before_student(batches)
         zero = torch.zeros((), device=device)
         weights = {
@@ -121,12 +128,13 @@ class DistillStep:
             balance = self.balance({}, {})
         balance = faded(balance, {n: term.fades_by for n, term in self.terms.items()}, progress)
         losses = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        for totals in kept or map(self._totals, batches, known):
+        for number, totals in enumerate(kept or map(self._totals, batches, known), start=1):
             parts = (balance[name] * total / weights[name] for name, total in totals.items())
-            self.backward(sum(parts, start=zero) * self.scale)
+            loss = sum(parts, start=zero) * self.scale
+            self.backward(loss, exchange=number == len(batches))
             losses = {name: losses[name] + total.detach() for name, total in totals.items()}
-        for _ in range(rounds - len(batches)):
-            self.backward(self._no_loss())
+        if not batches:
+            self.backward(self._no_loss(), exchange=True)
         losses = {name: self.reduce(total) / weights[name] for name, total in losses.items()}
         return StepResult(losses, balance, weights)
 

@@ -33,7 +33,7 @@ def step_of(scorers, made):
         balance=balance,
         compared_at=last_matrix(student.model),
         reduce=lambda value, op="sum": value,
-        backward=torch.Tensor.backward,
+        backward=lambda loss, exchange: loss.backward(),
         scale=1.0,
     )
 
