@@ -162,7 +162,7 @@ def test_where_documents_and_windows_are_kept(monkeypatch):
     assert cache_dir() == "/y/windows"
 
 
-@pytest.mark.parametrize("balance", ["gradmag", "gradnorm", "fixed"])
+@pytest.mark.parametrize("balance", ["gradmag", "gradmag_sampled", "gradnorm", "fixed"])
 def test_each_balance_takes_the_default_objective(composed, balance):
     cfg = composed(f"balance={balance}")
     instantiate(cfg.balance).setup(list(cfg.objective))

@@ -43,6 +43,7 @@ TERMS = {
     "StrictOneToOne": "objective.strict_one_to_one",
     "ProjectedKL": "objective.xtoken_p_kl",
     "Fixed": "balance",
+    "SampledGradMag": "balance",
 }
 """Where the arguments of a class are on the command line: its errors open with its name."""
 _TERM = re.compile(

@@ -20,6 +20,7 @@ from alm_lightning.objectives.hidden_states import HiddenStates
 from alm_lightning.objectives.next_byte import NextByte
 from alm_lightning.objectives.next_token import NextToken
 from alm_lightning.objectives.objective import Objective
+from alm_lightning.objectives.sampled import SampledGradMag
 
 Option = TypeVar("Option")
 
@@ -68,6 +69,7 @@ ADAPTERS: Mapping[str, Callable[[], FullFineTuning | LowRank]] = {
 }
 BALANCES: Mapping[str, Callable[[], Balance]] = {
     "gradmag": GradMag,
+    "gradmag_sampled": partial(SampledGradMag, every=10, decay=0.5),
     "gradnorm": partial(GradNorm, alpha=1.5, lr=0.025),
 }
 

@@ -15,12 +15,17 @@ class Balance(nn.Module):
     """Weights for named terms of a loss.
 
     Attributes:
-        needs_norms: Whether `forward` wants the norm of each term's gradient.
+        compares_gradients: Whether `forward` ever wants the norm of each term's gradient.
         needs_all_terms: Whether it wants terms as well that have faded out.
     """
 
-    needs_norms: ClassVar[bool] = True
+    compares_gradients: ClassVar[bool] = True
     needs_all_terms: ClassVar[bool] = False
+
+    @property
+    def needs_norms(self) -> bool:
+        """Whether `forward` wants them in the step that comes."""
+        return self.compares_gradients
 
     def setup(self, names: Sequence[str]) -> None:
         """Gets the names of the terms, in the order of the objective, before the first step."""
@@ -31,8 +36,9 @@ class Balance(nn.Module):
         """The weight of each term in this step.
 
         Args:
-            losses: Value of each term, over the whole step; empty unless `needs_norms`.
-            norms: Norm of each term's gradient at the last transformer layer; likewise.
+            losses: Value of each term, over the whole step; of no meaning unless `needs_norms`.
+            norms: Norm of each term's gradient at the last transformer layer; empty
+                unless `needs_norms`.
 
         Returns:
             One weight a term.
@@ -130,7 +136,7 @@ class Fixed(Balance):
         weights: One weight a term.
     """
 
-    needs_norms: ClassVar[bool] = False
+    compares_gradients: ClassVar[bool] = False
 
     def __init__(self, *, weights: Mapping[str, float]):
         super().__init__()

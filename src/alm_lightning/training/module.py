@@ -113,7 +113,7 @@ class DistillModule(L.LightningModule):
             terms=dict(self.objective),
             balance=self.balance,
             # a student without such a matrix can be trained with a balance that compares nothing
-            compared_at=last_matrix(self.student) if self.balance.needs_norms else None,
+            compared_at=last_matrix(self.student) if self.balance.compares_gradients else None,
             reduce=self._over_ranks,
             backward=self._backward,
             # DDP averages gradients over ranks, and totals are to be added up

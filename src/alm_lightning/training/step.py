@@ -125,7 +125,7 @@ class DistillStep:
             # a single term is all there is to weigh
             balance = {name: torch.ones_like(weight) for name, weight in weights.items()}
         else:
-            balance = self.balance({}, {})
+            balance = self.balance(dict.fromkeys(self.active, zero), {})
         balance = faded(balance, {n: term.fades_by for n, term in self.terms.items()}, progress)
         losses = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for number, totals in enumerate(kept or map(self._totals, batches, known), start=1):
