@@ -33,7 +33,7 @@ def ran(tmp_path):
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=300,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
@@ -81,7 +81,8 @@ def numbers(cells):
 
 def test_every_benchmark_is_here():
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
-    assert tested == {file.stem for file in BENCHMARKS.glob("*.py")} | {"every_benchmark_is_here"}
+    others = {"every_benchmark_is_here", "gpu_goes_on_after_an_error"}
+    assert tested == {file.stem for file in BENCHMARKS.glob("*.py")} | others
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,63 @@ def test_objectives_on_gpu(ran, run_here, tmp_path, texts, monkeypatch):
     summary = run_here("+callbacks.stop_at={_target_:on_gpu.runs.StopAt,time:0}")
     assert summary["steps"] == 1
     assert summary["bits_per_byte"]["student_after"] > 0
+
+
+RECIPES = ["bytes", "subword", "maths"]
+
+
+def gpu_lines(output):
+    """Figures of `gpu.py` by part and line; an error stays text."""
+    rows = [line[2:-2].split(" | ") for line in output.splitlines() if line.startswith("| ")]
+    assert rows[0] == ["part", "what", "measured"]
+    return {(part, what): figure for part, what, figure in rows[1:]}
+
+
+def test_gpu(ran, tmp_path):
+    lines = gpu_lines(ran("gpu", "--quick", "--json", "found.json"))
+    assert not [figure for figure in lines.values() if "ERROR" in figure]
+    both = ("ours", "chunked")
+    for what in ("bf16, forward", "bf16, forward + backward", "float32, forward + backward"):
+        times = [float(lines["loss", f"{what}, {name} (ms)"]) for name in both]
+        assert LOWEST < times[0] / times[1] < HIGHEST
+        assert min(float(lines["loss", f"{what}, {name} (extra MiB)"]) for name in both) > 0
+    objectives = {file.stem for file in (REPOSITORY / "conf/objective").glob("*.yaml")}
+    compared = {what.partition(":")[0]: v for (part, what), v in lines.items() if part == "losses"}
+    assert set(compared) == objectives
+    assert max(map(float, compared.values())) < 1e-3
+    assert float(lines["resume", "weights off, as a share of their way"]) < 1e-6
+    for recipe in RECIPES:
+        assert 0 < float(lines[recipe, "a step (s)"]) < 100
+        assert float(lines[recipe, "student's tokens a second"].replace(",", "")) > 1
+        assert 0 < float(lines[recipe, "share of the matrix-product rate"]) < 1
+        assert 0.1 < float(lines[recipe, "peak memory (GiB)"]) < 10
+        assert 0 <= float(lines[recipe, "waiting for data (share)"]) < 1
+    kernels = {what: float(v) for (part, what), v in lines.items() if part == "profile"}
+    (busy, *shares) = kernels.values()
+    assert len(shares) == 15
+    assert 0 < busy < 1.5
+    assert shares == sorted(shares, reverse=True)
+    record = json.loads((tmp_path / "found.json").read_text("utf-8"))
+    assert len(record["rows"]) == len(lines)
+
+
+def test_gpu_goes_on_after_an_error(tmp_path):
+    arguments = ["--quick", "--only", "subword,maths", "--", "subword:budget.micro_batch_size=0"]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "gpu.py"), *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1
+    lines = gpu_lines(done.stdout)
+    (error,) = (v for (part, _), v in lines.items() if part == "subword")
+    assert "micro_batch_size is 0" in error
+    assert float(lines["maths", "a step (s)"]) > 0
 
 
 def test_alignment(ran, model_folder, texts):

@@ -1,0 +1,202 @@
+r"""One table of what this project does on a card: rates, the recipes' steps, checks, a profile.
+
+    python benchmarks/gpu.py
+    python benchmarks/gpu.py --tokenizer gemma2=gemma/tokenizer.json --text linux/Documentation
+    python benchmarks/gpu.py --only loss,steps --json found.json
+    python benchmarks/gpu.py --only bytes,profile -- objective=alm_next_token_hidden
+    python benchmarks/gpu.py -- budget.micro_batch_size=8 maths:budget.micro_batch_size=16
+    python benchmarks/gpu.py --quick
+
+Below 5 minutes on one card, without a network: models have their real shapes and random weights,
+tokenizers the real numbers of tokens. Each part is a process of its own, so that one that fails, or
+runs out of memory, leaves nothing behind; its error is in the table, and the exit code is 1.
+Settings of `train.py` come last, after ``--``: for all recipes, or for one, as ``maths:key=value``.
+``--quick`` does the same in small on the CPU.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from on_gpu import device
+from on_gpu.rows import Row, as_json, one_line, table
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ["bytes", "subword", "maths"]
+LIMITS = {"loss": 60, "losses": 100, "resume": 45, **dict.fromkeys(RECIPES, 110)}
+"""The most seconds that a part may take, in the order in which they are done."""
+FAMILIES = ["gemma2", "qwen2", "llama3"]
+MARK = "ROW "
+"""Begins a line of a part's output that is a line of the table."""
+NEVER_LATER = 15
+"""Seconds without which no part begins."""
+
+
+def _tokenizer(text: str) -> tuple[str, Path]:
+    family, found, path = text.partition("=")
+    if not found:
+        family, path = "gemma2", text
+    if family not in FAMILIES:
+        raise argparse.ArgumentTypeError(f"{family!r}: expected one of {', '.join(FAMILIES)}")
+    if not Path(path).exists():
+        raise argparse.ArgumentTypeError(f"there is no {path}: expected a tokenizer.json, a folder")
+    return family, Path(path).resolve()
+
+
+def _parts(text: str) -> list[str]:
+    known = ["loss", "losses", "resume", "steps", *RECIPES, "profile"]
+    if unknown := sorted(set(text.split(",")) - set(known)):
+        raise argparse.ArgumentTypeError(f"{unknown}: expected some of {', '.join(known)}")
+    return text.split(",")
+
+
+def _text(path: str) -> Path:
+    if not Path(path).exists():
+        raise argparse.ArgumentTypeError(f"there is no {path}: expected a file or folder of text")
+    return Path(path).resolve()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--tokenizer",
+        type=_tokenizer,
+        action="append",
+        default=[],
+        metavar="[FAMILY=]PATH",
+        help=f"of {', '.join(FAMILIES)}; the first if none is named. Else made here",
+    )
+    parser.add_argument("--text", type=_text, help="to train on; else Python's manual")
+    parser.add_argument("--only", type=_parts, help="loss, losses, resume, steps (or a recipe), ..")
+    parser.add_argument(
+        "--time-limit", type=float, help="seconds for everything: 295, --quick 1200"
+    )
+    parser.add_argument("--json", type=Path, help="writes the table and its settings to this file")
+    parser.add_argument("--quick", action="store_true", help="tiny shapes on the CPU")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("overrides", nargs="*", help="settings of train.py, after --")
+    return parser
+
+
+def main() -> None:
+    args = _parser().parse_args()
+    if args.part is not None:
+        for row in rows_of(args):
+            # one by one: what is there when a part is stopped counts
+            print(f"{MARK}{json.dumps(dataclasses.asdict(row))}", flush=True)
+        return
+    if not args.quick and device.KIND == "cpu":
+        sys.exit("torch sees no card: run this where there is one, or with --quick on the CPU.")
+    started = time.time()
+    limit = args.time_limit or (1200 if args.quick else 295)
+    with tempfile.TemporaryDirectory() as folder:
+        found = {}
+        for part in chosen(args.only):
+            left = started + limit - time.time()
+            print(f"{part} ...", file=sys.stderr, flush=True)
+            # a busy machine may need longer for tiny shapes, where no card costs money
+            most = left if args.quick else min(left, LIMITS[part])
+            found[part] = do(part, Path(folder), seconds=most)
+    rows = arranged(found, args.only)
+    print(f"{device.name()}, torch {torch.__version__}, {time.time() - started:.0f} s\n")
+    print(table(rows, quick=args.quick))
+    if args.json is not None:
+        record = {"device": device.name(), "torch": torch.__version__, "rows": as_json(rows)}
+        args.json.write_text(json.dumps({**record, "arguments": sys.argv[1:]}, indent=2) + "\n")
+    if wrong := [row for row in rows if row.error is not None]:
+        sys.exit(f"{len(wrong)} of {len(rows)} lines are errors.")
+
+
+def chosen(only: list[str] | None) -> list[str]:
+    """The parts to do; a profile comes with the steps of a recipe."""
+    wanted = set(only or LIMITS)
+    if "steps" in wanted or ("profile" in wanted and not wanted & set(RECIPES)):
+        wanted |= set(RECIPES)
+    return [part for part in LIMITS if part in wanted]
+
+
+def do(part: str, folder: Path, *, seconds: float) -> list[Row]:
+    """A part in a process of its own."""
+    if seconds < NEVER_LATER:
+        return [Row(part, "all of it", error="not started: no time left")]
+    paths = [str(ROOT / "src"), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    hidden = ["--part", part, "--folder", str(folder)]
+    command = [sys.executable, __file__, *hidden, *sys.argv[1:]]
+    if "--quick" in sys.argv:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    wrong = None
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, check=False, timeout=seconds
+        )
+        output, code = done.stdout, done.returncode
+        if code:
+            said = done.stderr.decode("utf-8", errors="replace").strip().splitlines()[-3:]
+            wrong = f"ended with {code}: {' / '.join(said)}"
+    except subprocess.TimeoutExpired as stopped:
+        output, wrong = stopped.stdout or b"", f"stopped after {seconds:.0f} s: no time left"
+    lines = output.decode("utf-8", errors="replace").splitlines()
+    rows = [Row(**json.loads(each.removeprefix(MARK))) for each in lines if each.startswith(MARK)]
+    return rows if wrong is None else [*rows, Row(part, "the rest of it", error=wrong)]
+
+
+def rows_of(args: argparse.Namespace) -> Iterator[Row]:
+    """What a process of its own does; whatever goes wrong in it is a line of the table."""
+    # these take seconds to import, which the process that starts others has no need of
+    from on_gpu.checks import losses_rows, resume_rows
+    from on_gpu.loss import loss_rows
+    from on_gpu.recipes import Settings
+    from on_gpu.steps import steps_rows
+
+    settings = Settings(args.quick, dict(args.tokenizer), args.text, args.overrides)
+    try:
+        if args.part == "loss":
+            yield from loss_rows(quick=args.quick)
+        elif args.part == "losses":
+            yield from losses_rows(settings, args.folder)
+        elif args.part == "resume":
+            yield from resume_rows(settings, args.folder)
+        else:
+            yield from steps_rows(args.part, settings, args.folder)
+    except Exception as error:
+        traceback.print_exc()
+        yield Row(args.part, "the rest of it", error=one_line(error))
+
+
+def arranged(found: dict[str, list[Row]], only: list[str] | None) -> list[Row]:
+    """All lines in order; of the profiles, that of the slowest recipe, at the end."""
+    rows = [row for part in found.values() for row in part if row.part != "profile"]
+    if only is not None and "profile" not in only:
+        return rows
+    seconds = {
+        row.part: float(row.measured)
+        for row in rows
+        if row.part in RECIPES and row.what == "a step (s)" and row.measured is not None
+    }
+    if not seconds:
+        return rows
+    slowest = max(seconds, key=seconds.__getitem__)
+    return [*rows, *(row for row in found[slowest] if row.part == "profile")]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Small models in float32: losses on the card are those on the CPU, and a run can be resumed."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import lightning as L
+import torch
+
+from alm_lightning.app.train.build import plan_of
+from alm_lightning.distillation.quiet import quiet_warnings
+from on_gpu import device
+from on_gpu.recipes import CONF, Built, Settings, built, composed, given_model, text_overrides
+from on_gpu.rows import Row, one_line
+
+TOLERANCE = 1e-3
+"""Of a loss, relative where it is above 1."""
+RESUMED = 0.01
+"""The most that the weights of a resumed run may be off, as a share of the way that they went. On
+a card the order of sums varies, and Adam makes steps of one size out of gradients of any."""
+SMALL = [
+    *("tokenizer=folder", "embeddings=fvt", "adapter=full", "chat=all"),
+    *("student=gemma2_2b_it", "student.dtype=float32", "trainer.precision=32-true"),
+    *("budget.batch_size=4", "budget.micro_batch_size=2", "budget.evaluation_windows=2"),
+    *("budget.student_length=64", "budget.teacher_length=64"),
+    *("++trainer.enable_progress_bar=false", "logger=csv"),
+]
+
+
+def small(
+    settings: Settings, folder: Path, overrides: Sequence[str], callbacks: Sequence[str] = ()
+) -> Built:
+    """A run of small models, up to its first step, with some of the default's callbacks."""
+    settings = dataclasses.replace(settings, quick=True, tokenizers={}, text=None)
+    place = folder / "small"
+    place.mkdir(exist_ok=True)
+    new = settings.tokenizer("qwen2", place)
+    own = [*SMALL, f"tokenizer.source.path={new}", f"cache_dir={place / 'cache'}"]
+    cfg = composed([*own, *text_overrides(settings, place), *overrides])
+    cfg.logger = {}
+    cfg.callbacks = {name: node for name, node in cfg.callbacks.items() if name in callbacks}
+    plan = plan_of(cfg)
+    path = settings.tokenizer("gemma2", place)
+    model = given_model("gemma2_2b", path, cfg.student, cfg.trainer.accelerator, tiny=True)
+    pair = dataclasses.replace(plan.pair, student=model, teacher=model)
+    return built(cfg, dataclasses.replace(plan, pair=pair))
+
+
+def losses(settings: Settings, folder: Path, overrides: Sequence[str]) -> dict[str, float]:
+    """The terms' values in the first step of a run."""
+    one = [
+        "budget.steps=1",
+        "++trainer.enable_checkpointing=false",
+        f"paths.output_dir={folder / 'small_run'}",
+    ]
+    run = small(settings, folder, [*one, *overrides])
+    run.trainer.fit(run.module, datamodule=run.data)
+    return {name: float(value) for name, value in run.module.last_result.losses.items()}
+
+
+def losses_rows(settings: Settings, folder: Path) -> Iterator[Row]:
+    """For each objective, the largest difference between its terms here and there.
+
+    Without a card there is no other place: one micro-batch is then compared with two, which share
+    what losses are divided by.
+    """
+    quiet_warnings()
+    elsewhere = ["trainer=gpu", "trainer.devices=1"]
+    if device.KIND == "cpu":
+        elsewhere = ["trainer=cpu", "budget.micro_batch_size=4"]
+    for file in sorted((CONF / "objective").glob("*.yaml")):
+        what = f"{file.stem}: largest difference"
+        chosen = f"objective={file.stem}"
+        try:
+            here = losses(settings, folder, ["trainer=cpu", chosen])
+            there = losses(settings, folder, [*elsewhere, chosen])
+            if not any(here.values()):
+                # terms without anything to compare would agree wherever they are
+                raise RuntimeError(f"all terms are 0: {here}")
+            apart = max(abs(there[n] - v) / max(1.0, abs(v)) for n, v in here.items())
+            # not greater: a nan is refused, too
+            wrong = None if apart <= TOLERANCE else f"{apart:.2e} apart: {here} and {there}"
+            yield Row("losses", what, apart, error=wrong)
+        except Exception as error:
+            yield Row("losses", what, error=one_line(error))
+
+
+class StopAfter(L.Callback):
+    """Ends a run after its first step."""
+
+    def on_train_batch_end(self, trainer, *args) -> None:
+        trainer.should_stop = True
+
+
+def resume_rows(settings: Settings, folder: Path) -> list[Row]:
+    """Two steps at once, and one step that is stopped and continued: the same weights."""
+    quiet_warnings()
+    place = ["trainer=gpu", "trainer.devices=1"] if device.KIND == "cuda" else ["trainer=cpu"]
+    # the objective with most parts, at a rate that moves weights within two steps
+    shared = [
+        *(*place, "objective=alm_next_token_hidden", "objective.alm.threshold=0.01"),
+        *("budget.steps=2", "budget.checkpoint_every=1", "budget.learning_rate=1e-2"),
+    ]
+
+    def run(name: str, *overrides: str, stop: bool = False, checkpoint: Path | None = None):
+        output = f"paths.output_dir={folder / name}"
+        made = small(settings, folder, [*shared, output, *overrides], ["checkpoint"])
+        start = weights(made)
+        if stop:
+            made.trainer.callbacks.append(StopAfter())
+        made.trainer.fit(made.module, datamodule=made.data, ckpt_path=checkpoint)
+        return start, weights(made), made.trainer.global_step
+
+    start, whole, _ = run("whole")
+    _, _, stopped_at = run("stopped", stop=True)
+    _, resumed, ended_at = run("resumed", checkpoint=folder / "stopped/checkpoints/last.ckpt")
+    if (stopped_at, ended_at) != (1, 2):
+        raise RuntimeError(f"runs ended at steps {stopped_at} and {ended_at}: expected 1 and 2.")
+    apart = float((resumed - whole).norm() / (whole - start).norm())
+    wrong = None if apart <= RESUMED else f"{apart:.2e} of the way: expected {RESUMED} at most"
+    return [Row("resume", "weights off, as a share of their way", apart, error=wrong)]
+
+
+def weights(run: Built) -> torch.Tensor:
+    """All trained weights, on the CPU."""
+    return torch.cat([p.detach().cpu().flatten() for p in run.module.trained_parameters()])
