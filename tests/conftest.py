@@ -6,8 +6,13 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 
-import pytest
 import torch
+
+# Triton kernels run on the CPU, one program after another, where there is no card for them. Triton
+# reads this when it is imported
+os.environ.setdefault("TRITON_INTERPRET", str(int(not torch.cuda.is_available())))
+
+import pytest
 from tests.runs import REPOSITORY, run_apart, run_here, texts, tiny  # noqa: F401  (fixtures)
 from tokenizers import (
     AddedToken,
