@@ -17,8 +17,6 @@ Settings of `train.py` come last, after ``--``: for all recipes, or for one, as 
 import argparse
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,17 +27,13 @@ from pathlib import Path
 import torch
 
 from on_gpu import device
+from on_gpu.processes import MARK, Part
 from on_gpu.rows import Row, as_json, one_line, table
 
-ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ["bytes", "subword", "maths"]
-LIMITS = {"loss": 60, "losses": 100, "resume": 45, **dict.fromkeys(RECIPES, 110)}
+LIMITS = {"loss": 60, "losses": 100, "resume": 45, **dict.fromkeys(RECIPES, 150)}
 """The most seconds that a part may take, in the order in which they are done."""
 FAMILIES = ["gemma2", "qwen2", "llama3"]
-MARK = "ROW "
-"""Begins a line of a part's output that is a line of the table."""
-NEVER_LATER = 15
-"""Seconds without which no part begins."""
 
 
 def _tokenizer(text: str) -> tuple[str, Path]:
@@ -95,26 +89,22 @@ def main() -> None:
     args = _parser().parse_args()
     if args.part is not None:
         for row in rows_of(args):
-            # one by one: what is there when a part is stopped counts
             print(f"{MARK}{json.dumps(dataclasses.asdict(row))}", flush=True)
         return
     if not args.quick and device.KIND == "cpu":
         sys.exit("torch sees no card: run this where there is one, or with --quick on the CPU.")
     started = time.time()
     limit = args.time_limit or (1200 if args.quick else 295)
-    with tempfile.TemporaryDirectory() as folder:
-        found = {}
-        for part in chosen(args.only):
-            left = started + limit - time.time()
-            print(f"{part} ...", file=sys.stderr, flush=True)
-            # a busy machine may need longer for tiny shapes, where no card costs money
-            most = left if args.quick else min(left, LIMITS[part])
-            found[part] = do(part, Path(folder), seconds=most)
+    with tempfile.TemporaryDirectory() as temporary:
+        found = all_parts(
+            chosen(args.only), Path(temporary), quick=args.quick, deadline=started + limit
+        )
     rows = arranged(found, args.only)
-    print(f"{device.name()}, torch {torch.__version__}, {time.time() - started:.0f} s\n")
+    name = "CPU" if args.quick else device.name()
+    print(f"{name}, torch {torch.__version__}, {time.time() - started:.0f} s\n")
     print(table(rows, quick=args.quick))
     if args.json is not None:
-        record = {"device": device.name(), "torch": torch.__version__, "rows": as_json(rows)}
+        record = {"device": name, "torch": torch.__version__, "rows": as_json(rows)}
         args.json.write_text(json.dumps({**record, "arguments": sys.argv[1:]}, indent=2) + "\n")
     if wrong := [row for row in rows if row.error is not None]:
         sys.exit(f"{len(wrong)} of {len(rows)} lines are errors.")
@@ -128,35 +118,28 @@ def chosen(only: list[str] | None) -> list[str]:
     return [part for part in LIMITS if part in wanted]
 
 
-def do(part: str, folder: Path, *, seconds: float) -> list[Row]:
-    """A part in a process of its own."""
-    if seconds < NEVER_LATER:
-        return [Row(part, "all of it", error="not started: no time left")]
-    paths = [str(ROOT / "src"), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    hidden = ["--part", part, "--folder", str(folder)]
-    command = [sys.executable, __file__, *hidden, *sys.argv[1:]]
-    if "--quick" in sys.argv:
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    wrong = None
+def all_parts(
+    names: list[str], folder: Path, *, quick: bool, deadline: float
+) -> dict[str, list[Row]]:
+    """The lines of each part, one part after another; the next one prepares itself meanwhile."""
+    found, started = {}, {}
+
+    def start(name: str) -> Part:
+        return Part(name, folder, sys.argv[1:], quick=quick)
+
     try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, check=False, timeout=seconds
-        )
-        output, code = done.stdout, done.returncode
-        if code:
-            said = done.stderr.decode("utf-8", errors="replace").strip().splitlines()[-3:]
-            wrong = f"ended with {code}: {' / '.join(said)}"
-    except subprocess.TimeoutExpired as stopped:
-        output, wrong = stopped.stdout or b"", f"stopped after {seconds:.0f} s: no time left"
-    lines = output.decode("utf-8", errors="replace").splitlines()
-    rows = [Row(**json.loads(each.removeprefix(MARK))) for each in lines if each.startswith(MARK)]
-    return rows if wrong is None else [*rows, Row(part, "the rest of it", error=wrong)]
+        for name, following in zip(names, [*names[1:], None], strict=True):
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            part = started.pop(name, None) or start(name)
+            if following is not None:
+                started[following] = start(following)
+            left = deadline - time.time()
+            # a busy machine may need longer for tiny shapes, where no card costs money
+            found[name] = part.rows(seconds=left if quick else min(left, LIMITS[name]))
+    finally:
+        for part in started.values():
+            part.end()
+    return found
 
 
 def rows_of(args: argparse.Namespace) -> Iterator[Row]:
@@ -164,11 +147,14 @@ def rows_of(args: argparse.Namespace) -> Iterator[Row]:
     # these take seconds to import, which the process that starts others has no need of
     from on_gpu.checks import losses_rows, resume_rows
     from on_gpu.loss import loss_rows
-    from on_gpu.recipes import Settings
+    from on_gpu.recipes import Settings, build
     from on_gpu.steps import steps_rows
 
     settings = Settings(args.quick, dict(args.tokenizer), args.text, args.overrides)
     try:
+        built = build(args.part, settings, args.folder) if args.part in RECIPES else None
+        # until the part before has left the device
+        sys.stdin.readline()
         if args.part == "loss":
             yield from loss_rows(quick=args.quick)
         elif args.part == "losses":
@@ -176,7 +162,7 @@ def rows_of(args: argparse.Namespace) -> Iterator[Row]:
         elif args.part == "resume":
             yield from resume_rows(settings, args.folder)
         else:
-            yield from steps_rows(args.part, settings, args.folder)
+            yield from steps_rows(args.part, built, quick=args.quick)
     except Exception as error:
         traceback.print_exc()
         yield Row(args.part, "the rest of it", error=one_line(error))

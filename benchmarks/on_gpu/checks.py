@@ -18,6 +18,9 @@ TOLERANCE = 1e-3
 RESUMED = 0.01
 """The most that the weights of a resumed run may be off, as a share of the way that they went. On
 a card the order of sums varies, and Adam makes steps of one size out of gradients of any."""
+CARD = ["trainer=gpu", "trainer.devices=1"]
+WITH_SPEED = "alm_next_token_hidden"
+"""The objective that is computed with compiled blocks and the like as well."""
 SMALL = [
     *("tokenizer=folder", "embeddings=fvt", "adapter=full", "chat=all"),
     *("student=gemma2_2b_it", "student.dtype=float32", "trainer.precision=32-true"),
@@ -65,24 +68,33 @@ def losses_rows(settings: Settings, folder: Path) -> Iterator[Row]:
     what losses are divided by.
     """
     quiet_warnings()
-    elsewhere = ["trainer=gpu", "trainer.devices=1"]
-    if device.KIND == "cpu":
-        elsewhere = ["trainer=cpu", "budget.micro_batch_size=4"]
+    is_card = device.KIND == "cuda"
+    # compiled blocks would be compiled again for each objective
+    elsewhere = [*CARD, "speed=none"] if is_card else ["trainer=cpu", "budget.micro_batch_size=4"]
+    quicker = CARD if is_card else ["trainer=cpu", "speed.checkpointing=true"]
+    yield compared(WITH_SPEED, quicker, "speed of the card's default", settings, folder)
     for file in sorted((CONF / "objective").glob("*.yaml")):
-        what = f"{file.stem}: largest difference"
-        chosen = f"objective={file.stem}"
-        try:
-            here = losses(settings, folder, ["trainer=cpu", chosen])
-            there = losses(settings, folder, [*elsewhere, chosen])
-            if not any(here.values()):
-                # terms without anything to compare would agree wherever they are
-                raise RuntimeError(f"all terms are 0: {here}")
-            apart = max(abs(there[n] - v) / max(1.0, abs(v)) for n, v in here.items())
-            # not greater: a nan is refused, too
-            wrong = None if apart <= TOLERANCE else f"{apart:.2e} apart: {here} and {there}"
-            yield Row("losses", what, apart, error=wrong)
-        except Exception as error:
-            yield Row("losses", what, error=one_line(error))
+        yield compared(file.stem, elsewhere, file.stem, settings, folder)
+
+
+def compared(
+    objective: str, elsewhere: Sequence[str], name: str, settings: Settings, folder: Path
+) -> Row:
+    """How far the terms of an objective are apart, on the CPU and elsewhere."""
+    what = f"{name}: largest difference"
+    chosen = f"objective={objective}"
+    try:
+        here = losses(settings, folder, ["trainer=cpu", chosen])
+        there = losses(settings, folder, [*elsewhere, chosen])
+    except Exception as error:
+        return Row("losses", what, error=one_line(error))
+    if not any(here.values()):
+        # terms without anything to compare would agree wherever they are
+        return Row("losses", what, error=f"all terms are 0: {here}")
+    apart = max(abs(there[n] - v) / max(1.0, abs(v)) for n, v in here.items())
+    # not greater: a nan is refused, too
+    wrong = None if apart <= TOLERANCE else f"{apart:.2e} apart: {here} and {there}"
+    return Row("losses", what, apart, error=wrong)
 
 
 class StopAfter(L.Callback):
@@ -95,7 +107,7 @@ class StopAfter(L.Callback):
 def resume_rows(settings: Settings, folder: Path) -> list[Row]:
     """Two steps at once, and one step that is stopped and continued: the same weights."""
     quiet_warnings()
-    place = ["trainer=gpu", "trainer.devices=1"] if device.KIND == "cuda" else ["trainer=cpu"]
+    place = [*CARD, "speed=none"] if device.KIND == "cuda" else ["trainer=cpu"]
     # the objective with most parts, at a rate that moves weights within two steps
     shared = [
         *(*place, "objective=alm_next_token_hidden", "objective.alm.threshold=0.01"),

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import lightning as L
 import torch
@@ -13,16 +12,16 @@ from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.models.pair import Scorer
 from alm_lightning.training.callbacks import peak_memory_bytes
 from on_gpu import device
-from on_gpu.recipes import Settings, build
+from on_gpu.recipes import Built
 from on_gpu.rows import Row
 from on_gpu.shapes import product_weights
 
-WARM_UP = 1
-"""Steps that are not counted: they choose kernels, and take memory that later ones find."""
-MOST_STEPS = 4
+WARM_UP = 2
+"""Steps that are not counted: they compile, and take memory that later ones find."""
+MOST_STEPS = 3
 """Steps that are counted, if there is time."""
-PATIENCE = 25.0
-"""Seconds after which no further step begins."""
+PATIENCE = 15.0
+"""Seconds of counted steps after which no further one begins."""
 NEXT_BATCH = "train_dataloader_next"
 TOP = 15
 
@@ -61,9 +60,6 @@ class Watch(L.Callback):
         self.profiled_seconds = 0.0
         self._is_last = False
 
-    def on_fit_start(self, *args) -> None:
-        self.began = time.perf_counter()
-
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
         if self._is_last:
             kinds = torch.profiler.ProfilerActivity
@@ -88,7 +84,7 @@ class Watch(L.Callback):
         self.counted += 1
         # counted on the device, which is not waited for
         self.tokens.append(tuple(sum(p.mask.sum() for p in side) for side in _sides(batch)))
-        is_late = time.perf_counter() - self.began > PATIENCE
+        is_late = time.perf_counter() - self.started > PATIENCE
         if self.counted >= self.most_steps or is_late:
             device.wait()
             self.seconds = time.perf_counter() - self.started
@@ -102,14 +98,13 @@ def _sides(batch):
     return [part.student for part in batch], [part.teacher for part in batch]
 
 
-def steps_rows(name: str, settings: Settings, folder: Path) -> Iterator[Row]:
+def steps_rows(name: str, built: Built, *, quick: bool) -> Iterator[Row]:
     """Figures of a recipe, and the profile of one more step of it."""
     quiet_warnings()
-    rate = device.product_rate(256 if settings.quick else 8192)
+    rate = device.product_rate(256 if quick else 8192)
     device.free()
-    built = build(name, settings, folder)
     waiting = Waiting()
-    watch = Watch(waiting, most_steps=2 if settings.quick else MOST_STEPS, profile=True)
+    watch = Watch(waiting, most_steps=2 if quick else MOST_STEPS, profile=True)
     built.trainer.profiler = waiting
     built.trainer.callbacks.append(watch)
     if device.KIND == "cuda":
