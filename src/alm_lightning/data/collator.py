@@ -66,7 +66,7 @@ class Collator:
         order = sorted(range(len(packed)), key=lambda row: -lengths[row])
         ordered = [[rows[index] for index in packed[row]] for row in order]
         size = self.micro_batch_size
-        return [self._batch(ordered[i : i + size]) for i in range(0, len(ordered), size)]
+        return [self.of_rows(ordered[i : i + size]) for i in range(0, len(ordered), size)]
 
     def batch(self, rows: Sequence[Window]) -> DistillBatch:
         """One batch of all windows in the given order, each in a row of its own.
@@ -77,9 +77,17 @@ class Collator:
         Returns:
             The batch.
         """
-        return self._batch([[window] for window in rows])
+        return self.of_rows([[window] for window in rows])
 
-    def _batch(self, rows: Sequence[Sequence[Window]]) -> DistillBatch:
+    def of_rows(self, rows: Sequence[Sequence[Window]]) -> DistillBatch:
+        """One batch of rows that hold several windows each.
+
+        Args:
+            rows: The windows of each row.
+
+        Returns:
+            The batch.
+        """
         chunks = [chunk_flags(row) for row in rows]
         return DistillBatch(
             student=side_tokens(rows, lambda window: window.student, self.student),

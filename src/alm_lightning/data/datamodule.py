@@ -1,5 +1,6 @@
 """The LightningDataModule: emits paired tokenizations with aligned chunk boundaries."""
 
+import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -12,10 +13,16 @@ from alm_lightning.corpus.bad_documents import format_counts
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.examples import AllWindows
+from alm_lightning.data.packing import FirstFit
 from alm_lightning.data.pairing import Pairing
+from alm_lightning.data.rows import row_sizes
 from alm_lightning.data.sampler import Steps, check_shares
+from alm_lightning.data.windows import NUM_EXTRA, Window
 
 log = logging.getLogger(__name__)
+
+EMPTY = 0.1
+"""Share of a row that may be empty where it is to be as long as any."""
 
 
 @runtime_checkable
@@ -45,6 +52,8 @@ class DistillDataModule(L.LightningDataModule):
         seed: Seed of the order.
         validate_during_fit: Whether the evaluation sets are evaluated on within a run as well.
         num_workers: Processes that pair and collate; 0 does it in this one.
+        finds_micro_batch: Whether the training module is to find the size of a micro-batch, and to
+            set it in `collator`. Evaluation sets keep the one that is there at first.
     """
 
     def __init__(
@@ -61,6 +70,7 @@ class DistillDataModule(L.LightningDataModule):
         seed: int,
         validate_during_fit: bool,
         num_workers: int,
+        finds_micro_batch: bool = False,
     ):
         super().__init__()
         for name, value, least in (
@@ -74,6 +84,8 @@ class DistillDataModule(L.LightningDataModule):
         # a small evaluation set may leave a rank without a window: totals of nothing are zeros
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.pairing, self.collator = pairing, collator
+        self.evaluation_collator = copy.copy(collator)
+        self.finds_micro_batch = finds_micro_batch
         self.batch_size, self.num_steps = batch_size, num_steps
         self.seed, self.num_workers = seed, num_workers
         self.validate_during_fit = validate_during_fit
@@ -136,7 +148,7 @@ class DistillDataModule(L.LightningDataModule):
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
         )
-        return self._loader(**self.train.loader_arguments(steps))
+        return self._loader(self.collator, **self.train.loader_arguments(steps))
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """Batches of each evaluation set; each rank has its own share, none twice."""
@@ -144,18 +156,52 @@ class DistillDataModule(L.LightningDataModule):
         if self.trainer.state.fn == TrainerFn.FITTING and not self.validate_during_fit:
             return []
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        size = self.collator.micro_batch_size
+        size = self.evaluation_collator.micro_batch_size
         loaders = []
         for windows in self.evaluation.values():
             own = list(range(rank, len(windows), world_size))
             batches = [own[start : start + size] for start in range(0, len(own), size)]
-            loaders.append(self._loader(dataset=windows, batch_sampler=batches))
+            loaders.append(
+                self._loader(self.evaluation_collator, dataset=windows, batch_sampler=batches)
+            )
         return loaders
 
-    def _loader(self, **arguments: Any) -> DataLoader[Any]:
+    @property
+    def num_rows(self) -> int:
+        """The most rows that a step has on this rank."""
+        assert self.trainer is not None
+        return self.batch_size // self.trainer.world_size
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """Student and teacher tokens of the longest possible row."""
+        packing = self.collator.packing
+        if isinstance(packing, FirstFit):
+            return packing.lengths
+        student, teacher = self.pairing.student_length, self.pairing.teacher_length
+        return student + NUM_EXTRA, teacher + NUM_EXTRA
+
+    def longest_row(self) -> list[Window]:
+        """Held-out windows that fill a row, on the side that is full first; none too short."""
+        windows = [windows[i] for windows in self.evaluation.values() for i in range(len(windows))]
+        sizes = [row_sizes(window) for window in windows]
+        room = list(self.lengths)
+        row = []
+        order = sorted(range(len(sizes)), key=lambda i: -max(sizes[i]))
+        for index in order:
+            # short texts may come more than once: a row can be as long as it is allowed to be
+            while all(size <= left for size, left in zip(sizes[index], room, strict=True)):
+                row.append(windows[index])
+                room = [left - size for size, left in zip(sizes[index], room, strict=True)]
+        # what is tried must not be much less than what may come
+        if all(left > EMPTY * most for left, most in zip(room, self.lengths, strict=True)):
+            row.append(windows[order[-1]])
+        return row
+
+    def _loader(self, collator: Collator, **arguments: Any) -> DataLoader[Any]:
         return DataLoader(
             **arguments,
-            collate_fn=self.collator,
+            collate_fn=collator,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )

@@ -35,6 +35,7 @@ AT_LEAST = {
 """Whole numbers, and the least that each may be."""
 ABOVE_ZERO = {"learning_rate": 3e-4, "gradient_clip": 1.0}
 """Numbers above 0, and one for example."""
+MAY_BE_AUTO = ("micro_batch_size",)
 MAY_BE_NONE = ("validate_every", "checkpoint_every", "gradient_clip")
 
 
@@ -50,12 +51,15 @@ def check_numbers(values: Mapping[str, object]) -> None:
     for name, value in values.items():
         if value is None and name in MAY_BE_NONE:
             continue
+        if value == "auto" and name in MAY_BE_AUTO:
+            continue
         if name in AT_LEAST:
             least = AT_LEAST[name]
             # Python takes True for 1
             if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                other = ", or auto" if name in MAY_BE_AUTO else ""
                 raise ValueError(
-                    f"{name} is {value!r}: expected a whole number of at least {least}."
+                    f"{name} is {value!r}: expected a whole number of at least {least}{other}."
                 )
         if name in ABOVE_ZERO and not _is_above_zero(value):
             raise ValueError(

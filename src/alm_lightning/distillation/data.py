@@ -18,6 +18,7 @@ from alm_lightning.models.pair import Scorer
 from alm_lightning.tokenization.chat.choice import template_of
 from alm_lightning.tokenization.chat.formats import FORMATS
 from alm_lightning.tokenization.view import TokenizerView
+from alm_lightning.training.micro_batch import AUTO, EVALUATED_ROWS
 
 log = logging.getLogger(__name__)
 ON_BAD_DOCUMENT: Mapping[str, Callable[[], BadDocuments]] = {"error": Refuse, "skip": Skip}
@@ -74,7 +75,7 @@ class DataPlan:
         student_length: The most tokens of a student's sequence, BOS and EOS included.
         teacher_length: The same for the teacher.
         batch_size: Sequences of an optimizer step, over all ranks.
-        micro_batch_size: Sequences of a forward pass.
+        micro_batch_size: Sequences of a forward pass; ``auto`` for as many as fit.
         steps: Optimizer steps.
         evaluation_windows: The most windows of each evaluation set.
         seed: Seed of the order.
@@ -94,7 +95,7 @@ class DataPlan:
     student_length: int
     teacher_length: int
     batch_size: int
-    micro_batch_size: int
+    micro_batch_size: int | str
     steps: int
     evaluation_windows: int
     seed: int
@@ -146,6 +147,7 @@ class DataPlan:
             The data module.
         """
         views = {"student": student.view, "teacher": teacher.view}
+        rows = self.micro_batch_size
         pairing = Pairing(
             **views,
             # fitted once, before anything is paired, on what is trained on alone
@@ -161,8 +163,11 @@ class DataPlan:
             pairing=pairing,
             dataset=self.dataset,
             collator=Collator(
-                **views, micro_batch_size=self.micro_batch_size, packing=self.packing
+                **views,
+                micro_batch_size=EVALUATED_ROWS if isinstance(rows, str) else rows,
+                packing=self.packing,
             ),
+            finds_micro_batch=rows == AUTO,
             batch_size=self.batch_size,
             num_steps=self.steps,
             evaluation_windows=self.evaluation_windows,

@@ -67,7 +67,7 @@ def distill(
     packing: Packing | None = None,
     steps: int = 60,
     batch_size: int = 4,
-    micro_batch_size: int = 4,
+    micro_batch_size: int | str = 4,
     student_length: int = 256,
     teacher_length: int = 256,
     learning_rate: float = 3e-4,
@@ -121,7 +121,7 @@ def distill(
         packing: Which windows share a row; None for one a row.
         steps: Optimizer steps.
         batch_size: Sequences of a step, over all devices.
-        micro_batch_size: Sequences of a forward pass.
+        micro_batch_size: Sequences of a forward pass; ``auto`` for as many as fit.
         student_length: The most tokens of a student's sequence.
         teacher_length: The most tokens of a teacher's sequence.
         learning_rate: Peak learning rate of AdamW.

@@ -101,6 +101,8 @@ def summary_of(outcome: "Outcome") -> dict[str, Any]:
     heldout = after[TRAINED]
     return {
         "steps": trainer.global_step,
+        # as set, or as found
+        "micro_batch_size": outcome.micro_batch_size,
         "seconds": {
             "total": outcome.seconds,
             "train": speed.train_seconds,

@@ -93,6 +93,7 @@ class Outcome:
         bad_documents: Documents that were left out, by kind.
         before: Figures before training, by evaluation set.
         after: The same after training.
+        micro_batch_size: Sequences of a forward pass.
         seconds: Of the whole run.
     """
 
@@ -103,6 +104,7 @@ class Outcome:
     bad_documents: Mapping[str, int]
     before: Figures
     after: Figures
+    micro_batch_size: int
     seconds: float
 
 
@@ -142,6 +144,7 @@ def run(plan: Plan) -> Outcome:
         bad_documents=data.bad_documents,
         before=before,
         after=after,
+        micro_batch_size=data.collator.micro_batch_size,
         seconds=time.perf_counter() - started,
     )
 

@@ -1,5 +1,7 @@
 """The LightningModule: wraps student, teacher and objective. It holds no mathematics."""
 
+import copy
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -8,18 +10,29 @@ from typing import Literal
 import lightning as L
 import torch
 from jaxtyping import Float, Shaped
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 
 from alm_lightning.data.batch import DistillBatch
+from alm_lightning.data.datamodule import DistillDataModule
 from alm_lightning.metrics.totals import FIELDS, batch_totals, figures
 from alm_lightning.models.pair import Scorer
 from alm_lightning.models.structure import last_matrix, layers_of
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
+from alm_lightning.training.micro_batch import (
+    SPARE,
+    Trial,
+    held_by_optimizer,
+    largest_that_fits,
+    rows_on_processor,
+)
 from alm_lightning.training.resume import check_continued
 from alm_lightning.training.step import DistillStep, StepResult
 from alm_lightning.training.teacher_sides import TeacherSides
+
+log = logging.getLogger(__name__)
 
 OptimizerFactory = Callable[[Iterable[Mapping]], torch.optim.Optimizer]
 """From groups of parameters, some with a learning rate of their own, to the optimizer."""
@@ -119,6 +132,47 @@ class DistillModule(L.LightningModule):
             # DDP averages gradients over ranks, and totals are to be added up
             scale=float(self.trainer.world_size),
         )
+
+        data = self.trainer.datamodule
+        if isinstance(data, DistillDataModule) and data.finds_micro_batch:
+            data.collator.micro_batch_size = self._rows_that_fit(data)
+
+    def _rows_that_fit(self, data: DistillDataModule) -> int:
+        """The size of a micro-batch, the same on all ranks."""
+        if self.device.type == "cpu":
+            rows = rows_on_processor(data.num_rows, max(data.lengths))
+        else:
+            rows = self._tried_rows(data)
+        rows = -int(self._over_ranks(torch.tensor(-rows, device=self.device), "max"))
+        log.info("micro_batch_size: %d of %d sequences of a step", rows, data.num_rows)
+        return rows
+
+    def _tried_rows(self, data: DistillDataModule) -> int:
+        """The most rows that fit on this device."""
+        if not isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            raise ValueError(
+                f"micro_batch_size is auto, and with {type(self.trainer.strategy).__name__} ranks "
+                "compute together, so that none can try alone what fits. Give a number, 1 to "
+                "start with."
+            )
+        held = held_by_optimizer(self.make_optimizer, self.trained_parameters())
+        if self.device.type == "cuda":
+            spare = torch.cuda.get_device_properties(self.device).total_memory * SPARE
+            held += round(spare)
+        alone = copy.copy(self.step)
+        alone.reduce = lambda value, op="sum": value
+        alone.backward = lambda loss, exchange: loss.backward()
+        trial = Trial(alone, [self.objective, self.balance], held_bytes=held)
+        row = data.longest_row()
+
+        def fits(rows: int) -> bool:
+            # of several micro-batches the second meets the gradients of the first
+            parts = 1 if rows >= data.num_rows else 2
+            batch = data.collator.of_rows([row] * rows).to(self.device)
+            with self.trainer.precision_plugin.train_step_context():
+                return trial([batch] * parts)
+
+        return largest_that_fits(fits, data.num_rows)
 
     def _backward(self, loss: Float[Tensor, ""], *, exchange: bool) -> None:
         """Backpropagates; DDP exchanges gradients where it is told to, once a step."""

@@ -1,0 +1,130 @@
+"""`budget.micro_batch_size=auto`: as many rows in a forward pass as fit into memory."""
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from alm_lightning.data.batch import DistillBatch
+from alm_lightning.training.step import DistillStep
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+EVALUATED_ROWS = 4
+"""Rows of a forward pass over evaluation sets, which are evaluated on before anything is tried."""
+CPU_TOKENS = 4096
+"""The most tokens of a micro-batch on a processor, of the longer side: it gains nothing by more,
+and the memory of a machine is no one run's."""
+SPARE = 0.05
+"""Share of a device's memory that is left free in the trial: pieces between what is taken, and
+rows that hold more chunks than those that are tried."""
+
+
+def largest_that_fits(fits: Callable[[int], bool], most: int) -> int:
+    """The largest share of a step that fits: all of its rows, half of them, and so on.
+
+    Args:
+        fits: Whether so many rows do.
+        most: All rows of a step on this device.
+
+    Returns:
+        Rows; 1 where nothing fits, so that the step itself says what is lacking.
+
+    Example:
+        >>> largest_that_fits(lambda rows: rows <= 5, 13)
+        4
+    """
+    rows = most
+    while rows > 1 and not fits(rows):
+        # rounded up, so that all micro-batches but the last are of one size
+        rows = -(-rows // 2)
+    return max(rows, 1)
+
+
+def rows_on_processor(most: int, length: int) -> int:
+    """Rows of a micro-batch on a processor.
+
+    Args:
+        most: All rows of a step.
+        length: Tokens of a row, of the longer side.
+
+    Returns:
+        As many rows as `CPU_TOKENS` has, at least 1.
+    """
+    return max(1, min(most, CPU_TOKENS // length))
+
+
+class Trial:
+    """Whether a step of so many rows fits: it is taken, and what it did is undone.
+
+    Args:
+        step: The step. It must not talk to other ranks: they may be trying other sizes.
+        remembering: Modules besides the student that a step may change: terms and balance.
+        held_bytes: Memory that a run will hold besides, such as the optimizer's states.
+    """
+
+    def __init__(self, step: DistillStep, remembering: Sequence[nn.Module], *, held_bytes: int):
+        self.step, self.remembering, self.held_bytes = step, remembering, held_bytes
+
+    def __call__(self, batches: Sequence[DistillBatch]) -> bool:
+        """Takes a step, and undoes it.
+
+        Args:
+            batches: Its micro-batches.
+
+        Returns:
+            False if memory was too small.
+        """
+        device = self.step.student.model.device
+        remembered = [copy.deepcopy(module.state_dict()) for module in self.remembering]
+        devices = [device] if device.type == "cuda" else []
+        try:
+            with torch.random.fork_rng(devices=devices):
+                held = torch.empty(self.held_bytes, dtype=torch.uint8, device=device)
+                self.step(batches)
+                del held
+            return True
+        except torch.OutOfMemoryError:
+            return False
+        finally:
+            for module in (self.step.student.model, *self.remembering):
+                module.zero_grad(set_to_none=True)
+            for module, state in zip(self.remembering, remembered, strict=True):
+                module.load_state_dict(state)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+def held_by_optimizer(
+    make: Callable[[list[dict[str, list[nn.Parameter]]]], torch.optim.Optimizer],
+    parameters: Sequence[nn.Parameter],
+) -> int:
+    """Bytes that an optimizer will hold for some parameters, after its first step.
+
+    Args:
+        make: Makes the optimizer from groups of parameters.
+        parameters: What is trained.
+
+    Returns:
+        By its states for one small matrix, times the size of the parameters.
+    """
+    device = parameters[0].device
+    # torchao quantises the states of tensors of 4,096 elements and more
+    small = nn.Parameter(torch.zeros(64, 64, device=device))
+    small.grad = torch.zeros_like(small)
+    optimizer = make([{"params": [small]}])
+    optimizer.step()
+    states = [each for each in optimizer.state[small].values() if isinstance(each, Tensor)]
+    taken = sum(_bytes_of(each) for each in states if each.numel() > 1)
+    return round(taken / small.numel() * sum(each.numel() for each in parameters))
+
+
+def _bytes_of(tensor: Tensor) -> int:
+    if hasattr(tensor, "__tensor_flatten__"):
+        # a tensor made of others, as those of 8 bits
+        names, _ = tensor.__tensor_flatten__()
+        return sum(_bytes_of(getattr(tensor, name)) for name in names)
+    return tensor.numel() * tensor.element_size()
