@@ -16,7 +16,7 @@ SUMMARY_KEYS = {
     "experiment": None,
     "seed": None,
     "steps": None,
-    "seconds": {"total", "train", "timed_steps", "per_step"},
+    "seconds": {"total", "train", "timed_steps", "per_step", "waiting_for_data"},
     "bits_per_byte": {"teacher", "student_before", "student_after"},
     "bits_per_byte_other": {"teacher", "student_before", "student_after"},
     "chunk_difference": {"before", "after"},

@@ -40,6 +40,10 @@ class SideTokens:
         """The same tokens on another device."""
         return SideTokens(*(t.to(device, non_blocking=non_blocking) for t in vars(self).values()))
 
+    def pin_memory(self) -> "SideTokens":
+        """The same tokens where a GPU can copy them from while it computes."""
+        return SideTokens(*(t.pin_memory() for t in vars(self).values()))
+
 
 @dataclass(frozen=True)
 class DistillBatch:
@@ -96,3 +100,8 @@ class DistillBatch:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "is_packed"}
         moved = {k: v.to(device, non_blocking=non_blocking) for k, v in values.items()}
         return replace(self, **moved)
+
+    def pin_memory(self) -> "DistillBatch":
+        """The same batch where a GPU can copy it from while it computes; loaders call it."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "is_packed"}
+        return replace(self, **{name: value.pin_memory() for name, value in values.items()})

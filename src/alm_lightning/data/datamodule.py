@@ -13,6 +13,7 @@ from alm_lightning.corpus.bad_documents import format_counts
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.examples import AllWindows
+from alm_lightning.data.loader import WaitedFor
 from alm_lightning.data.packing import FirstFit
 from alm_lightning.data.pairing import Pairing
 from alm_lightning.data.rows import row_sizes
@@ -52,6 +53,7 @@ class DistillDataModule(L.LightningDataModule):
         seed: Seed of the order.
         validate_during_fit: Whether the evaluation sets are evaluated on within a run as well.
         num_workers: Processes that pair and collate; 0 does it in this one.
+        pins_memory: Whether batches lie in memory from which a GPU copies while it computes.
         finds_micro_batch: Whether the training module is to find the size of a micro-batch, and to
             set it in `collator`. Evaluation sets keep the one that is there at first.
     """
@@ -70,6 +72,7 @@ class DistillDataModule(L.LightningDataModule):
         seed: int,
         validate_during_fit: bool,
         num_workers: int,
+        pins_memory: bool = False,
         finds_micro_batch: bool = False,
     ):
         super().__init__()
@@ -85,6 +88,7 @@ class DistillDataModule(L.LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.pairing, self.collator = pairing, collator
         self.evaluation_collator = copy.copy(collator)
+        self.pins_memory = pins_memory
         self.finds_micro_batch = finds_micro_batch
         self.batch_size, self.num_steps = batch_size, num_steps
         self.seed, self.num_workers = seed, num_workers
@@ -199,11 +203,12 @@ class DistillDataModule(L.LightningDataModule):
         return row
 
     def _loader(self, collator: Collator, **arguments: Any) -> DataLoader[Any]:
-        return DataLoader(
+        return WaitedFor(
             **arguments,
             collate_fn=collator,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            pin_memory=self.pins_memory,
         )
 
     @property

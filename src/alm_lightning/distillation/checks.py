@@ -1,11 +1,14 @@
 """Settings of a run that are checked by value, before anything is read."""
 
 import math
+import os
 from collections.abc import Mapping
 from numbers import Integral, Real
 
-from alm_lightning.likelihood.hardware import multiplies_bfloat16
+from alm_lightning.likelihood.hardware import multiplies_bfloat16, uses_cuda
 
+WORKERS = 4
+"""Processes that prepare batches for each GPU."""
 PRECISIONS = ("auto", "bf16-mixed", "32-true", "32")
 """Of Lightning's names. Its others cast whole models and batches."""
 STRATEGIES = (
@@ -35,7 +38,7 @@ AT_LEAST = {
 """Whole numbers, and the least that each may be."""
 ABOVE_ZERO = {"learning_rate": 3e-4, "gradient_clip": 1.0}
 """Numbers above 0, and one for example."""
-MAY_BE_AUTO = ("micro_batch_size",)
+MAY_BE_AUTO = ("micro_batch_size", "num_workers")
 MAY_BE_NONE = ("validate_every", "checkpoint_every", "gradient_clip")
 
 
@@ -117,3 +120,19 @@ def chosen_precision(precision: object, accelerator: str) -> str:
     if precision != "auto":
         return str(precision)
     return "bf16-mixed" if multiplies_bfloat16(accelerator) else "32-true"
+
+
+def chosen_workers(num_workers: int | str, accelerator: str) -> int:
+    """How many processes prepare batches.
+
+    Args:
+        num_workers: A number, or ``auto``: none beside a processor that computes as well, and for a
+            GPU `WORKERS` where there are as many cores to spare.
+        accelerator: Where the run computes, as Lightning names it.
+
+    Returns:
+        The number, for each device.
+    """
+    if not isinstance(num_workers, str):
+        return num_workers
+    return min(WORKERS, (os.cpu_count() or 1) - 1) if uses_cuda(accelerator) else 0

@@ -81,6 +81,7 @@ class DataPlan:
         seed: Seed of the order.
         validate_during_fit: Whether there are evaluations between steps as well.
         num_workers: Processes that pair and collate; 0 for this one.
+        pins_memory: Whether batches lie in memory from which a GPU copies while it computes.
     """
 
     corpus: Corpus
@@ -101,6 +102,7 @@ class DataPlan:
     seed: int
     validate_during_fit: bool
     num_workers: int
+    pins_memory: bool = False
 
     def read(self) -> Documents:
         """Reads the text, and splits held-out documents off before anything else sees them.
@@ -174,6 +176,7 @@ class DataPlan:
             seed=self.seed,
             validate_during_fit=self.validate_during_fit,
             num_workers=self.num_workers,
+            pins_memory=self.pins_memory,
         )
 
     def chat_of(self, student: TokenizerView) -> ChatSettings:

@@ -19,7 +19,12 @@ from alm_lightning.data.examples import AllWindows
 from alm_lightning.data.packing import OnePerRow, Packing
 from alm_lightning.data.pairing import ALL_TRAINED, ChatSettings
 from alm_lightning.distillation import options
-from alm_lightning.distillation.checks import check_numbers, check_trainer, chosen_precision
+from alm_lightning.distillation.checks import (
+    check_numbers,
+    check_trainer,
+    chosen_precision,
+    chosen_workers,
+)
 from alm_lightning.distillation.data import ON_BAD_DOCUMENT, Corpus, DataPlan
 from alm_lightning.distillation.export import flat
 from alm_lightning.distillation.figures import summary_of
@@ -36,6 +41,7 @@ from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.distillation.result import DistillResult, empty_folder
 from alm_lightning.distillation.run import Plan, run
 from alm_lightning.distillation.texts import Texts, source_of
+from alm_lightning.likelihood.hardware import uses_cuda
 from alm_lightning.models.adapters import FullFineTuning, LowRank
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
@@ -75,7 +81,7 @@ def distill(
     evaluation_windows: int = 48,
     validate_every: int | None = None,
     seed: int = 0,
-    num_workers: int = 0,
+    num_workers: int | str = "auto",
     dtype: str = "auto",
     precision: str = "auto",
     accelerator: str = "auto",
@@ -129,7 +135,8 @@ def distill(
         evaluation_windows: The most sequences of each evaluation set.
         validate_every: Steps between evaluations; None for before and after alone.
         seed: Of the order of the data, and of what is drawn.
-        num_workers: Processes that pair and collate; 0 for this one.
+        num_workers: Processes that pair and collate; 0 for this one, ``auto`` for several beside a
+            GPU.
         dtype: Of weights that are loaded; ``auto`` is bfloat16 where the hardware multiplies it.
         precision: ``bf16-mixed``, ``32-true``, or ``auto`` for what the hardware multiplies fast.
         accelerator: As Lightning names it: ``cpu``, ``gpu``, ``auto``.
@@ -223,7 +230,8 @@ def distill(
         evaluation_windows=evaluation_windows,
         seed=seed,
         validate_during_fit=validate_every is not None,
-        num_workers=num_workers,
+        num_workers=chosen_workers(num_workers, accelerator),
+        pins_memory=uses_cuda(accelerator),
     )
     chosen_balance = options.option("balance", balance, options.BALANCES)
     recipe = {

@@ -106,6 +106,7 @@ def summary_of(outcome: "Outcome") -> dict[str, Any]:
         "seconds": {
             "total": outcome.seconds,
             "train": speed.train_seconds,
+            "waiting_for_data": speed.waited_seconds,
             "timed_steps": speed.num_steps,
             "per_step": speed.train_seconds / speed.num_steps if speed.num_steps else None,
         },

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from alm_lightning.data.batch import DistillBatch
+from alm_lightning.data.loader import WaitedFor
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +28,13 @@ def peak_memory_bytes() -> int:
 
 
 class Speed(L.Callback):
-    """Logs bytes of text per second, seconds per step and peak memory."""
+    """Logs bytes of text per second, seconds per step, the wait for data, and peak memory."""
 
     def __init__(self):
         """Starts without a measurement."""
         self.train_seconds = 0.0
         self.num_steps = 0
+        self.waited_seconds = 0.0
         self._started = 0.0
 
     def on_train_batch_start(self, trainer, pl_module, batch: list[DistillBatch], batch_idx: int):
@@ -49,6 +51,13 @@ class Speed(L.Callback):
         num_bytes = sum(int(part.num_bytes.sum()) for part in batch) * trainer.world_size
         pl_module.log("speed/bytes_per_second", num_bytes / seconds, prog_bar=True)
         pl_module.log("speed/seconds_per_step", seconds)
+        # a loader of another kind does not know
+        loader = trainer.train_dataloader
+        if isinstance(loader, WaitedFor):
+            waited = loader.waited_seconds - self.waited_seconds
+            self.waited_seconds = loader.waited_seconds
+            share = waited / (waited + seconds)
+            pl_module.log("speed/waiting_for_data", share, prog_bar=True)
         pl_module.log("speed/peak_memory_bytes", float(peak_memory_bytes()))
 
 

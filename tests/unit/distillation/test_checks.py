@@ -6,7 +6,12 @@ from hydra import compose, initialize_config_dir
 from tests.config.conftest import CONF
 
 from alm_lightning.app.train.checks import check_settings
-from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST, check_numbers
+from alm_lightning.distillation.checks import (
+    ABOVE_ZERO,
+    AT_LEAST,
+    check_numbers,
+    chosen_workers,
+)
 
 
 @pytest.mark.parametrize("budget", sorted(file.stem for file in (CONF / "budget").glob("*.yaml")))
@@ -44,3 +49,14 @@ def test_numbers_of_numpy():
     check_numbers({"steps": np.int64(2), "learning_rate": np.float32(0.1), "gradient_clip": 1})
     with pytest.raises(ValueError, match="steps is"):
         check_numbers({"steps": np.bool_(True)})
+
+
+@pytest.mark.parametrize(
+    ("given", "cuda", "cores", "workers"),
+    [("auto", False, 16, 0), ("auto", True, 16, 4), ("auto", True, 3, 2), (7, True, 2, 7)],
+)
+def test_processes_that_prepare_batches(monkeypatch, given, cuda, cores, workers):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert chosen_workers(given, "auto") == workers
+    assert chosen_workers("auto", "cpu") == 0

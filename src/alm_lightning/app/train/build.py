@@ -10,10 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 from transformers import PreTrainedModel
 
-from alm_lightning.distillation.checks import chosen_precision
+from alm_lightning.distillation.checks import chosen_precision, chosen_workers
 from alm_lightning.distillation.data import ON_BAD_DOCUMENT, Corpus, DataPlan
 from alm_lightning.distillation.models import PairPlan, StoredModel
 from alm_lightning.distillation.run import Plan
+from alm_lightning.likelihood.hardware import uses_cuda
 from alm_lightning.tokenization.specials.roles import REPLACE
 
 log = logging.getLogger(__name__)
@@ -110,11 +111,14 @@ def data_plan(cfg: DictConfig) -> DataPlan:
         The plan.
     """
     tokenizer, budget = cfg.tokenizer, cfg.budget
+    workers = chosen_workers(cfg.num_workers, cfg.trainer.accelerator)
+    # windows=cached pairs with as many
+    own = {"num_workers": workers} if "num_workers" in cfg.windows.dataset else {}
     return DataPlan(
         corpus=_corpus(cfg.corpus),
         other=_corpus(cfg.corpus_other),
         reading=instantiate(cfg.windows.documents),
-        dataset=instantiate(cfg.windows.dataset),
+        dataset=instantiate(cfg.windows.dataset, **own),
         on_bad=ON_BAD_DOCUMENT[cfg.on_bad_document](),
         alignment=instantiate(cfg.alignment),
         chat=instantiate(cfg.chat),
@@ -129,7 +133,8 @@ def data_plan(cfg: DictConfig) -> DataPlan:
         evaluation_windows=budget.evaluation_windows,
         seed=cfg.seed,
         validate_during_fit=budget.validate_every is not None,
-        num_workers=cfg.num_workers,
+        num_workers=workers,
+        pins_memory=uses_cuda(cfg.trainer.accelerator),
     )
 
 

@@ -17,6 +17,7 @@ ASIDE = {
     "train/lr": ("learning rate", "per step", 1.0),
     "train/gradient_norm": ("norm of the gradient", "before clipping", 1.0),
     "speed/seconds_per_step": ("time of a step", "seconds", 1.0),
+    "speed/waiting_for_data": ("waiting for data", "share of the time", 1.0),
     "speed/bytes_per_second": ("text read", "bytes per second", 1.0),
     "speed/peak_memory_bytes": ("peak memory", "GiB", 2.0**-30),
 }

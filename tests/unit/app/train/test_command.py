@@ -19,6 +19,7 @@ def test_no_speed_and_no_samples_cost_neither_model_nor_figures(
         "total": 0,
         "train": 0.0,
         "timed_steps": 0,
+        "waiting_for_data": 0.0,
         "per_step": None,
     }
     assert "1 steps, none timed" in capsys.readouterr().out
