@@ -15,6 +15,13 @@ from torch.autograd.function import once_differentiable
 
 from alm_lightning.likelihood.blocks import LogitBlocks
 from alm_lightning.likelihood.head import OutputHead
+from alm_lightning.likelihood.products import (
+    HALF_PRECISION,
+    add_product,
+    magnification,
+    multiply,
+    unscaled,
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ def widest_vocabulary(*sides: Distributions) -> int:
 class _Logits(torch.autograd.Function):
     """Logits of whole rows, float32 whatever the operands are: `LogitBlocks` says why and how.
 
+    The backward pass multiplies what `precision_of` says, as `linear_log_likelihood` does.
+
     Rows of the output matrix after the last token are cut off here, where that copies no gradient.
     """
 
@@ -101,27 +110,56 @@ class _Logits(torch.autograd.Function):
                 for rows in blocks.rows:
                     logits[rows, block] = blocks.logits(rows, *selected)
         ctx.save_for_backward(hidden, weight, bias, None if softcap is None else logits)
-        ctx.num_tokens, ctx.softcap = num_tokens, softcap
+        # autocast is off in a backward pass, whatever it was here
+        ctx.num_tokens, ctx.softcap, ctx.precision = num_tokens, softcap, blocks.precision
         return logits
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Float[Tensor, "row vocab"]) -> tuple[Tensor | None, ...]:
+        """Block by block, so that no copy of the output matrix or of the logits is ever whole."""
         hidden, weight, bias, logits = ctx.saved_tensors
-        if ctx.softcap is not None:
-            # the derivative of s tanh(z / s) at its own result
-            grad = grad * (1 - (logits / ctx.softcap).square())
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        tokens = weight[: ctx.num_tokens]
-        grad_weight = grad_bias = None
+        precision = ctx.precision
+        blocks = LogitBlocks(hidden, weight, bias, ctx.softcap, precision)
+        factor = None
+        if precision.gradients in HALF_PRECISION and grad.numel():
+            factor = magnification(precision.gradients, grad.abs().amax())
+        inputs = blocks.hidden.to(precision.gradients)
+        grad_hidden = torch.zeros_like(hidden, dtype=precision.sums) if needs_hidden else None
+        grad_weight = torch.empty_like(weight) if needs_weight else None
+        grad_bias = torch.zeros_like(bias) if needs_bias else None
         with torch.autocast(hidden.device.type, enabled=False):
-            grad_hidden = (grad @ tokens.to(grad.dtype)).to(hidden.dtype) if needs_hidden else None
-            if needs_weight:
-                grad_weight = torch.empty_like(weight, dtype=grad.dtype)
-                torch.mm(grad.T, hidden.to(grad.dtype), out=grad_weight[: ctx.num_tokens])
-                grad_weight[ctx.num_tokens :] = 0.0
-                grad_weight = grad_weight.to(weight.dtype)
-            if needs_bias and bias is not None:
-                grad_bias = torch.zeros_like(bias)
-                grad_bias[: ctx.num_tokens] = grad.sum(0).to(bias.dtype)
+            for start in range(0, ctx.num_tokens, blocks.num_columns):
+                block = slice(start, min(start + blocks.num_columns, ctx.num_tokens))
+                part = grad[:, block]
+                if ctx.softcap is not None:
+                    # the derivative of s tanh(z / s) at its own result
+                    part = part * (1 - (logits[:, block] / ctx.softcap).square())
+                if grad_bias is not None:
+                    grad_bias[block] = part.sum(0).to(bias.dtype)
+                part = (part if factor is None else part * factor).to(precision.gradients)
+                if grad_hidden is not None:
+                    outputs = blocks.select(block)[0].to(precision.gradients)
+                    add_product(grad_hidden, part, outputs, precision.sums)
+                if grad_weight is not None:
+                    _put(grad_weight[block], part.T, inputs, precision.sums, factor)
+        if grad_weight is not None:
+            grad_weight[ctx.num_tokens :] = 0.0
+        if grad_hidden is not None:
+            grad_hidden = unscaled(grad_hidden, factor).to(hidden.dtype)
         return grad_hidden, grad_weight, grad_bias, None, None
+
+
+def _put(
+    place: Float[Tensor, "column hidden"],
+    left: Float[Tensor, "column row"],
+    right: Float[Tensor, "row hidden"],
+    dtype: torch.dtype,
+    factor: Float[Tensor, ""] | None,
+) -> None:
+    """Writes a product that is added up in some type, there itself where that is its type too."""
+    total = place if place.dtype == dtype else torch.empty_like(place, dtype=dtype)
+    unscaled(multiply(left, right, total), factor)
+    if total is not place:
+        place.copy_(total)

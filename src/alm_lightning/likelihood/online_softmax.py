@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from alm_lightning.likelihood.blocks import BOUNDARY, REST, LogitBlocks, VocabularyOrder
 from alm_lightning.likelihood.elementwise.choice import operations_for
-from alm_lightning.likelihood.products import add_product, magnification
+from alm_lightning.likelihood.products import add_product, magnification, unscaled
 
 
 class LinearLogLikelihood(torch.autograd.Function):
@@ -102,11 +102,11 @@ class LinearLogLikelihood(torch.autograd.Function):
                     if bias_sum is not None:
                         bias_sum += grad.sum(0, dtype=precision.sums)
                 if grad_weight is not None and weight_sum is not None:
-                    grad_weight[ids] = _reduced(weight_sum, factor).to(weight.dtype)
+                    grad_weight[ids] = unscaled(weight_sum, factor).to(weight.dtype)
                 if grad_bias is not None and bias_sum is not None:
-                    grad_bias[ids] = _reduced(bias_sum, factor).to(bias.dtype)
+                    grad_bias[ids] = unscaled(bias_sum, factor).to(bias.dtype)
         if grad_hidden is not None:
-            grad_hidden = _reduced(grad_hidden, factor).to(hidden.dtype)
+            grad_hidden = unscaled(grad_hidden, factor).to(hidden.dtype)
         return grad_hidden, grad_weight, grad_bias, None, None, None
 
 
@@ -117,11 +117,6 @@ def _magnification(
     if not len(grad_target):
         return None
     return magnification(dtype, (grad_target.abs() + grad_boundary.abs()).amax())
-
-
-def _reduced(total: Float[Tensor, "..."], factor: Float[Tensor, ""] | None) -> Tensor:
-    """A sum of gradients that were multiplied by a factor."""
-    return total if factor is None else total.div_(factor)
 
 
 def _totals(

@@ -127,3 +127,8 @@ def magnification(dtype: torch.dtype, largest: Float[Tensor, ""]) -> Float[Tenso
         return None
     exponent = torch.frexp(largest).exponent.clamp_min(-100)
     return torch.exp2((HIGHEST_EXPONENT - exponent).to(largest.dtype))
+
+
+def unscaled(total: Float[Tensor, "..."], factor: Float[Tensor, ""] | None) -> Float[Tensor, "..."]:
+    """A sum of gradients that were multiplied by a `magnification`, without it; in place."""
+    return total if factor is None else total.div_(factor)

@@ -14,17 +14,23 @@ from alm_lightning.likelihood.distributions import Distributions
 SLICE_ELEMENTS = 2**24
 """Positions x tokens of a slice: 64 MiB of logits in float32, of which a few copies are alive."""
 
+ACCELERATOR_SLICE_ELEMENTS = 2**27
+"""The same elsewhere: 512 MiB. With each slice the whole output matrix is read three times and its
+gradient written, which of 64 rows x 262,144 tokens takes longer than the products."""
 
-def slice_rows(num_tokens: int) -> int:
+
+def slice_rows(num_tokens: int, device: torch.device) -> int:
     """How many rows a slice has.
 
     Args:
         num_tokens: Columns of the widest distribution that is made of each row.
+        device: Where they are made.
 
     Returns:
         At least 1.
     """
-    return max(1, SLICE_ELEMENTS // num_tokens)
+    elements = SLICE_ELEMENTS if device.type == "cpu" else ACCELERATOR_SLICE_ELEMENTS
+    return max(1, elements // num_tokens)
 
 
 def sum_over_slices(
@@ -56,7 +62,7 @@ def sum_over_slices(
         ValueError: The function's result depends on a trained tensor that it was not given, which
             would have no gradient.
     """
-    most = slice_rows(num_tokens)
+    most = slice_rows(num_tokens, side.hidden.device)
     size = most if positions is None else _sizes(positions.tolist(), most)
     hidden, weight = _leaf(side.hidden), _leaf(side.head.weight)
     bias = None if side.head.bias is None else _leaf(side.head.bias)

@@ -84,7 +84,9 @@ class MinED(Objective):
         """
         teacher = signal.teacher.distributions
         top_k = min(self.top_k, teacher.head.num_tokens)
-        parts = torch.split(single.teacher_positions, slice_rows(teacher.head.num_tokens))
+        parts = torch.split(
+            single.teacher_positions, slice_rows(teacher.head.num_tokens, teacher.hidden.device)
+        )
         tops = [teacher.logprobs(part).topk(top_k, dim=1) for part in parts]
         teacher_ids = torch.cat([top.indices for top in tops])
         mapped = torch.from_numpy(self.nearest(teacher_ids.cpu().numpy())).to(teacher_ids.device)

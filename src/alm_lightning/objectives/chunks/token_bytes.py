@@ -101,7 +101,7 @@ def next_byte_shares(
     Returns:
         The share of each class, float32; all 0 where none has mass.
     """
-    size = slice_rows(COPIES * model.head.num_tokens)
+    size = slice_rows(COPIES * model.head.num_tokens, model.hidden.device)
     found = []
     for start in range(0, max(len(tokens.ids), 1), size):
         part = tokens.part(start, start + size)
