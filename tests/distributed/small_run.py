@@ -46,6 +46,7 @@ def fit(module, steps, *, callbacks=(), **settings):
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        inference_mode=False,
         use_distributed_sampler=False,
         callbacks=[losses, *callbacks],
         **({"devices": 1} | settings),

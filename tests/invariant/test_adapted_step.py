@@ -58,7 +58,7 @@ def gradients(scorers, micro_batch_size, balance=None):
         teacher=teacher,
         terms=terms,
         balance=balance or GradMag(),
-        compared_at=last_matrix(student.model),
+        compared_at=lambda: last_matrix(student.model),
         reduce=lambda value, op="sum": value,
         backward=lambda loss, exchange: loss.backward(),
         scale=1.0,

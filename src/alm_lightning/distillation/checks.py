@@ -19,8 +19,9 @@ STRATEGIES = (
     "single_device",
     "DDPStrategy",
     "SingleDeviceStrategy",
+    "ShardedStrategy",
 )
-"""Names and classes. Others split models, or start processes in the middle of a run."""
+"""Names and classes. Others split models in ways of their own, or start processes late."""
 AT_LEAST = {
     "seed": 0,
     "num_workers": 0,
@@ -84,7 +85,7 @@ def check_trainer(precision: object, strategy: object) -> None:
         strategy: Lightning's name, or that of a class.
 
     Raises:
-        ValueError: Whole models would be cast or split, or gradients scaled.
+        ValueError: Whole models would be cast, or split in another way, or gradients scaled.
     """
     # 16 is Lightning's other name of it
     if str(precision) in ("16-mixed", "16"):
@@ -100,10 +101,10 @@ def check_trainer(precision: object, strategy: object) -> None:
         )
     if strategy not in STRATEGIES:
         raise ValueError(
-            f"strategy is {strategy}: expected one of {', '.join(STRATEGIES)}. Terms are weighed "
-            "by gradients of whole matrices, and student and teacher may hold the same weights, so "
-            "every process has whole models; for less memory take adapter=lora and a smaller "
-            "micro_batch_size."
+            f"strategy is {strategy}: expected one of {', '.join(STRATEGIES)}. Others do not know "
+            "that terms are weighed by gradients of whole matrices, and that both models may hold "
+            "the same weights. To spread weights over several GPUs take trainer=fsdp; for less "
+            "memory on one, adapter=lora and a smaller micro_batch_size."
         )
 
 

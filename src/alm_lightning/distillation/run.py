@@ -136,6 +136,8 @@ def run(plan: Plan) -> Outcome:
     trainer.fit(module, datamodule=data, ckpt_path=plan.checkpoint)
     _exit_if_stopped(trainer)
     after = _evaluate(trainer, module, data)
+    # of weights that are spread over processes, the first one gets copies
+    student, teacher = module.whole_pair()
     return Outcome(
         student=student,
         teacher=teacher,

@@ -80,6 +80,16 @@ class ModelSignal:
         """Whole next-token distributions; a ValueError if nobody asked."""
         return _required(self.optional_distributions, "needs_distributions")
 
+    def nothing(self) -> Float[Tensor, ""]:
+        """A zero with a gradient of zero for all that this side was computed from."""
+        if self.optional_hidden is not None:
+            part = self.optional_hidden
+        elif self.optional_distributions is not None:
+            part = self.optional_distributions.hidden
+        else:
+            part = self.token_logprobs
+        return part.flatten()[:0].sum()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Supervision:

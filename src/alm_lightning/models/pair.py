@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from alm_lightning.data.batch import DistillBatch, SideTokens
@@ -24,10 +24,13 @@ class Scorer:
     Attributes:
         model: A causal language model.
         view: Its tokenizer.
+        body: What is called for hidden states in place of the model's decoder, with the same
+            arguments, where the model's weights must be gathered first; None: the decoder itself.
     """
 
     model: PreTrainedModel
     view: TokenizerView
+    body: nn.Module | None = None
     _ids: dict[torch.device, tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -53,7 +56,10 @@ class Scorer:
         if batch.is_packed:
             check_packable(self.model)
         positions = tokens.positions if batch.is_packed else None
-        hidden = last_hidden(self.model, tokens.ids, tokens.mask, positions)
+        if self.body is None:
+            hidden = last_hidden(self.model, tokens.ids, tokens.mask, positions)
+        else:
+            hidden = self.body(tokens.ids, tokens.mask, positions)
         head = self._head()
         signal = model_signal(
             hidden,

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,34 @@ class WholeFiles(TorchCheckpointIO):
             return super().load_checkpoint(path, *args, **options)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             reason = str(error).partition("\n")[0].partition(". ")[0]
-            raise ValueError(
-                f"the checkpoint {path} can't be read ({reason or 'it is empty'}): it is damaged, "
-                "or no checkpoint. Take another one of the run, from its folder checkpoints/."
-            ) from error
+            raise damaged(path, reason or "it is empty") from error
+
+    def remove_checkpoint(self, path: _PATH) -> None:
+        """Removes a checkpoint; a folder of a spread run is renamed first, so that none is in part.
+
+        Args:
+            path: Where it lies.
+        """
+        place = Path(path)
+        if not place.is_dir():
+            super().remove_checkpoint(path)
+            return
+        part = place.with_name(place.name + PART)
+        place.rename(part)
+        shutil.rmtree(part)
+
+
+def damaged(path: _PATH, reason: str) -> ValueError:
+    """The error for what is no checkpoint, or a part of one.
+
+    Args:
+        path: Where it lies.
+        reason: What is wrong with it.
+
+    Returns:
+        The error, to be raised.
+    """
+    return ValueError(
+        f"the checkpoint {path} can't be read ({reason}): it is damaged, or no checkpoint. Take "
+        "another one of the run, from its folder checkpoints/."
+    )

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Shaped
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.datamodule import DistillDataModule
@@ -29,6 +30,7 @@ from alm_lightning.training.micro_batch import (
     rows_on_processor,
 )
 from alm_lightning.training.resume import check_continued
+from alm_lightning.training.sharding import ShardedStrategy, SpreadPair
 from alm_lightning.training.step import DistillStep, StepResult
 from alm_lightning.training.teacher_sides import TeacherSides
 
@@ -91,6 +93,7 @@ class DistillModule(L.LightningModule):
         self._teacher_scorer = teacher
         teacher.model.requires_grad_(False).eval()
         self._teacher_sides = TeacherSides(teacher)
+        self._spread: SpreadPair | None = None
         pair = PairFacts(_facts(student), _facts(teacher))
         for term in self.objective.values():
             term.setup(pair)
@@ -106,13 +109,47 @@ class DistillModule(L.LightningModule):
             ValueError: If the student's frozen weights can't be computed with in this precision.
         """
         # this module is moved only after this hook; parameters that both models have move once
-        self._teacher_scorer.to(self.trainer.strategy.root_device)
+        if self._has_whole_teacher:
+            self._teacher_scorer.to(self.trainer.strategy.root_device)
         dtype = next(iter(layers_of(self.student).parameters()), torch.empty(0)).dtype
         if self.trainer.precision == "32-true" and dtype != torch.float32:
             raise ValueError(
                 f"trainer.precision is 32-true, but the student's frozen weights are {dtype}. Take "
                 "student.dtype=float32, or trainer.precision=bf16-mixed."
             )
+
+    @property
+    def _has_whole_teacher(self) -> bool:
+        strategy = self.trainer.strategy
+        return not (isinstance(strategy, ShardedStrategy) and strategy.shard_teacher)
+
+    def configure_model(self) -> None:
+        """Spreads the models over ranks, once, under a strategy that asks for it."""
+        strategy = self.trainer.strategy
+        if not isinstance(strategy, ShardedStrategy) or self._spread is not None:
+            return
+        if self.trainer.validate_loop.inference_mode:
+            raise ValueError(
+                "the trainer validates in inference mode, and what is gathered there can't be "
+                "trained on. Take trainer=fsdp, or Trainer(inference_mode=False)."
+            )
+        self._spread = SpreadPair(
+            self._student_scorer, self._teacher_scorer, list(self.objective.values()), strategy
+        )
+        self._student_scorer = self._spread.student.scorer
+        self._teacher_scorer = self._spread.teacher_scorer
+        self._teacher_sides = TeacherSides(self._teacher_scorer)
+
+    def whole_pair(self) -> tuple[Scorer, Scorer]:
+        """Student and teacher as a single process has them, after a run. Every rank must call.
+
+        Returns:
+            Both; of models that are spread, copies on the CPU of the first rank, while other ranks
+            get what they hold.
+        """
+        if self._spread is None:
+            return self._student_scorer, self._teacher_scorer
+        return self._spread.whole()
 
     def on_fit_start(self) -> None:
         """Binds the step to the devices and ranks of this run."""
@@ -126,11 +163,12 @@ class DistillModule(L.LightningModule):
             terms=dict(self.objective),
             balance=self.balance,
             # a student without such a matrix can be trained with a balance that compares nothing
-            compared_at=last_matrix(self.student) if self.balance.compares_gradients else None,
+            compared_at=self._compared_at() if self.balance.compares_gradients else None,
             reduce=self._over_ranks,
             backward=self._backward,
-            # DDP averages gradients over ranks, and totals are to be added up
+            # gradients are averaged over ranks, and totals are to be added up
             scale=float(self.trainer.world_size),
+            stand_in=None if self._spread is None else self._spread.stand_in,
         )
 
         data = self.trainer.datamodule
@@ -174,6 +212,12 @@ class DistillModule(L.LightningModule):
 
         return largest_that_fits(fits, data.num_rows)
 
+    def _compared_at(self) -> Callable[[], nn.Parameter]:
+        matrix = last_matrix(self.student)
+        if self._spread is None:
+            return lambda: matrix
+        return self._spread.student.gathered(matrix)
+
     def _backward(self, loss: Float[Tensor, ""], *, exchange: bool) -> None:
         """Backpropagates; DDP exchanges gradients where it is told to, once a step."""
         strategy = self.trainer.strategy
@@ -192,8 +236,12 @@ class DistillModule(L.LightningModule):
         optimizer = self.optimizers()
         optimizer.zero_grad()
         self.last_result = self.step(batches, self._progress())
+        if self._spread is not None:
+            self._spread.reshard()
         limit = math.inf if self.gradient_clip is None else self.gradient_clip
         norm = nn.utils.clip_grad_norm_(self.trained_parameters(), limit, error_if_nonfinite=False)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
         # a GPU is waited for here, once a step: cheap beside weights that are lost unnoticed
         if not math.isfinite(float(norm)):
             raise self._diverged(float(norm), self.last_result)
@@ -230,19 +278,28 @@ class DistillModule(L.LightningModule):
         """Starts the totals of each evaluation set."""
         self._totals: dict[int, Float[Tensor, " field"]] = {}
         self._teacher_sides.keep_for(self.trainer.datamodule)
+        if self._spread is not None:
+            # a batch of a loader is one micro-batch in a validation
+            self._spread.start(sum(self.trainer.num_val_batches), self._over_ranks)
 
     def validation_step(
         self, batches: list[DistillBatch], batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Adds a batch to the totals of its evaluation set."""
         for place, batch in enumerate(batches):
+            student = self._student_scorer(batch, batch.student)
             teacher = self._teacher_sides(batch, (dataloader_idx, batch_idx, place))
-            totals = batch_totals(batch, self._student_scorer(batch, batch.student), teacher)
+            if self._spread is not None:
+                self._spread.see(batch)
+            totals = batch_totals(batch, student, teacher)
             before = self._totals.get(dataloader_idx, torch.zeros_like(totals))
             self._totals[dataloader_idx] = before + totals
 
     def on_validation_epoch_end(self) -> None:
         """Logs exact figures over all batches and ranks."""
+        if self._spread is not None:
+            with self.trainer.precision_plugin.val_step_context():
+                self._spread.catch_up(is_teacher_asked=self._teacher_sides.num_calls > 0)
         names = self.trainer.datamodule.evaluation_names
         for index, name in enumerate(names):
             empty = torch.zeros(len(FIELDS), dtype=torch.float64, device=self.device)

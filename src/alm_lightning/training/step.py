@@ -1,6 +1,6 @@
 """One optimizer step's worth of arithmetic: global weights, balanced terms, gradients."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -67,17 +67,22 @@ class DistillStep:
     Ranks may have different numbers of micro-batches, or none. Gradients are exchanged in the last
     backward pass of each rank, and in no other, so that every rank makes at least one.
 
+    Models whose weights are spread over ranks must be called equally often on all of them. There a
+    rank with fewer micro-batches computes one of them again, and multiplies it with 0.
+
     Args:
         student: The student.
         teacher: The teacher; not called where no term needs it.
         terms: The objective, by name.
         balance: How the terms are weighed.
-        compared_at: The parameter at which gradients of the terms are compared; None for a balance
-            that asks for no norms.
+        compared_at: Gives the parameter at which gradients of the terms are compared, after a
+            forward pass; None for a balance that asks for no norms.
         reduce: Sum or maximum over ranks.
         backward: How a loss is backpropagated; `exchange` is True for the last one of the step.
         scale: What to multiply losses with so that the gradients of all ranks add up: the number
             of ranks where their gradients are averaged.
+        stand_in: Gives any batch, for a rank without one, where models are spread over ranks; None
+            where each rank has whole models.
     """
 
     def __init__(
@@ -87,15 +92,17 @@ class DistillStep:
         teacher: Scorer,
         terms: Mapping[str, Objective],
         balance: Balance,
-        compared_at: nn.Parameter | None,
+        compared_at: Callable[[], nn.Parameter] | None,
         reduce: Reduce,
         backward: Backward,
         scale: float,
+        stand_in: Callable[[], DistillBatch] | None = None,
     ):
         self.student, self.teacher = student, teacher
         self.terms, self.balance = terms, balance
         self.compared_at = compared_at
         self.reduce, self.backward, self.scale = reduce, backward, scale
+        self.stand_in = stand_in
         self.active = self._active(0.0)
 
     def __call__(self, batches: Sequence[DistillBatch], progress: float = 0.0) -> StepResult:
@@ -110,16 +117,21 @@ class DistillStep:
         """
         self.active = self._active(progress)
         device = self.student.model.device
-        known = self._before_student(batches)
+        num_own = len(batches)
+        batches = self._in_lockstep(batches)
+        known = self._before_student(batches, num_own)
         zero = torch.zeros((), device=device)
         weights = {
-            name: self.reduce(sum((term.weight(s) for s in known), start=zero)).clamp_min(1.0)
+            name: self.reduce(sum((term.weight(s) for s in known[:num_own]), start=zero)).clamp_min(
+                1.0
+            )
             for name, term in self.active.items()
         }
+        shares = [1.0 if number < num_own else 0.0 for number in range(len(batches))]
         # the only micro-batch's graph serves twice; those of several would not fit at once
-        kept = [self._totals(batches[0], known[0])] if len(batches) == 1 else None
+        kept = [self._totals(batches[0], known[0], shares[0])] if len(batches) == 1 else None
         if self.balance.needs_norms and len(self.active) > 1:
-            measured = self._measure(kept or map(self._totals, batches, known), weights)
+            measured = self._measure(kept or map(self._totals, batches, known, shares), weights)
             balance = self.balance(*measured)
         elif self.balance.needs_norms:
             # a single term is all there is to weigh
@@ -128,7 +140,8 @@ class DistillStep:
             balance = self.balance(dict.fromkeys(self.active, zero), {})
         balance = faded(balance, {n: term.fades_by for n, term in self.terms.items()}, progress)
         losses = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        for number, totals in enumerate(kept or map(self._totals, batches, known), start=1):
+        each = kept or map(self._totals, batches, known, shares)
+        for number, totals in enumerate(each, start=1):
             parts = (balance[name] * total / weights[name] for name, total in totals.items())
             loss = sum(parts, start=zero) * self.scale
             self.backward(loss, exchange=number == len(batches))
@@ -137,6 +150,16 @@ class DistillStep:
             self.backward(self._no_loss(), exchange=True)
         losses = {name: self.reduce(total) / weights[name] for name, total in losses.items()}
         return StepResult(losses, balance, weights)
+
+    def _in_lockstep(self, batches: Sequence[DistillBatch]) -> Sequence[DistillBatch]:
+        """With as many more, where models are spread, as the rank with the most has."""
+        if self.stand_in is None:
+            return batches
+        most = torch.tensor(max(len(batches), 1), device=self.student.model.device)
+        missing = int(self.reduce(most, "max")) - len(batches)
+        if not missing:
+            return batches
+        return [*batches, *[batches[0] if batches else self.stand_in()] * missing]
 
     def _active(self, progress: float) -> dict[str, Objective]:
         """The terms without those that have faded out, which would cost as much as before.
@@ -184,12 +207,12 @@ class DistillStep:
         zero = torch.zeros((), device=self.student.model.device)
         return sum((parameter.flatten()[:0].sum() for parameter in trained), start=zero)
 
-    def _before_student(self, batches: Sequence[DistillBatch]) -> list[Supervision]:
-        """What is known of each micro-batch before the student runs."""
+    def _before_student(self, batches: Sequence[DistillBatch], num_own: int) -> list[Supervision]:
+        """What is known of each micro-batch before the student runs; the first ones count."""
         teacher = [self._teacher_signal(batch) for batch in batches] if self.needs_teacher else None
         mean_square = None
         if self.needs_hidden and teacher is not None:
-            mean_square = self._mean_square(batches, teacher)
+            mean_square = self._mean_square(batches[:num_own], teacher[:num_own])
         return [
             Supervision(
                 student_tokens=batch.student,
@@ -225,8 +248,10 @@ class DistillStep:
             chunks += batch.chunk_mask.sum()
         return self.reduce(squares) / self.reduce(chunks).clamp_min(1.0)
 
-    def _totals(self, batch: DistillBatch, known: Supervision) -> dict[str, Float[Tensor, ""]]:
-        """Every term's total over one micro-batch, with its graph."""
+    def _totals(
+        self, batch: DistillBatch, known: Supervision, share: float
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Every term's total over one micro-batch, with its graph, times 1 or 0."""
         student = self.student(
             batch,
             batch.student,
@@ -235,9 +260,10 @@ class DistillStep:
             keep_distributions=self.needs_distributions,
         )
         signal = Signal(**vars(known), student=student)
-        totals = {name: term(signal) for name, term in self.active.items()}
+        totals = {name: term(signal) * share for name, term in self.active.items()}
         # what has nothing to say here, such as no one-to-one chunk, has a gradient of 0, not none
-        return {n: t if t.requires_grad else self._no_loss() for n, t in totals.items()}
+        nothing = self._no_loss if self.stand_in is None else student.nothing
+        return {n: t if t.requires_grad else nothing() for n, t in totals.items()}
 
     def _measure(
         self,
@@ -248,16 +274,19 @@ class DistillStep:
         if self.compared_at is None:
             raise ValueError("the balance asks for norms: expected a parameter in compared_at.")
         losses = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        gradients = {name: torch.zeros_like(self.compared_at) for name in weights}
+        gradients: dict[str, Tensor] = {}
         for totals in parts:
+            compared_at = self.compared_at()
             for name, total in totals.items():
                 losses[name] = losses[name] + total.detach()
                 (found,) = torch.autograd.grad(
-                    total, self.compared_at, retain_graph=True, materialize_grads=True
+                    total, compared_at, retain_graph=True, materialize_grads=True
                 )
-                gradients[name] = gradients[name] + found / weights[name]
+                gradients[name] = gradients.get(name, 0.0) + found / weights[name]
             # the graph of this micro-batch goes before the next one's is made
             del total, totals
+        if not gradients:
+            gradients = {name: torch.zeros_like(self.compared_at()) for name in weights}
         return (
             {name: self.reduce(loss) / weights[name] for name, loss in losses.items()},
             {name: self.reduce(gradient).norm() for name, gradient in gradients.items()},

@@ -22,13 +22,15 @@ class TeacherSides:
         self.teacher = teacher
         self._data: object = None
         self._kept: dict[Hashable, ModelSignal] = {}
+        self.num_calls = 0
 
     def keep_for(self, data: object) -> None:
-        """Forgets everything, unless it is of this data.
+        """Forgets everything, unless it is of this data, and counts calls of the teacher anew.
 
         Args:
             data: What the coming batches are from; the same object gives the same batches.
         """
+        self.num_calls = 0
         if self._data is not data:
             self._data, self._kept = data, {}
 
@@ -43,5 +45,6 @@ class TeacherSides:
             The side, without hidden states.
         """
         if place not in self._kept:
+            self.num_calls += 1
             self._kept[place] = self.teacher(batch, batch.teacher)
         return self._kept[place]

@@ -31,7 +31,7 @@ def step_of(scorers, made):
         teacher=teacher,
         terms=terms,
         balance=balance,
-        compared_at=last_matrix(student.model),
+        compared_at=lambda: last_matrix(student.model),
         reduce=lambda value, op="sum": value,
         backward=lambda loss, exchange: loss.backward(),
         scale=1.0,

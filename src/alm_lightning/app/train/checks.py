@@ -23,7 +23,7 @@ def check_settings(cfg: DictConfig) -> None:
             no sense.
     """
     _check_output_dir(Path(cfg.paths.output_dir))
-    if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).is_file():
+    if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).exists():
         raise FileNotFoundError(
             f"ckpt_path={cfg.ckpt_path}: there is no such checkpoint. Those of a run are in its "
             "folder under checkpoints/, the newest as last.ckpt, or as stopped.ckpt where a "

@@ -1,0 +1,225 @@
+"""A model spread over all ranks: each holds a share of every matrix, and gathers what it needs.
+
+Weights are those of FSDP2 (`fully_shard`): blocks one by one, and all else (embeddings, final norm,
+output matrix) as one group. That group, and the block at which losses are compared, stay gathered
+from the first forward pass of a step to its end: the output matrix is read long after the forward
+pass, by losses that compute its product a slice at a time, and in the backward pass once more.
+"""
+
+import copy
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
+
+from alm_lightning.models.pair import Scorer
+from alm_lightning.models.structure import last_hidden, layers_of
+from alm_lightning.objectives.objective import Objective
+
+
+class Body(nn.Module):
+    """From ids to hidden states in one call, before and after which weights are gathered.
+
+    Args:
+        model: A causal language model; its output layer is gathered with the rest, and not called.
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        ids: Int[Tensor, "batch pos"],
+        mask: Bool[Tensor, "batch pos"],
+        positions: Int[Tensor, "batch pos"] | None,
+    ) -> Float[Tensor, "batch pos hidden"]:
+        """Last hidden states, as `last_hidden` gives them."""
+        hidden = last_hidden(self.model, ids, mask, positions)
+        # ranks exchange gradients of the same matrices, though none of a rank's terms reads the
+        # output matrix: its gradient is 0 there
+        return hidden + nothing_of(self.model.get_output_embeddings()).to(hidden.dtype)
+
+
+def nothing_of(module: nn.Module) -> Float[Tensor, ""]:
+    """A zero with a gradient of zero for each trained parameter of a module."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return sum(
+        (p.flatten()[:0].sum() for p in trained), start=torch.zeros((), device=_device(module))
+    )
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How weights are spread.
+
+    Attributes:
+        mesh: The ranks, in one dimension.
+        half: What blocks are gathered and multiplied in, under autocast; None: as they are held.
+            Embeddings, the final norm and the output matrix are gathered as they are held: they
+            are where numbers are added up. Gradients are added up as they are held, in any case.
+    """
+
+    mesh: DeviceMesh
+    half: torch.dtype | None
+
+    def __call__(
+        self,
+        module: nn.Module,
+        *,
+        stays_gathered: bool,
+        is_block: bool = False,
+        whole: Collection[nn.Parameter] = (),
+    ) -> FSDPModule:
+        """Spreads what has not been spread yet of a module.
+
+        Args:
+            module: A module.
+            stays_gathered: Whether it is gathered until someone calls `reshard`.
+            is_block: Whether it may be gathered in half precision.
+            whole: Parameters that every rank keeps.
+
+        Returns:
+            The same module.
+        """
+        policy = MixedPrecisionPolicy(cast_forward_inputs=False)
+        if is_block and self.half is not None:
+            policy = MixedPrecisionPolicy(
+                param_dtype=self.half, reduce_dtype=torch.float32, cast_forward_inputs=False
+            )
+        spread = fully_shard(
+            module,
+            mesh=self.mesh,
+            reshard_after_forward=not stays_gathered,
+            mp_policy=policy,
+            ignored_params=set(whole),
+        )
+        spread.set_reshard_after_backward(not stays_gathered, recurse=False)
+        return spread
+
+
+class Sharded:
+    """One model, spread.
+
+    Args:
+        scorer: The model, whole, with its tokenizer. What is spread is the model itself.
+        spread: How.
+        whole: Parameters that every rank keeps.
+        keeps_copy: Whether this rank can put the model together again, for an export.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        spread: Spread,
+        *,
+        whole: Collection[nn.Parameter] = (),
+        keeps_copy: bool,
+    ):
+        model = scorer.model
+        self._skeleton = _skeleton(model) if keeps_copy else None
+        self._model, self._view = model, scorer.view
+        blocks = list(layers_of(model))
+        self._gathered: list[FSDPModule] = []
+        for block in blocks:
+            is_last = block is blocks[-1]
+            part = spread(block, stays_gathered=is_last, is_block=True, whole=whole)
+            if is_last:
+                self._gathered.append(part)
+        body = Body(model)
+        self._gathered.append(spread(body, stays_gathered=True, whole=whole))
+        self.scorer = replace(scorer, body=body)
+
+    def reshard(self) -> None:
+        """Gives back what was gathered: after the last use of a step, before the optimizer's."""
+        for module in self._gathered:
+            module.reshard()
+
+    def gathered(self, parameter: nn.Parameter) -> Callable[[], nn.Parameter]:
+        """A parameter that stays gathered, to be called for once a forward pass has gathered it.
+
+        Args:
+            parameter: A parameter of the last block, as it is spread.
+
+        Returns:
+            What gives it as a whole.
+        """
+        name = next(name for name, p in self._model.named_parameters() if p is parameter)
+        owner, _, attribute = name.rpartition(".")
+        return lambda: getattr(self._model.get_submodule(owner), attribute)
+
+    def whole(self) -> Scorer | None:
+        """The model put together again on the CPU, one parameter at a time. Every rank must call.
+
+        Returns:
+            A copy, on a rank that keeps one; None on others.
+        """
+        self.reshard()
+        weights = []
+        for parameter in self._model.parameters():
+            full = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+            if self._skeleton is not None:
+                weights.append(full.detach().to("cpu", copy=True))
+        if self._skeleton is None:
+            return None
+        _fill(self._skeleton, weights)
+        return Scorer(self._skeleton, self._view)
+
+
+class ShardedTerms:
+    """The parameters that objectives have of their own, spread.
+
+    Args:
+        terms: All terms; what is spread are those with parameters.
+        spread: How.
+    """
+
+    def __init__(self, terms: Sequence[Objective], spread: Spread):
+        self._gathered = []
+        for term in terms:
+            if any(True for _ in term.parameters()):
+                # before FSDP's own hooks, which then see a result with a gradient on every rank
+                term.register_forward_hook(_with_gradient)
+                self._gathered.append(spread(term, stays_gathered=True))
+
+    def reshard(self) -> None:
+        """As `Sharded.reshard`."""
+        for module in self._gathered:
+            module.reshard()
+
+
+def _with_gradient(term: nn.Module, given: Any, total: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    return total + nothing_of(term).to(total.dtype)
+
+
+def _skeleton(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy without weights, but with the buffers."""
+    empty = {
+        id(parameter): nn.Parameter(
+            torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad
+        )
+        for parameter in model.parameters()
+    }
+    return copy.deepcopy(model, empty)
+
+
+def _fill(skeleton: PreTrainedModel, weights: Sequence[Tensor]) -> None:
+    """Puts weights in place, in the order of `parameters()`; tied ones in all of their places."""
+    filled = {
+        id(empty): nn.Parameter(weight, requires_grad=empty.requires_grad)
+        for empty, weight in zip(skeleton.parameters(), weights, strict=True)
+    }
+    for name, empty in list(skeleton.named_parameters(remove_duplicate=False)):
+        owner, _, attribute = name.rpartition(".")
+        setattr(skeleton.get_submodule(owner), attribute, filled[id(empty)])

@@ -1,0 +1,172 @@
+"""The strategy of runs whose weights are spread: processes, mesh, and checkpoints as folders."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.load import _METADATA_FILENAME
+from lightning.fabric.utilities.types import _PATH
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed import checkpoint as distributed_checkpoint
+from torch.distributed.checkpoint import FileSystemWriter
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.optim import Optimizer
+
+from alm_lightning.training.checkpoint_io import PART, damaged
+from alm_lightning.training.sharding.models import Spread
+from alm_lightning.training.sharding.states import by_name
+
+
+class ShardedStrategy(ModelParallelStrategy):
+    """FSDP2 over all ranks: every matrix of the student, and of the teacher, is spread over them.
+
+    A checkpoint is a folder, in which each rank writes what it holds. It is loaded on any number of
+    ranks; so is the checkpoint of a run that was not spread.
+
+    Args:
+        shard_teacher: Whether the teacher is spread too. If not, every rank holds the whole of it,
+            and of what a student with adapters shares with it: quicker, where there is room.
+    """
+
+    def __init__(self, *, shard_teacher: bool):
+        # the sizes of the mesh are known when the processes are: all ranks hold different data
+        super().__init__(tensor_parallel_size=1)
+        self.shard_teacher = shard_teacher
+
+    def setup_environment(self) -> None:
+        """Starts the processes, or finds them."""
+        self._data_parallel_size = self.num_nodes * self.num_processes
+        super().setup_environment()
+
+    def spread(self) -> Spread:
+        """How models are spread.
+
+        Returns:
+            Over all ranks, in half precision where the run's is mixed.
+        """
+        is_mixed = self.precision_plugin.precision == "bf16-mixed"
+        half = torch.bfloat16 if is_mixed else None
+        return Spread(self.device_mesh["data_parallel"], half)
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: _PATH, storage_options: Any | None = None
+    ) -> None:
+        """Writes a folder beside its place, and then renames it. Every rank must call.
+
+        Args:
+            checkpoint: What Lightning and the module want kept.
+            filepath: Where to.
+            storage_options: Lightning has none for files.
+
+        Raises:
+            OSError: There is no room, or no right to write. What was at the place is still there.
+        """
+        place = Path(self.broadcast(filepath))
+        part = place.with_name(place.name + PART)
+        if self.is_global_zero:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+        self.barrier()
+        states = {"state_dict": checkpoint.pop("state_dict")}
+        for number, state in enumerate(checkpoint.pop("optimizer_states", [])):
+            states[f"optimizer_{number}"] = state
+        try:
+            distributed_checkpoint.save(states, storage_writer=FileSystemWriter(part))
+        except CheckpointException as error:
+            # all ranks get here, whichever of them could not write
+            if self.is_global_zero:
+                shutil.rmtree(part, ignore_errors=True)
+            causes = [cause for cause, _ in error.failures.values()]
+            cause = next((c for c in causes if isinstance(c, OSError)), None)
+            if cause is None:
+                raise
+            raise OSError(cause.errno, f"{cause.strerror}, for a checkpoint", place) from error
+        if self.is_global_zero:
+            with (part / _METADATA_FILENAME).open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            _put(part, place)
+        self.barrier()
+
+    def load_checkpoint(
+        self, checkpoint_path: _PATH, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Loads weights and optimizer states, from a folder or from the file of one device.
+
+        Args:
+            checkpoint_path: Where the checkpoint lies.
+            weights_only: As for `torch.load`.
+
+        Returns:
+            What else was saved.
+
+        Raises:
+            ValueError: There is no whole checkpoint at the path.
+        """
+        path = Path(self.broadcast(checkpoint_path))
+        if path.is_file():
+            return self._load_file(path, weights_only)
+        meta = path / _METADATA_FILENAME
+        if not meta.is_file():
+            raise damaged(path, f"it has no {_METADATA_FILENAME}")
+        trained = self._trained_state()
+        states = {"state_dict": trained} | {
+            f"optimizer_{number}": get_optimizer_state_dict(self.model, optimizer)
+            for number, optimizer in enumerate(self.optimizers)
+        }
+        try:
+            distributed_checkpoint.load(states, checkpoint_id=path)
+            rest = torch.load(meta, weights_only=weights_only, map_location="cpu")
+        except (CheckpointException, RuntimeError, EOFError, OSError) as error:
+            raise damaged(path, str(error).strip().rpartition("\n")[2]) from error
+        self.model.load_state_dict(trained, strict=False)
+        for number, optimizer in enumerate(self.optimizers):
+            set_optimizer_state_dict(self.model, optimizer, states[f"optimizer_{number}"])
+        # the module completes and checks what it finds under this name: nothing is left to load
+        return {**rest, "state_dict": {}}
+
+    def _load_file(self, path: Path, weights_only: bool | None) -> dict[str, Any]:
+        """The checkpoint of a run that was not spread: each rank takes its share of it."""
+        checkpoint = self.checkpoint_io.load_checkpoint(path, weights_only=weights_only)
+        options = StateDictOptions(full_state_dict=True, strict=False)
+        set_model_state_dict(self.model, checkpoint.pop("state_dict"), options=options)
+        states = checkpoint.pop("optimizer_states", [])
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            named = by_name(state, self._names(optimizer))
+            set_optimizer_state_dict(self.model, optimizer, named, options=options)
+        return {**checkpoint, "state_dict": {}}
+
+    def _trained_state(self) -> dict[str, Any]:
+        """The state of the module without its frozen weights, which are in no checkpoint."""
+        frozen = {name for name, p in self.model.named_parameters() if not p.requires_grad}
+        state: Mapping[str, Any] = get_model_state_dict(self.model)
+        return {name: value for name, value in state.items() if name not in frozen}
+
+    def _names(self, optimizer: Optimizer) -> dict[int, str]:
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        listed = [p for group in optimizer.param_groups for p in group["params"]]
+        return {number: names[parameter] for number, parameter in enumerate(listed)}
+
+
+def _put(part: Path, place: Path) -> None:
+    """Renames a folder; one that was at the place goes when the new one is there."""
+    old = place.with_name(f"{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.is_file() or place.is_symlink():
+        place.unlink()
+    elif place.exists():
+        # a folder can't be replaced in one step; for a moment the old one is beside its place
+        place.rename(old)
+    part.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
