@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-import torch
 from hydra.errors import CompactHydraException, InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
@@ -21,6 +20,8 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 from safetensors import SafetensorError
+
+from alm_lightning.app.memory import lack_of_memory, memory_sentence
 
 Result = TypeVar("Result")
 
@@ -35,11 +36,6 @@ WRONG_CALL = re.compile(
 ANYWHERE = (OSError, MisconfigurationException, OmegaConfBaseException, SafetensorError)
 """Errors that the user can fix wherever they are raised: files, the network, damaged weights,
 settings that Lightning or OmegaConf refuse."""
-OUT_OF_MEMORY = (
-    "the accelerator has too little memory for this run ({}). Take a smaller "
-    "budget.micro_batch_size (a step stays the same, in more parts), shorter "
-    "budget.student_length and budget.teacher_length, or adapter=lora."
-)
 
 
 class UserError(CompactHydraException):
@@ -58,7 +54,7 @@ def explained(task: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Re
         try:
             return task(cfg)
         except Exception as error:
-            sentence = sentence_of(error)
+            sentence = sentence_of(error, cfg)
             if sentence is None:
                 raise
             files = "".join(f"\nThe traceback is in {file}" for file in _log(error))
@@ -70,10 +66,13 @@ def explained(task: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Re
     return run
 
 
-def sentence_of(error: BaseException) -> str | None:
-    """The sentence that is shown for an error; None for a bug, which needs its traceback."""
+def sentence_of(error: BaseException, cfg: DictConfig | None = None) -> str | None:
+    """The sentence that is shown for an error; None for a bug, which needs its traceback.
+
+    Where memory was too small, it names settings of `cfg` that help.
+    """
     if isinstance(error, InstantiationException):
-        inner = None if error.__cause__ is None else sentence_of(error.__cause__)
+        inner = None if error.__cause__ is None else sentence_of(error.__cause__, cfg)
         if inner is None:
             # an unknown class or setting, in Hydra's words; otherwise a bug in the constructor
             return str(error) if WRONG_CALL.search(str(error)) else None
@@ -81,8 +80,9 @@ def sentence_of(error: BaseException) -> str | None:
         return f"{inner} (in {place})" if found else inner
     if isinstance(error, CompactHydraException):
         return str(error)
-    if isinstance(error, torch.OutOfMemoryError):
-        return OUT_OF_MEMORY.format(str(error).partition(". ")[0])
+    lack = lack_of_memory(error)
+    if lack is not None:
+        return memory_sentence(lack, cfg)
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} has no default and was not given. Set {error.full_key}=..."
     if isinstance(error, NEVER):

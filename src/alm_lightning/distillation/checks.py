@@ -1,11 +1,14 @@
 """Settings of a run that are checked by value, before anything is read."""
 
+import logging
 import math
 import os
 from collections.abc import Mapping
 from numbers import Integral, Real
 
 from alm_lightning.likelihood.hardware import multiplies_bfloat16, uses_cuda
+
+log = logging.getLogger(__name__)
 
 WORKERS = 4
 """Processes that prepare batches for each GPU."""
@@ -119,6 +122,13 @@ def chosen_precision(precision: object, accelerator: str) -> str:
         Lightning's name.
     """
     if precision != "auto":
+        if precision == "bf16-mixed" and not multiplies_bfloat16(accelerator):
+            log.warning(
+                "precision is bf16-mixed, and this %s has no instructions for bfloat16: it is "
+                "emulated, and takes several times as long as float32. Take precision=auto or "
+                "32-true.",
+                "GPU" if uses_cuda(accelerator) else "processor",
+            )
         return str(precision)
     return "bf16-mixed" if multiplies_bfloat16(accelerator) else "32-true"
 

@@ -63,7 +63,8 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         (PermissionError(13, "Permission denied", "out"), "Permission denied"),
         (OSError(28, "No space left on device"), "No space left"),
         (MisconfigurationException("no GPU was found"), "no GPU was found"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "budget.micro_batch_size"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "too little memory (CUDA out of"),
+        (MemoryError(), "too little memory (no memory for Python's objects)"),
     ],
 )
 def test_errors_of_the_machine_are_sentences(error, words):

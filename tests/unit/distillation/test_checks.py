@@ -10,6 +10,7 @@ from alm_lightning.distillation.checks import (
     ABOVE_ZERO,
     AT_LEAST,
     check_numbers,
+    chosen_precision,
     chosen_workers,
 )
 
@@ -60,3 +61,20 @@ def test_processes_that_prepare_batches(monkeypatch, given, cuda, cores, workers
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     assert chosen_workers(given, "auto") == workers
     assert chosen_workers("auto", "cpu") == 0
+
+
+@pytest.mark.parametrize(("cuda", "name"), [(True, "GPU"), (False, "processor")])
+def test_bfloat16_that_is_emulated(monkeypatch, caplog, cuda, name):
+    for module in ("distillation.checks", "likelihood.hardware"):
+        monkeypatch.setattr(f"alm_lightning.{module}.uses_cuda", lambda device: cuda)
+    quick = [False]
+    monkeypatch.setattr(
+        "alm_lightning.distillation.checks.multiplies_bfloat16", lambda device: quick[0]
+    )
+    assert chosen_precision("bf16-mixed", "auto") == "bf16-mixed"
+    assert f"this {name} has no instructions for bfloat16" in caplog.text
+    caplog.clear()
+    assert chosen_precision("auto", "auto") == chosen_precision("32-true", "auto") == "32-true"
+    quick[0] = True
+    chosen_precision("bf16-mixed", "auto")
+    assert not caplog.text
