@@ -1,11 +1,17 @@
-"""Time and memory of `linear_log_likelihood` against the plain computation, forward and backward.
+"""Time and memory of `linear_log_likelihood` against plain computations, forward and backward.
 
     python benchmarks/linear_log_likelihood.py
     python benchmarks/linear_log_likelihood.py --rows 512 --tokens 49152 --hidden 576
+    python benchmarks/linear_log_likelihood.py --device cpu --chunked --rows 64 --tokens 512
 
-Each variant runs in a process of its own. Memory is the peak of the resident set less its size
-with inputs and room for their gradients already touched: what the computation itself adds.
-On a machine that does other work too, compare the CPU seconds of `--threads 1`.
+On CUDA, or with `--chunked`, it is compared with a cross-entropy on whole logits of 2,048 rows at a
+time, in bfloat16 and with float32 weights under autocast; memory includes the gradients. The part
+`loss` of benchmarks/gpu.py measures the same.
+
+Else it is compared with whole logits of all rows, on the CPU. Each variant runs in a process of its
+own. Memory is the peak of the resident set less its size with inputs and room for their gradients
+already touched: what the computation itself adds. On a machine that does other work too, compare
+the CPU seconds of `--threads 1`.
 """
 
 import argparse
@@ -20,6 +26,8 @@ import torch
 from torch import Tensor
 
 from alm_lightning.likelihood.linear import linear_log_likelihood
+from on_gpu import device, loss
+from on_gpu.rows import figure
 
 
 def naive(
@@ -84,24 +92,65 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=2048)
-    parser.add_argument("--hidden", type=int, default=640)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--chunked", action="store_true", help="compare as on CUDA, see above")
+    parser.add_argument("--rows", type=int, help="2,048; against chunks 8,192")
+    parser.add_argument("--hidden", type=int, help="640; against chunks 2,304")
     parser.add_argument("--tokens", type=int, default=262144)
-    parser.add_argument("--dtype", default="float32", help="of hidden states and output matrix")
+    parser.add_argument(
+        "--dtype", default="float32", help="without chunks: of hidden states and output matrix"
+    )
     parser.add_argument("--threads", type=int, help="by default torch's own choice")
     parser.add_argument("--variant", choices=sorted(VARIANTS), help="run only this, print JSON")
     return parser
 
 
+def against_chunks(args: argparse.Namespace) -> None:
+    """Prints time and memory of both directions and types, as a table in Markdown."""
+    # the published recipe: 80,000 of Gemma's 262,144 tokens open a word
+    num_boundary = args.tokens * loss.FULL["boundary"] // loss.FULL["tokens"]
+    sizes = {name: getattr(args, name) for name in ("rows", "hidden", "tokens")}
+    sizes["boundary"] = num_boundary
+    print(f"{args.rows} rows x {args.hidden} channels x {args.tokens} tokens, {device.name()}")
+    titles = ("operands", "", "ours, ms", "extra MiB", "chunked, ms", "extra MiB", "time", "memory")
+    print(f"| {' | '.join(titles)} |", "|---" * len(titles) + "|", sep="\n")
+    for dtype in (torch.bfloat16, torch.float32):
+        rows = {row.what: row for row in loss.of_type(dtype, sizes)}
+        wrong = [f"{row.what}: {row.error}" for row in rows.values() if row.error]
+        if wrong:
+            raise SystemExit("; ".join(wrong))
+        for direction in ("forward", "forward + backward"):
+            found = [
+                rows[f"{loss.kind_of(dtype)}, {direction}, {name} ({unit})"].measured
+                for name in ("ours", "chunked")
+                for unit in ("ms", "extra MiB")
+            ]
+            ratios = (found[0] / found[2], found[1] / found[3])
+            cells = [loss.kind_of(dtype), direction, *map(figure, (*found, *ratios))]
+            print(f"| {' | '.join(cells)} |")
+        device.free()
+
+
 def main() -> None:
     """Runs every variant in a process of its own and prints both and their ratio."""
-    args = _parser().parse_args()
+    parser = _parser()
+    args = parser.parse_args()
+    if args.device == "cuda" and device.KIND != "cuda":
+        parser.error("--device cuda: torch sees no CUDA device. Leave it out to run on the CPU.")
+    if args.device == "cpu":
+        device.KIND = "cpu"
+    is_chunked = args.chunked or device.KIND == "cuda"
+    args.rows = args.rows or (loss.FULL["rows"] if is_chunked else 2048)
+    args.hidden = args.hidden or (loss.FULL["hidden"] if is_chunked else 640)
+    if is_chunked:
+        against_chunks(args)
+        return
     if args.variant:
         print(json.dumps(measure(args)))
         return
     figures = {}
     for variant in VARIANTS:
-        command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant]
+        command = [sys.executable, __file__, "--device=cpu", *sys.argv[1:], "--variant", variant]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         figures[variant] = json.loads(done.stdout)
     print(f"{args.rows} rows x {args.hidden} channels x {args.tokens} tokens, {args.dtype}, CPU")

@@ -81,7 +81,11 @@ def numbers(cells):
 
 def test_every_benchmark_is_here():
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
-    others = {"every_benchmark_is_here", "gpu_goes_on_after_an_error"}
+    others = {
+        "every_benchmark_is_here",
+        "gpu_goes_on_after_an_error",
+        "linear_log_likelihood_against_chunks",
+    }
     assert tested == {file.stem for file in BENCHMARKS.glob("*.py")} | others
 
 
@@ -354,6 +358,20 @@ def test_linear_log_likelihood(ran):
     assert rows["total_s"][1] > 0
     for name in ("mean_target", "mean_boundary", "grad_hidden_norm", "grad_weight_norm"):
         assert rows[name][2] == pytest.approx(1, abs=1e-3)
+
+
+def test_linear_log_likelihood_against_chunks(ran):
+    sizes = ("--rows", 16, "--tokens", 64, "--hidden", 8)
+    output = ran("linear_log_likelihood", "--device", "cpu", "--chunked", *sizes)
+    table = [line.strip("| ").split(" | ") for line in output.splitlines() if line[0] == "|"]
+    assert [row[:2] for row in table[2:]] == [
+        [kind, direction]
+        for kind in ("bf16", "float32")
+        for direction in ("forward", "forward + backward")
+    ]
+    for row in table[2:]:
+        assert min(numbers(row[2:])) > 0
+        assert len(row) == len(table[0])
 
 
 def test_uld(ran):
