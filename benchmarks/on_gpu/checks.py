@@ -31,9 +31,16 @@ SMALL = [
 
 
 def small(
-    settings: Settings, folder: Path, overrides: Sequence[str], callbacks: Sequence[str] = ()
+    settings: Settings,
+    folder: Path,
+    overrides: Sequence[str],
+    callbacks: Sequence[str] = (),
+    **changes: int,
 ) -> Built:
-    """A run of small models, up to its first step, with some of the default's callbacks."""
+    """A run of small models, up to its first step, with some of the default's callbacks.
+
+    Sizes of the models can be changed, as transformers names them.
+    """
     settings = dataclasses.replace(settings, quick=True, tokenizers={}, text=None)
     place = folder / "small"
     place.mkdir(exist_ok=True)
@@ -44,7 +51,8 @@ def small(
     cfg.callbacks = {name: node for name, node in cfg.callbacks.items() if name in callbacks}
     plan = plan_of(cfg)
     path = settings.tokenizer("gemma2", place)
-    model = given_model("gemma2_2b", path, cfg.student, cfg.trainer.accelerator, tiny=True)
+    kind = cfg.trainer.accelerator
+    model = given_model("gemma2_2b", path, cfg.student, kind, tiny=True, **changes)
     pair = dataclasses.replace(plan.pair, student=model, teacher=model)
     return built(cfg, dataclasses.replace(plan, pair=pair))
 

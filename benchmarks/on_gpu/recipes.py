@@ -162,11 +162,12 @@ def build(name: str, settings: Settings, folder: Path) -> Built:
 
 
 def given_model(
-    model: str, tokenizer: Path, node: DictConfig, accelerator: str, *, tiny: bool
+    model: str, tokenizer: Path, node: DictConfig, accelerator: str, *, tiny: bool, **changes: int
 ) -> GivenModel:
     """A model of random weights, as a node of the configuration would have loaded it."""
     found = vocabularies.load_tokenizer(tokenizer).hf
-    config = shapes.config_of(model, num_tokens=len(found), attention=node.attention, tiny=tiny)
+    sizes = {"num_tokens": len(found), "attention": node.attention, "tiny": tiny}
+    config = shapes.config_of(model, **sizes, **changes)
     made = shapes.random_model(model, config, torch_dtype(node.dtype, accelerator))
     return GivenModel(name=model, licence="random weights", model=made, tokenizer=found)
 

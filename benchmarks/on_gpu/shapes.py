@@ -82,7 +82,7 @@ def config_of(name: str, *, num_tokens: int, attention: str, tiny: bool = False,
     """The configuration of a model, with a row for each token of a tokenizer."""
     _, kind, sizes = MODELS[name]
     config = kind(
-        **{**sizes, **(TINY if tiny else {}), **changes},
+        **(sizes | (TINY if tiny else {}) | changes),
         vocab_size=num_tokens,
         bos_token_id=None,
         eos_token_id=None,

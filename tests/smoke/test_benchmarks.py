@@ -223,6 +223,17 @@ def test_gpu_goes_on_after_an_error(tmp_path):
     assert float(lines["maths", "a step (s)"]) > 0
 
 
+def test_recipe_memory(ran):
+    output = ran("recipe_memory", "--only", "subword", "--sequences", 8)
+    rows = table(output)
+    assert "8 x 512 tokens a micro-batch" in output
+    totals = numbers(rows["total"])
+    # trainer=gpu, 8-bit states, no checkpointing, eager and no checkpointing
+    assert totals[1] < totals[0] < totals[2] < totals[3]
+    (one,) = (cells for name, cells in rows.items() if name.endswith("one card"))
+    assert [cell.partition(" ")[0] for cell in one] == ["yes"] * 4
+
+
 def test_alignment(ran, model_folder, texts):
     output = ran(
         "alignment", "--student", "bytes", "--teacher", model_folder, "--text", texts["corpus"]

@@ -1,0 +1,69 @@
+"""Memory by arithmetic is that of real steps, and explains what was measured on a card."""
+
+import sys
+
+import pytest
+from tests.runs import REPOSITORY
+
+pytestmark = pytest.mark.slow
+
+SIZES = {
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+}
+WEIGHTS = ("student's weights", "teacher's weights", "old embeddings (expansion)")
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """What `benchmarks/gpu.py` imports."""
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    from on_gpu import checks, device, expected, recipes, vocabularies
+
+    yield checks, device, expected, recipes, vocabularies
+    for name in [name for name in sys.modules if name.partition(".")[0] == "on_gpu"]:
+        del sys.modules[name]
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice, which a run of the command line hides
+@pytest.mark.parametrize(
+    ("attention", "checkpointing", "length"),
+    [("eager", False, 384), ("eager", True, 512), ("eager", False, 128)],
+)
+def test_steps_take_what_is_expected(on_gpu, tmp_path, attention, checkpointing, length):
+    checks, device, expected, recipes, vocabularies = on_gpu
+    text = vocabularies.texts(None, tiny=True)
+    path = tmp_path / "long.jsonl"
+    vocabularies.write_documents(text, path, count=40, length=12 * length)
+    overrides = [
+        *("trainer=cpu", "trainer.precision=bf16-mixed", "objective=next_token"),
+        *(f"budget.student_length={length}", f"budget.teacher_length={length}"),
+        *("budget.steps=2", f"paths.output_dir={tmp_path / 'run'}", "windows=first"),
+        *("budget.batch_size=4", "budget.micro_batch_size=2", "gradient_clip=null"),
+        *("++trainer.enable_checkpointing=false", f"speed.checkpointing={checkpointing}"),
+        f"corpus.source.path={path}",
+    ]
+    settings = recipes.Settings(quick=True, tokenizers={}, text=None, overrides=[])
+    run = checks.small(settings, tmp_path, overrides, **SIZES)
+    measured = device.allocated_on_cpu(lambda: run.trainer.fit(run.module, datamodule=run.data))
+    job = expected.Job(
+        *("gemma2_2b", 500, 600, 2, length, length),
+        attention=attention,
+        checkpointing=checkpointing,
+        micro_batches=2,
+        changes=tuple(SIZES.items()),
+        device="cpu",
+    )
+    parts = expected.parts(job)
+    # weights were there before
+    wanted = sum(size for name, size in parts.items() if name not in WEIGHTS)
+    assert measured == pytest.approx(wanted, rel=0.15)
+
+
+def test_the_byte_recipe_took_104_gib(on_gpu):
+    _, _, expected, *_ = on_gpu
+    assert expected.total(expected.AS_MEASURED) / 2**30 == pytest.approx(104, rel=0.1)
