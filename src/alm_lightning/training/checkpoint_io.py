@@ -8,7 +8,11 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.load import _METADATA_FILENAME, _load_distributed_checkpoint
 from lightning.fabric.utilities.types import _PATH
+from torch.distributed.checkpoint.api import CheckpointException
+
+from alm_lightning.training.optimizer_states import by_number
 
 PART = ".part"
 """Ends the name of a checkpoint that is being written."""
@@ -70,8 +74,10 @@ class WholeFiles(TorchCheckpointIO):
             ValueError: The file is no checkpoint, or a part of one.
         """
         try:
+            if Path(path).is_dir():
+                return _from_folder(Path(path))
             return super().load_checkpoint(path, *args, **options)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        except (RuntimeError, EOFError, pickle.UnpicklingError, CheckpointException) as error:
             reason = str(error).partition("\n")[0].partition(". ")[0]
             raise damaged(path, reason or "it is empty") from error
 
@@ -88,6 +94,16 @@ class WholeFiles(TorchCheckpointIO):
         part = place.with_name(place.name + PART)
         place.rename(part)
         shutil.rmtree(part)
+
+
+def _from_folder(path: Path) -> dict[str, Any]:
+    """The checkpoint of a run whose weights were spread, as a single process saves it."""
+    if not (path / _METADATA_FILENAME).is_file():
+        raise damaged(path, f"it has no {_METADATA_FILENAME}")
+    checkpoint = _load_distributed_checkpoint(path)
+    named = sorted(name for name in checkpoint if name.startswith("optimizer_"))
+    states = [by_number(checkpoint.pop(name)) for name in named]
+    return {**checkpoint, "optimizer_states": states}
 
 
 def damaged(path: _PATH, reason: str) -> ValueError:

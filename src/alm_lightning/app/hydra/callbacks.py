@@ -44,17 +44,26 @@ class TakeFreeFolder(Callback):
 
     Runs that start at the same time would share it. The folder is made here, which succeeds for
     only one of them; the others take the next free name.
+
+    Of the processes of one run that torchrun or SLURM starts at the same time, the first one has
+    the folder, even one that was given; the others have folders beside it, for their logs alone.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         """Makes the folder of a run."""
+        folder = Path(config.hydra.run.dir)
         if _is_default(config, "run"):
-            folder = Path(config.hydra.run.dir)
             if not _is_first_process():
-                # only for its log: the processes of a launcher don't know the folder of the first
+                # the processes of a launcher don't know the folder of the first
                 folder = folder.with_name(f"{folder.name}_rank{_rank()}")
             with read_write(config.hydra):
                 config.hydra.run.dir = str(free_folder(folder))
+        elif _is_started_from_outside() and not _is_first_process():
+            # made by whichever comes first, the folder would seem to be that of another run
+            with read_write(config.hydra):
+                config.hydra.run.dir = str(
+                    free_folder(folder.with_name(f"{folder.name}_rank{_rank()}"))
+                )
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         """Makes the folder of a sweep; that of a bake-off may exist, if it is continued."""
@@ -77,6 +86,11 @@ def _is_default(config: DictConfig, kind: str) -> bool:
 def _is_first_process() -> bool:
     """Whether no other process of the same run on several devices made its folder before."""
     return _rank() == "0"
+
+
+def _is_started_from_outside() -> bool:
+    """Whether processes start at the same time; those of Lightning do when the first has begun."""
+    return any(name in os.environ for name in ("RANK", "SLURM_PROCID"))
 
 
 def _rank() -> str:

@@ -23,8 +23,8 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Optimizer
 
 from alm_lightning.training.checkpoint_io import PART, damaged
+from alm_lightning.training.optimizer_states import by_name
 from alm_lightning.training.sharding.models import Spread
-from alm_lightning.training.sharding.states import by_name
 
 
 class ShardedStrategy(ModelParallelStrategy):

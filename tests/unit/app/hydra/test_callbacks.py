@@ -103,6 +103,20 @@ def test_a_folder_that_was_given_is_refused_where_it_exists(monkeypatch):
     assert cfg.hydra.run.dir == "mine"
 
 
+@pytest.mark.parametrize("rank", ["RANK", "SLURM_PROCID"])
+def test_a_folder_that_was_given_is_that_of_the_first_process(monkeypatch, rank):
+    """Whichever starts first: torchrun and SLURM start them all at the same time."""
+    first, other = (config(hydra=["hydra.run.dir=mine"]) for _ in range(2))
+    monkeypatch.setenv(rank, "1")
+    TakeFreeFolder().on_run_start(other)
+    RefuseExistingFolder().on_run_start(other)
+    assert other.hydra.run.dir == "mine_rank1"
+    monkeypatch.setenv(rank, "0")
+    TakeFreeFolder().on_run_start(first)
+    RefuseExistingFolder().on_run_start(first)
+    assert first.hydra.run.dir == "mine"
+
+
 @pytest.mark.parametrize("rank", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
 def test_processes_beside_the_first_leave_it_its_folder(monkeypatch, rank):
     first, other = config(), config()
