@@ -3,10 +3,12 @@
     python benchmarks/linear_log_likelihood.py
     python benchmarks/linear_log_likelihood.py --rows 512 --tokens 49152 --hidden 576
     python benchmarks/linear_log_likelihood.py --device cpu --chunked --rows 64 --tokens 512
+    python benchmarks/linear_log_likelihood.py --expected
 
 On CUDA, or with `--chunked`, it is compared with a cross-entropy on whole logits of 2,048 rows at a
 time, in bfloat16 and with float32 weights under autocast; memory includes the gradients. The part
-`loss` of benchmarks/gpu.py measures the same.
+`loss` of benchmarks/gpu.py measures the same. With `--expected` nothing is measured: times are
+worked out from the rates of an H200.
 
 Else it is compared with whole logits of all rows, on the CPU. Each variant runs in a process of its
 own. Memory is the peak of the resident set less its size with inputs and room for their gradients
@@ -26,8 +28,8 @@ import torch
 from torch import Tensor
 
 from alm_lightning.likelihood.linear import linear_log_likelihood
-from on_gpu import device, loss
-from on_gpu.rows import figure
+from on_gpu import device, loss, loss_expected
+from on_gpu.rows import BEFORE, figure
 
 
 def naive(
@@ -94,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--chunked", action="store_true", help="compare as on CUDA, see above")
+    parser.add_argument("--expected", action="store_true", help="on an H200, by arithmetic")
     parser.add_argument("--rows", type=int, help="2,048; against chunks 8,192")
     parser.add_argument("--hidden", type=int, help="640; against chunks 2,304")
     parser.add_argument("--tokens", type=int, default=262144)
@@ -105,12 +108,35 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def against_chunks(args: argparse.Namespace) -> None:
-    """Prints time and memory of both directions and types, as a table in Markdown."""
+def _sizes(args: argparse.Namespace) -> dict[str, int]:
     # the published recipe: 80,000 of Gemma's 262,144 tokens open a word
     num_boundary = args.tokens * loss.FULL["boundary"] // loss.FULL["tokens"]
-    sizes = {name: getattr(args, name) for name in ("rows", "hidden", "tokens")}
-    sizes["boundary"] = num_boundary
+    return {name: getattr(args, name) for name in ("rows", "hidden", "tokens")} | {
+        "boundary": num_boundary
+    }
+
+
+def print_expected(sizes: dict[str, int]) -> None:
+    """Prints what each way should take, as a table in Markdown."""
+    rates = {
+        "product_rate": 1e12 * BEFORE["loss", "matrix product, bf16 (TFLOP/s)"],
+        "copy_rate": 1e12 * BEFORE["loss", "copy (TB/s)"],
+    }
+    directions = ("forward", "forward + backward")
+    titles = [f"{kind}, {direction}" for kind in ("bf16", "float32") for direction in directions]
+    print(f"| expected, ms | {' | '.join(titles)} |", "|---" * 5 + "|", sep="\n")
+    for way in loss_expected.WAYS:
+        both = [
+            loss_expected.seconds(sizes, way, is_master=is_master, **rates)
+            for is_master in (False, True)
+        ]
+        cells = [figure(1e3 * each[direction]) for each in both for direction in directions]
+        print(f"| {way} | {' | '.join(cells)} |")
+
+
+def against_chunks(args: argparse.Namespace) -> None:
+    """Prints time and memory of both directions and types, as a table in Markdown."""
+    sizes = _sizes(args)
     print(f"{args.rows} rows x {args.hidden} channels x {args.tokens} tokens, {device.name()}")
     titles = ("operands", "", "ours, ms", "extra MiB", "chunked, ms", "extra MiB", "time", "memory")
     print(f"| {' | '.join(titles)} |", "|---" * len(titles) + "|", sep="\n")
@@ -139,9 +165,12 @@ def main() -> None:
         parser.error("--device cuda: torch sees no CUDA device. Leave it out to run on the CPU.")
     if args.device == "cpu":
         device.KIND = "cpu"
-    is_chunked = args.chunked or device.KIND == "cuda"
+    is_chunked = args.chunked or args.expected or device.KIND == "cuda"
     args.rows = args.rows or (loss.FULL["rows"] if is_chunked else 2048)
     args.hidden = args.hidden or (loss.FULL["hidden"] if is_chunked else 640)
+    if args.expected:
+        print_expected(_sizes(args))
+        return
     if is_chunked:
         against_chunks(args)
         return

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alm_lightning.likelihood.linear import linear_log_likelihood
-from on_gpu import device
+from on_gpu import device, loss_expected
 from on_gpu.rows import Row, one_line
 
 FULL = {"rows": 8192, "hidden": 2304, "tokens": 262_144, "boundary": 80_000}
@@ -25,8 +25,13 @@ def loss_rows(*, quick: bool) -> Iterator[Row]:
     copied = device.copy_rate(2**20 if quick else 2**32)
     yield Row("loss", "matrix product, bf16 (TFLOP/s)", product / 1e12)
     yield Row("loss", "copy (TB/s)", copied / 1e12)
+    rates = {"product_rate": product, "copy_rate": copied}
     for dtype in (torch.bfloat16, torch.float32):
-        yield from of_type(dtype, sizes)
+        expected = {
+            name: loss_expected.seconds(sizes, way, is_master=dtype == torch.float32, **rates)
+            for name, way in (("ours", loss_expected.way_here(device.KIND)), ("chunked",) * 2)
+        }
+        yield from of_type(dtype, sizes, expected)
         device.free()
 
 
@@ -34,8 +39,18 @@ def kind_of(dtype: torch.dtype) -> str:
     return "bf16" if dtype == torch.bfloat16 else "float32"
 
 
-def of_type(dtype: torch.dtype, sizes: dict[str, int]) -> Iterator[Row]:
-    """Both losses on operands of one type; float32 is master weights, under autocast."""
+def of_type(
+    dtype: torch.dtype,
+    sizes: dict[str, int],
+    expected: dict[str, dict[str, float]] | None = None,
+) -> Iterator[Row]:
+    """Both losses on operands of one type; float32 is master weights, under autocast.
+
+    Args:
+        dtype: Of operands.
+        sizes: As in `FULL`.
+        expected: Seconds by loss and direction, where they are to be told.
+    """
     num_rows, width, num_tokens = sizes["rows"], sizes["hidden"], sizes["tokens"]
     generator = torch.Generator(device.KIND).manual_seed(0)
     made = {"device": device.KIND, "generator": generator}
@@ -93,7 +108,10 @@ def of_type(dtype: torch.dtype, sizes: dict[str, int]) -> Iterator[Row]:
             within = _in_mixed_precision(work, dtype, is_forward=direction == "forward")
             what = f"{kind_of(dtype)}, {direction}, {name}"
             try:
-                yield Row("loss", f"{what} (ms)", 1e3 * device.seconds(within))
+                row = Row("loss", f"{what} (ms)", 1e3 * device.seconds(within))
+                if expected:
+                    row.expected = 1e3 * expected[name][direction]
+                yield row
                 extra = device.extra_bytes(within)
                 yield Row("loss", f"{what} (extra MiB)", extra / device.MEBIBYTE)
                 found = within()

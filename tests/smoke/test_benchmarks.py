@@ -85,6 +85,7 @@ def test_every_benchmark_is_here():
         "every_benchmark_is_here",
         "gpu_goes_on_after_an_error",
         "linear_log_likelihood_against_chunks",
+        "linear_log_likelihood_expected",
     }
     assert tested == {file.stem for file in BENCHMARKS.glob("*.py")} | others
 
@@ -383,6 +384,19 @@ def test_linear_log_likelihood_against_chunks(ran):
     for row in table[2:]:
         assert min(numbers(row[2:])) > 0
         assert len(row) == len(table[0])
+
+
+def test_linear_log_likelihood_expected(ran):
+    output = ran("linear_log_likelihood", "--expected")
+    rows = dict(line.strip("| ").split(" | ", 1) for line in output.splitlines()[2:])
+    found = {way: numbers(cells.split(" | ")) for way, cells in rows.items()}
+    # products of 12.5 ms: one forward, three backward, and what lies between
+    for forward, both in zip(found["kernels"][::2], found["kernels"][1::2], strict=True):
+        assert 12.5 + 4 < forward < 19
+        assert 50 + 9 < both < 1.2 * 69 < found["torch"][1]
+    # measured on an H200: 27, 69, 31 and 82
+    for ours, measured in zip(found["chunked"], (27, 69, 31, 82), strict=True):
+        assert 0.75 < ours / measured < 0.95
 
 
 def test_uld(ran):
