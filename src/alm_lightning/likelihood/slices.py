@@ -15,8 +15,9 @@ SLICE_ELEMENTS = 2**24
 """Positions x tokens of a slice: 64 MiB of logits in float32, of which a few copies are alive."""
 
 ACCELERATOR_SLICE_ELEMENTS = 2**27
-"""The same elsewhere: 512 MiB. For each slice the output matrix is read twice and its gradient added
-up, which for 64 rows x 262,144 tokens takes 15 times as long as the products (by arithmetic)."""
+"""The same elsewhere: 512 MiB. For each slice the output matrix is read twice and its gradient is
+added up, which for 64 rows x 262,144 tokens takes 15 times as long as the products (by arithmetic:
+docs/results/cost.md)."""
 
 
 def slice_rows(num_tokens: int, device: torch.device) -> int:
