@@ -87,7 +87,9 @@ def sum_over_slices(
             found = torch.autograd.grad(value, [leaves[n] for n in trained], allow_unused=True)
         for n, gradient in zip(trained, found, strict=True):
             if n in gradients and gradient is not None:
-                gradients[n] += gradient
+                # in float32: a sum of many slices in bfloat16 would lose those that are small
+                dtype = torch.promote_types(gradient.dtype, torch.float32)
+                gradients[n] = gradients[n].to(dtype).add_(gradient)
             elif gradient is not None:
                 # an expanded one has no memory of its own for each element to be added to
                 gradients[n] = gradient.contiguous()

@@ -129,3 +129,20 @@ def test_gradients_without_memory_of_their_own_are_added_up():
     (found,) = torch.autograd.grad(total, embedding, retain_graph=True)
     (expected,) = torch.autograd.grad(3 * side.hidden.sum(), embedding)
     torch.testing.assert_close(found, expected)
+
+
+def test_slices_of_half_precision_are_added_up_in_float32(monkeypatch):
+    """In bfloat16 a sum of a thousand equal numbers ends at 256 of them."""
+    monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", 1)
+    weight = torch.ones(VOCABULARY, WIDTH, dtype=torch.bfloat16, requires_grad=True)
+    hidden = torch.zeros(1, 4, WIDTH, dtype=torch.bfloat16)
+    head = OutputHead(weight, None, None, VOCABULARY, None, torch.tensor([0]))
+    side = Distributions(hidden, hidden, head)
+
+    def of_all(given: Distributions, places: torch.Tensor) -> torch.Tensor:
+        return given.head.weight.sum().float() * len(places)
+
+    total = sum_over_slices(of_all, side, torch.ones(1000, dtype=torch.long), num_tokens=1)
+    (found,) = torch.autograd.grad(total, weight)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, torch.full_like(found, 1000))
