@@ -1,9 +1,10 @@
 """A batch of paired token sequences with aligned chunks: all that a model and a loss may see."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from alm_lightning.shapes import NO_CHUNK
@@ -19,12 +20,20 @@ class SideTokens:
             row continues with another document, or with padding.
         mask: True for a token, False for padding.
         chunk_ids: The chunk of each token, counted from 0 in its row, or `NO_CHUNK`.
+        optional_host: The same tokens in the memory of the processor, if these are elsewhere: read
+            `host`.
     """
 
     ids: Int[Tensor, "batch pos"]
     positions: Int[Tensor, "batch pos"]
     mask: Bool[Tensor, "batch pos"]
     chunk_ids: Int[Tensor, "batch pos"]
+    optional_host: "SideTokens | None" = None
+
+    @property
+    def host(self) -> "SideTokens":
+        """The same tokens where the processor reads them: a GPU would have to be waited for."""
+        return self if self.optional_host is None else self.optional_host
 
     @property
     def has_target(self) -> Bool[Tensor, "batch pos"]:
@@ -38,11 +47,17 @@ class SideTokens:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "SideTokens":
         """The same tokens on another device."""
-        return SideTokens(*(t.to(device, non_blocking=non_blocking) for t in vars(self).values()))
+        if device.type == "cpu":
+            return self.host
+        moved = {k: v.to(device, non_blocking=non_blocking) for k, v in self._tensors().items()}
+        return SideTokens(**moved, optional_host=self.host)
 
     def pin_memory(self) -> "SideTokens":
         """The same tokens where a GPU can copy them from while it computes."""
-        return SideTokens(*(t.pin_memory() for t in vars(self).values()))
+        return SideTokens(**{name: value.pin_memory() for name, value in self._tensors().items()})
+
+    def _tensors(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "optional_host"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,8 @@ class DistillBatch:
         rewritten_bytes: Bytes that a normaliser changed.
         is_packed: Whether a row may hold several windows. Models then see positions instead of the
             mask.
+        optional_host: The same batch in the memory of the processor, if this one is elsewhere: read
+            `host`.
     """
 
     student: SideTokens
@@ -79,6 +96,12 @@ class DistillBatch:
     outside_bytes: Int[Tensor, "batch reason"]
     rewritten_bytes: Int[Tensor, " batch"]
     is_packed: bool
+    optional_host: "DistillBatch | None" = None
+
+    @property
+    def host(self) -> "DistillBatch":
+        """The same batch where the processor reads it."""
+        return self if self.optional_host is None else self.optional_host
 
     def __post_init__(self) -> None:
         """Refuses sides that do not belong to one batch: each record checks its own shapes only."""
@@ -97,11 +120,35 @@ class DistillBatch:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "DistillBatch":
         """The same batch on another device; with `non_blocking`, before the copy is done."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "is_packed"}
-        moved = {k: v.to(device, non_blocking=non_blocking) for k, v in values.items()}
-        return replace(self, **moved)
+        if device.type == "cpu":
+            return self.host
+        values = self._moving().items()
+        moved = {name: value.to(device, non_blocking=non_blocking) for name, value in values}
+        return replace(self, **moved, optional_host=self.host)
 
     def pin_memory(self) -> "DistillBatch":
         """The same batch where a GPU can copy it from while it computes; loaders call it."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "is_packed"}
-        return replace(self, **{name: value.pin_memory() for name, value in values.items()})
+        return replace(self, **{k: v.pin_memory() for k, v in self._moving().items()})
+
+    def _moving(self) -> dict[str, Any]:
+        """Tensors and sides by name."""
+        stays = ("is_packed", "optional_host")
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in stays}
+
+
+def placed(value: Shaped[Tensor, "..."], device: torch.device) -> Shaped[Tensor, "..."]:
+    """What the processor has found out, on the device that computes; nothing waits for the copy.
+
+    Args:
+        value: In the memory of the processor.
+        device: Where it is to be.
+
+    Returns:
+        The same where the device is the processor.
+    """
+    if device.type == "cpu":
+        return value
+    if device.type == "cuda":
+        # from other memory the copy would begin when all that the GPU has to do is done
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)

@@ -99,7 +99,12 @@ def side_tokens(
         mask[index, :start] = True
         # padding is a document of its own: it sees nothing, and nothing sees it
         positions[index, start:] = counts[: width - start]
-    return SideTokens(*map(torch.from_numpy, (ids, positions, mask, chunk_ids)))
+    return SideTokens(
+        ids=torch.from_numpy(ids),
+        positions=torch.from_numpy(positions),
+        mask=torch.from_numpy(mask),
+        chunk_ids=torch.from_numpy(chunk_ids),
+    )
 
 
 def target_flags(row: Sequence[Window]) -> Bool[np.ndarray, " student_pos"]:

@@ -132,6 +132,6 @@ def token_logprobs(
     """
     if isinstance(evaluated.model, Ensemble):
         return evaluated.model.token_logprobs(ids, mask).masked_fill(~scored, 0.0)
-    hidden = last_hidden(evaluated.model, ids, mask)
+    hidden = last_hidden(evaluated.model, ids)
     logprobs = scored_logprobs(hidden, ids, scored, output_head(evaluated.model, evaluated.view))
     return logprobs.new_zeros(ids.shape).masked_scatter(scored, logprobs)

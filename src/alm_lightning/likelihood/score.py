@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from alm_lightning.data.batch import SideTokens
+from alm_lightning.data.batch import SideTokens, placed
 from alm_lightning.likelihood.chunks import last_positions, sum_into_chunks
 from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.linear import linear_log_likelihood
@@ -34,11 +34,12 @@ def token_logprobs(
     # after the last token of a document any token does, such as itself: that one is no target
     has_next = has_target.roll(-1, dims=1)
     # padded positions are left out before the product with the output matrix, which costs most
-    next_ids = torch.where(has_next, ids.roll(-1, dims=1), ids)[mask]
+    next_ids = torch.where(has_next, ids.roll(-1, dims=1), ids)
+    places = placed(tokens.host.mask.flatten().nonzero().squeeze(1), ids.device)
     of_next, boundary = linear_log_likelihood(
-        hidden[mask],
+        hidden.flatten(0, 1)[places],
         head.weight,
-        next_ids,
+        next_ids.flatten()[places],
         boundary_ids=head.boundary_ids,
         bias=head.bias,
         softcap=head.softcap,

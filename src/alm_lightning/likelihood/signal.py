@@ -1,7 +1,8 @@
 """The signal: all that an objective may see. Numbers; no models, tokenizers or configuration."""
 
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -104,6 +105,10 @@ class Supervision:
         target_mask: True for a student token that the next-token loss predicts.
         optional_teacher: The teacher's signal, if an objective needs a teacher: read `teacher`.
         optional_mean_square: What `teacher_mean_square` gives, if an objective needs hidden states.
+        optional_host: The same tokens and masks in the memory of the processor, if these are
+            elsewhere: read `host`.
+        found: What objectives have found out about the tokens, by a key of their own: `weight` and
+            `forward` need the same, and it is to be found once a step.
     """
 
     student_tokens: SideTokens
@@ -113,6 +118,13 @@ class Supervision:
     target_mask: Bool[Tensor, "batch student_pos"]
     optional_teacher: ModelSignal | None = None
     optional_mean_square: Float[Tensor, " hidden"] | None = None
+    optional_host: "Supervision | None" = None
+    found: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def host(self) -> "Supervision":
+        """Tokens and masks where the processor reads them: a GPU would have to be waited for."""
+        return self if self.optional_host is None else self.optional_host
 
     @property
     def teacher(self) -> ModelSignal:

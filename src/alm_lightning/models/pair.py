@@ -57,7 +57,7 @@ class Scorer:
             check_packable(self.model)
         positions = tokens.positions if batch.is_packed else None
         if self.body is None:
-            hidden = last_hidden(self.model, tokens.ids, tokens.mask, positions)
+            hidden = last_hidden(self.model, tokens.ids, positions)
         else:
             hidden = self.body(tokens.ids, tokens.mask, positions)
         head = self._head()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
@@ -37,17 +37,18 @@ def refuse_byte_model(model: PreTrainedModel) -> None:
 def last_hidden(
     model: PreTrainedModel,
     ids: Int[Tensor, "batch pos"],
-    mask: Bool[Tensor, "batch pos"],
     positions: Int[Tensor, "batch pos"] | None = None,
 ) -> Float[Tensor, "batch pos hidden"]:
     """Last hidden states, after the final norm: what the output head is applied to.
 
-    `ids` are padded on the right. For packed rows, `positions` are the places of tokens in their
-    documents, from 0: no token sees another document, padding is one too, and the mask is not read.
+    `ids` are padded on the right, where a token sees nothing of what comes after it: the states of
+    tokens are right, those of padding are of no meaning. For packed rows, `positions` are the
+    places of tokens in their documents, from 0: no token sees another document, and padding is one.
     """
     decoder = model.get_decoder()
     if positions is None:
-        return decoder(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
+        # no mask: attention has a quicker kernel for what is causal and nothing else
+        return decoder(input_ids=ids, use_cache=False).last_hidden_state
     # without a mask, transformers takes positions that start again for the starts of documents
     return decoder(input_ids=ids, position_ids=positions.long(), use_cache=False).last_hidden_state
 

@@ -74,10 +74,19 @@ class ALM(Objective):
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
         """Sum of the divergences of all merged chunks, nats."""
-        return self.divergences(signal).sum()
+        divergences, kept = self._by_row(signal)
+        # not by an index, whose size a GPU would be waited for
+        return divergences.masked_fill(~kept, 0.0).sum()
 
     def divergences(self, signal: Signal) -> Float[Tensor, " merged"]:
         """The divergence of each merged chunk, nats, row by row, in the order of `ends_merged`."""
+        divergences, kept = self._by_row(signal)
+        return divergences[kept]
+
+    def _by_row(
+        self, signal: Signal
+    ) -> tuple[Float[Tensor, "batch chunk"], Bool[Tensor, "batch chunk"]]:
+        """The same from the left of each row, and which columns of it there are."""
         is_last = self.ends_merged(signal)
         ids = merged_ids(is_last, signal.chunk_mask)
 
@@ -88,12 +97,14 @@ class ALM(Objective):
             return sum_into_chunks(values, ids, num_chunks=ids.shape[1])
 
         kept = torch.arange(ids.shape[1], device=ids.device) < is_last.sum(dim=1, keepdim=True)
-        return binarised(
-            merged(signal.teacher)[kept],
-            merged(signal.student)[kept],
-            temperature=self.temperature,
-            kind=self.divergence,
+        # a likelihood of 1/e where there is no chunk: any number with a finite gradient
+        teacher, student = (
+            merged(side).masked_fill(~kept, -1.0) for side in (signal.teacher, signal.student)
         )
+        divergences = binarised(
+            teacher, student, temperature=self.temperature, kind=self.divergence
+        )
+        return divergences, kept
 
 
 def _number(value: float | int | str | None) -> float:

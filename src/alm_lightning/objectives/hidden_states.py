@@ -79,11 +79,13 @@ class HiddenStates(Objective):
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
         """Sum over chunks of the mean over channels of the scaled squared difference."""
-        student = signal.student.hidden[signal.chunk_mask]
+        student = signal.student.hidden
         if self.map is not None:
             with torch.autocast(student.device.type, enabled=False):
                 student = self.map(student.float())
-        difference = student - signal.teacher.hidden[signal.chunk_mask]
+        difference = student - signal.teacher.hidden
         # a channel in which the teacher is always 0 has no scale: keep the division finite
         scale = signal.teacher_mean_square.clamp_min(1e-12)
-        return (difference.square() / scale).mean(dim=-1).sum()
+        # chosen by their values, and not by an index whose size a GPU would be waited for
+        chunks = (difference.square() / scale).mean(dim=-1)
+        return chunks.masked_fill(~signal.chunk_mask, 0.0).sum()

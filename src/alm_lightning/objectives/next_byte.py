@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from alm_lightning.data.batch import placed
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
@@ -17,8 +18,8 @@ from alm_lightning.objectives.chunks.byte_runs import PairedBytes, paired_bytes
 from alm_lightning.objectives.chunks.token_bytes import (
     COPIES,
     TokenBytes,
+    Trees,
     next_byte_shares,
-    prefix_places,
     shares,
 )
 from alm_lightning.objectives.objective import Objective
@@ -88,6 +89,8 @@ class NextByte(Objective):
         self.student = PrefixTree(student.trie, _classes(student, list(pairs)), len(pairs) + 1)
         theirs = _classes(teacher, list(pairs.values()))
         self.teacher = PrefixTree(teacher.trie, theirs, len(pairs) + 1)
+        # in a tuple, so that they are no modules of this one, which moves
+        self._hosts = (self.student.on_host(), self.teacher.on_host())
         opens = torch.ones(NUM_BYTES + len(pairs) + 1, dtype=torch.bool)
         opens[:NUM_BYTES] = False
         opens[OPENING] = True
@@ -101,19 +104,22 @@ class NextByte(Objective):
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of bytes that are compared."""
-        steps = self._compared(signal).student.steps
-        return torch.ones_like(steps, dtype=torch.float32).sum()
+        num_bytes = len(self._compared(signal).student.steps)
+        return torch.full((), float(num_bytes), device=signal.chunk_mask.device)
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
         """Sum of the divergences at all compared bytes, nats."""
         compared = self._compared(signal)
         targets = next_byte_shares(
             signal.teacher.distributions,
-            TokenBytes.of(compared.teacher, signal.teacher_tokens.ids),
-            self.teacher,
+            TokenBytes.of(compared.teacher, signal.host.teacher_tokens.ids),
+            Trees(self.teacher, self._hosts[1]),
             self._cells,
         )
-        tokens = TokenBytes.of(compared.student, signal.student_tokens.ids)
+        tokens = TokenBytes.of(compared.student, signal.host.student_tokens.ids)
+        trees = Trees(self.student, self._hosts[0])
+        student = signal.student.distributions
+        device = student.hidden.device
 
         def kl(
             student: Distributions,
@@ -123,12 +129,12 @@ class NextByte(Objective):
             num_bytes: Int[Tensor, " row"],
             first: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
-            masses = self.student(student.logprobs(positions), ids, counts)
             own = slice(int(first[0]), int(first[-1] + num_bytes[-1]))
-            places = prefix_places(counts, num_bytes, tokens.steps[own])
-            return _divergence(self._cells(masses)[places], targets[own])
+            part = TokenBytes(positions, ids, counts, num_bytes, first, tokens.steps[own])
+            known = trees.cut(part, device)
+            masses = self.student.masses(student.logprobs(placed(positions, device)), known.cut)
+            return _divergence(self._cells(masses)[known.places], targets[own])
 
-        student = signal.student.distributions
         return sum_over_slices(
             kl,
             student,
@@ -137,11 +143,16 @@ class NextByte(Objective):
         )
 
     def _compared(self, signal: Supervision) -> PairedBytes:
-        """The bytes at which the student is taught."""
-        paired = paired_bytes(signal, self.student, self.teacher)
-        if self.positions == "every_byte":
-            return paired
-        return paired.of(paired.student.steps == 0)
+        """The bytes at which the student is taught, in the memory of the processor.
+
+        Found once a step, and by the processor, which has the tokens: sizes depend on them.
+        """
+        if self not in signal.found:
+            paired = paired_bytes(signal.host, *self._hosts)
+            if self.positions == "token_starts":
+                paired = paired.of(paired.student.steps == 0)
+            signal.found[self] = paired
+        return signal.found[self]
 
     def _cells(self, masses: ByteMasses) -> Float[Tensor, "prefix cell"]:
         """The masses of the classes on which both sides are compared."""

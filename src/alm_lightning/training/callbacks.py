@@ -48,7 +48,7 @@ class Speed(L.Callback):
         seconds = time.perf_counter() - self._started
         self.train_seconds += seconds
         self.num_steps += 1
-        num_bytes = sum(int(part.num_bytes.sum()) for part in batch) * trainer.world_size
+        num_bytes = sum(int(part.host.num_bytes.sum()) for part in batch) * trainer.world_size
         pl_module.log("speed/bytes_per_second", num_bytes / seconds, prog_bar=True)
         pl_module.log("speed/seconds_per_step", seconds)
         # a loader of another kind does not know

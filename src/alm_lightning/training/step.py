@@ -214,14 +214,10 @@ class DistillStep:
         if self.needs_hidden and teacher is not None:
             mean_square = self._mean_square(batches[:num_own], teacher[:num_own])
         return [
-            Supervision(
-                student_tokens=batch.student,
-                teacher_tokens=batch.teacher,
-                chunk_mask=batch.chunk_mask,
-                chunk_ends_run=batch.chunk_ends_run,
-                target_mask=batch.student_targets,
-                optional_teacher=None if teacher is None else teacher[index],
-                optional_mean_square=mean_square,
+            _supervision(
+                batch,
+                teacher=None if teacher is None else teacher[index],
+                mean_square=mean_square,
             )
             for index, batch in enumerate(batches)
         ]
@@ -244,7 +240,8 @@ class DistillStep:
         squares = torch.zeros(width, device=self.student.model.device)
         chunks = torch.zeros((), device=self.student.model.device)
         for batch, signal in zip(batches, signals, strict=True):
-            squares += signal.hidden[batch.chunk_mask].square().sum(dim=0)
+            chunks_alone = batch.chunk_mask.unsqueeze(-1)
+            squares += (signal.hidden.square() * chunks_alone).sum(dim=(0, 1))
             chunks += batch.chunk_mask.sum()
         return self.reduce(squares) / self.reduce(chunks).clamp_min(1.0)
 
@@ -291,3 +288,22 @@ class DistillStep:
             {name: self.reduce(loss) / weights[name] for name, loss in losses.items()},
             {name: self.reduce(gradient).norm() for name, gradient in gradients.items()},
         )
+
+
+def _supervision(
+    batch: DistillBatch,
+    *,
+    teacher: ModelSignal | None = None,
+    mean_square: Float[Tensor, " hidden"] | None = None,
+) -> Supervision:
+    """What is known of a batch, where it is and where the processor reads it."""
+    return Supervision(
+        student_tokens=batch.student,
+        teacher_tokens=batch.teacher,
+        chunk_mask=batch.chunk_mask,
+        chunk_ends_run=batch.chunk_ends_run,
+        target_mask=batch.student_targets,
+        optional_teacher=teacher,
+        optional_mean_square=mean_square,
+        optional_host=None if batch.host is batch else _supervision(batch.host),
+    )

@@ -15,7 +15,7 @@ def test_signal_against_whole_logits(scorers, collator, rows):
     for scorer, tokens in zip(scorers, (batch.student, batch.teacher), strict=True):
         ids, mask, chunk_ids = tokens.ids, tokens.mask, tokens.chunk_ids
         side = scorer(batch, tokens, keep_hidden=True)
-        hidden = last_hidden(scorer.model, ids, mask)
+        hidden = last_hidden(scorer.model, ids)
         head = output_head(scorer.model, scorer.view)
         logprobs = (hidden @ head.weight.T).log_softmax(dim=-1)
         boundary = logprobs[..., head.boundary_ids].logsumexp(dim=-1)

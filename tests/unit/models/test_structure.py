@@ -66,12 +66,12 @@ def test_a_packed_row_has_the_hidden_states_of_its_documents(name, attention):
     ).int()
     mask = torch.ones_like(ids, dtype=torch.bool)
     mask[:, -NUM_PADDING:] = False
-    packed = last_hidden(model, ids, mask, positions)
+    packed = last_hidden(model, ids, positions)
     for row, found in zip(rows, packed, strict=True):
-        apart = [last_hidden(model, d[None], torch.ones(1, len(d)).bool())[0] for d in row]
+        apart = [last_hidden(model, d[None])[0] for d in row]
         torch.testing.assert_close(found[:-NUM_PADDING], torch.cat(apart), rtol=0, atol=1e-5)
     # it would not pass without the positions
-    joined = last_hidden(model, ids, mask)
+    joined = last_hidden(model, ids)
     assert (joined[:, 6:-NUM_PADDING] - packed[:, 6:-NUM_PADDING]).abs().max() > 1e-2
 
 

@@ -198,7 +198,7 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
                 [self._own_logprobs(index, ids, mask, scored) for index in self._active]
             )
             return scattered(mixture_logprobs(own, self._shares), scored)
-        states = [hidden_before(last_hidden(member, ids, mask), scored) for member in self.running]
+        states = [hidden_before(last_hidden(member, ids), scored) for member in self.running]
         heads = [self._head(index) for index in self._active]
         logprobs = geometric_logprobs(states, heads, ids[scored], self._shares)
         if not logprobs.isfinite().all():
@@ -222,7 +222,7 @@ class Ensemble(PreTrainedModel, EnsembleGeneration, GenerationMixin):
         mask: Bool[Tensor, "batch pos"],
         scored: Bool[Tensor, "batch pos"],
     ) -> Float[Tensor, " target"]:
-        hidden = last_hidden(self.members[index], ids, mask)
+        hidden = last_hidden(self.members[index], ids)
         logprobs = scored_logprobs(hidden, ids, scored, self._head(index))
         check_numbers(logprobs[None], [self.names[index]])
         return logprobs

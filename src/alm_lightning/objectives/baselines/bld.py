@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.objectives.chunks.byte_runs import PairedBytes, SideBytes, paired_bytes
-from alm_lightning.objectives.chunks.token_bytes import TokenBytes, next_byte_shares
+from alm_lightning.objectives.chunks.token_bytes import TokenBytes, Trees, next_byte_shares
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 from alm_lightning.objectives.vocabularies.prefix_tree import (
@@ -73,6 +73,7 @@ class BLD(Objective):
         """Makes the head."""
         self.student_tree = PrefixTree(pair.student.view.trie)
         self.teacher_tree = PrefixTree(pair.teacher.view.trie)
+        self._host = (self.teacher_tree.on_host(),)
         self.head = ByteHead(pair.student.hidden_size, max_bytes=self.max_bytes)
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
@@ -87,10 +88,12 @@ class BLD(Objective):
         places, tokens = both.student.positions.unique_consecutive(return_inverse=True)
         states = signal.student.distributions.predicting(places)
         logprobs = self.head(states, tokens, both.student.steps, values)
+        cpu = torch.device("cpu")
+        theirs = SideBytes(both.teacher.positions.to(cpu), both.teacher.steps.to(cpu))
         target = next_byte_shares(
             signal.teacher.distributions,
-            TokenBytes.of(both.teacher, signal.teacher_tokens.ids),
-            self.teacher_tree,
+            TokenBytes.of(theirs, signal.host.teacher_tokens.ids),
+            Trees(self.teacher_tree, *self._host),
             _outcomes,
         ).to(logprobs.dtype)
         kl = (torch.special.xlogy(target, target) - target * logprobs).sum()

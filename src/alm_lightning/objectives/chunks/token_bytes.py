@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from alm_lightning.data.batch import placed
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.slices import slice_rows
 from alm_lightning.objectives.chunks.byte_runs import SideBytes
-from alm_lightning.objectives.vocabularies.prefix_tree import ByteMasses, PrefixTree
+from alm_lightning.objectives.vocabularies.prefix_tree import ByteMasses, Cut, PrefixTree
 
 COPIES = 4
 """Float64 and a few copies: what is alive of a slice, relative to its logits in float32."""
@@ -83,31 +84,73 @@ def prefix_places(
     return (counts.cumsum(0) - counts).repeat_interleave(num_bytes) + steps
 
 
+@dataclass(frozen=True)
+class TokenCut:
+    """How the distributions at some tokens are cut, and what of it the bytes read.
+
+    Attributes:
+        cut: The cut.
+        places: Where the prefix before each byte stands among the prefixes of all tokens.
+    """
+
+    cut: Cut
+    places: Int[Tensor, " byte"]
+
+
+@dataclass(frozen=True)
+class Trees:
+    """The trie of a vocabulary in two places.
+
+    Attributes:
+        device: Where probabilities are added up.
+        host: In the memory of the processor, where it is found out which.
+    """
+
+    device: PrefixTree
+    host: PrefixTree
+
+    def cut(self, tokens: TokenBytes, device: torch.device) -> TokenCut:
+        """The cut for some tokens.
+
+        Args:
+            tokens: In the memory of the processor.
+            device: Where it is read.
+
+        Returns:
+            The cut, on the device.
+        """
+        places = prefix_places(tokens.counts, tokens.num_bytes, tokens.steps)
+        cut = self.host.cut(tokens.ids, tokens.counts)
+        return TokenCut(cut.to(device), placed(places, device))
+
+
 @torch.no_grad()
 def next_byte_shares(
     model: Distributions,
     tokens: TokenBytes,
-    tree: PrefixTree,
+    trees: Trees,
     classes: Callable[[ByteMasses], Float[Tensor, "prefix cell"]],
 ) -> Float[Tensor, "byte cell"]:
     """What one forward pass of a model says of each byte, given the bytes of its token before it.
 
     Args:
         model: The model's distributions over tokens.
-        tokens: The bytes.
-        tree: The trie of the model's vocabulary.
+        tokens: The bytes, in the memory of the processor.
+        trees: The trie of the model's vocabulary.
         classes: The masses of the classes that are told apart, from those of all bytes.
 
     Returns:
         The share of each class, float32; all 0 where none has mass.
     """
-    size = slice_rows(COPIES * model.head.num_tokens, model.hidden.device)
+    device = model.hidden.device
+    size = slice_rows(COPIES * model.head.num_tokens, device)
     found = []
     for start in range(0, max(len(tokens.ids), 1), size):
         part = tokens.part(start, start + size)
-        masses = classes(tree(model.logprobs(part.positions), part.ids, part.counts))
-        places = prefix_places(part.counts, part.num_bytes, part.steps)
-        found.append(shares(masses[places]).float())
+        known = trees.cut(part, device)
+        logprobs = model.logprobs(placed(part.positions, device))
+        masses = classes(trees.device.masses(logprobs, known.cut))
+        found.append(shares(masses[known.places]).float())
     return torch.cat(found)
 
 

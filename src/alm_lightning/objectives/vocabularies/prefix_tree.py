@@ -1,5 +1,6 @@
 """What a distribution over tokens says of the next byte, wherever in a token the text stands."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from alm_lightning.data.batch import placed
 from alm_lightning.objectives.vocabularies.pair_facts import Trie
 from alm_lightning.objectives.vocabularies.tables import register_tables
 
@@ -33,6 +35,39 @@ class ByteMasses:
     bytes: Float[Tensor, "byte_row 256"]
     end: Float[Tensor, " byte_row"]
     special: Float[Tensor, "byte_row special_class"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How the probabilities of some rows are to be added up: of their tokens, not of their values.
+
+    Attributes:
+        order: Pieces by their rows and places; the probabilities of all rows, one after another in
+            the order of bytes, are these pieces without a gap.
+        lengths: How many tokens each piece has.
+        places: Of the pieces before the ends of prefixes: which prefix each belongs to.
+        bytes: The byte that each of them goes on with.
+        kept_places: The prefixes that another one of the same token follows.
+        kept_bytes: The byte that this one goes on with.
+        rows: The token of each prefix.
+        steps: How many bytes it has.
+        longest: The most prefixes of a token.
+    """
+
+    order: Int[Tensor, " piece"]
+    lengths: Int[Tensor, " piece"]
+    places: Int[Tensor, " whole"]
+    bytes: Int[Tensor, " whole"]
+    kept_places: Int[Tensor, " kept"]
+    kept_bytes: Int[Tensor, " kept"]
+    rows: Int[Tensor, " prefix"]
+    steps: Int[Tensor, " prefix"]
+    longest: int
+
+    def to(self, device: torch.device) -> "Cut":
+        """The same on the device that computes, from the processor."""
+        tensors = {k: v for k, v in vars(self).items() if k != "longest"}
+        return Cut(**{k: placed(v, device) for k, v in tensors.items()}, longest=self.longest)
 
 
 class PrefixTree(nn.Module):
@@ -98,6 +133,13 @@ class PrefixTree(nn.Module):
             special_classes=special_classes,
         )
 
+    def on_host(self) -> "PrefixTree":
+        """The same tables once more, where no move of a module takes them from the processor."""
+        # what it shares with this one is never written
+        tree = copy.copy(self)
+        tree._buffers = dict(self._buffers)
+        return tree
+
     def forward(
         self,
         logprobs: Float[Tensor, "row vocab"],
@@ -115,6 +157,21 @@ class PrefixTree(nn.Module):
         Returns:
             Float64, the prefixes of one token after another.
         """
+        return self.masses(logprobs, self.cut(ids, counts))
+
+    def cut(self, ids: Int[Tensor, " row"], counts: Int[Tensor, " row"]) -> Cut:
+        """Where the vocabulary is cut for some tokens.
+
+        Its sizes depend on values, so that a GPU would have to be waited for: it is found by a tree
+        in the memory of the processor.
+
+        Args:
+            ids: The tokens.
+            counts: How many prefixes of each are asked for.
+
+        Returns:
+            The cut.
+        """
         rows = _repeated(counts)
         steps = _within(counts)
         nodes = self.nodes(ids[rows], steps)
@@ -127,19 +184,40 @@ class PrefixTree(nn.Module):
         kept = torch.where(cut_further)[0]
         apart = torch.where(~cut_further)[0]
         whole = children[apart]
-        sums = self._sums(
-            logprobs,
-            torch.cat([rows[pairs[apart]], rows]),
-            torch.cat([self.first[whole], self.first[nodes]]),
-            torch.cat([self.last[whole], self.own_end[nodes]]),
+        first = torch.cat([self.first[whole], self.first[nodes]])
+        last = torch.cat([self.last[whole], self.own_end[nodes]])
+        order = (torch.cat([rows[pairs[apart]], rows]) * len(self.order) + first).argsort()
+        return Cut(
+            order=order,
+            lengths=(last - first)[order],
+            places=pairs[apart],
+            bytes=self.byte[whole],
+            kept_places=pairs[kept],
+            kept_bytes=self.byte[children[kept]],
+            rows=rows,
+            steps=steps,
+            longest=int(counts.max()) if len(counts) else 0,
         )
-        of_children, end = sums.split([len(apart), len(nodes)])
+
+    def masses(self, logprobs: Float[Tensor, "row vocab"], cut: Cut) -> ByteMasses:
+        """Masses by a cut that is known; nothing here waits for a device.
+
+        Args:
+            logprobs: As for `forward`.
+            cut: From `cut`, for the tokens at these positions.
+
+        Returns:
+            As `forward`.
+        """
+        sums = self._sums(logprobs, cut)
+        rows, steps = cut.rows, cut.steps
+        of_children, end = sums.split([len(cut.places), len(rows)])
         masses = of_children.new_zeros(len(rows), NUM_BYTES)
-        masses = masses.index_put((pairs[apart], self.byte[whole]), of_children)
+        masses = masses.index_put((cut.places, cut.bytes), of_children)
         # what is cut further has the mass of all that comes after it
-        below = _suffix_sums(masses.sum(dim=1) + end, rows, steps, counts)
-        place = pairs[kept]
-        masses = masses.index_put((place, self.byte[children[kept]]), below[place + 1])
+        below = _suffix_sums(masses.sum(dim=1) + end, cut, len(logprobs))
+        place = cut.kept_places
+        masses = masses.index_put((place, cut.kept_bytes), below[place + 1])
         probs = logprobs.index_select(1, self.without_bytes).double().exp()
         special = probs.new_zeros(len(logprobs), self.num_special)
         special = special.index_add(1, self.special_classes, probs)[rows]
@@ -157,20 +235,13 @@ class PrefixTree(nn.Module):
         values = self.byte[self.nodes(ids[_repeated(counts)], _within(counts) + 1)]
         return values.masked_fill((lengths == 0).repeat_interleave(counts), SPECIAL)
 
-    def _sums(
-        self,
-        logprobs: Float[Tensor, "row vocab"],
-        rows: Int[Tensor, " piece"],
-        first: Int[Tensor, " piece"],
-        last: Int[Tensor, " piece"],
-    ) -> Float[Tensor, " piece"]:
+    def _sums(self, logprobs: Float[Tensor, "row vocab"], cut: Cut) -> Float[Tensor, " piece"]:
         """Probability of ranges of ranks, which are disjoint and cover each row."""
-        order = (rows * len(self.order) + first).argsort()
         probs = logprobs.index_select(1, self.order).double().exp()
         sums = torch.segment_reduce(
-            probs.flatten(), "sum", lengths=(last - first)[order], initial=0.0, unsafe=True
+            probs.flatten(), "sum", lengths=cut.lengths, initial=0.0, unsafe=True
         )
-        return torch.zeros_like(sums).index_put((order,), sums)
+        return torch.zeros_like(sums).index_put((cut.order,), sums)
 
 
 def _repeated(counts: Int[Tensor, " row"]) -> Int[Tensor, " item"]:
@@ -184,15 +255,10 @@ def _within(counts: Int[Tensor, " row"]) -> Int[Tensor, " item"]:
     return torch.arange(int(counts.sum()), device=counts.device) - starts.repeat_interleave(counts)
 
 
-def _suffix_sums(
-    values: Float[Tensor, " item"],
-    rows: Int[Tensor, " item"],
-    steps: Int[Tensor, " item"],
-    counts: Int[Tensor, " row"],
-) -> Float[Tensor, " item"]:
+def _suffix_sums(values: Float[Tensor, " item"], cut: Cut, num_rows: int) -> Float[Tensor, " item"]:
     """The sum of each value and those after it in its row."""
-    padded = values.new_zeros(len(counts), int(counts.max()) if len(counts) else 0)
-    padded = padded.index_put((rows, steps), values)
+    padded = values.new_zeros(num_rows, cut.longest)
+    padded = padded.index_put((cut.rows, cut.steps), values)
     # no cumsum, whose order of adding up an accelerator does not promise
     later = torch.ones(padded.shape[1], padded.shape[1], dtype=values.dtype, device=values.device)
-    return (padded @ later.tril())[rows, steps]
+    return (padded @ later.tril())[cut.rows, cut.steps]

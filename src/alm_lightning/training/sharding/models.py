@@ -42,7 +42,7 @@ class Body(nn.Module):
         positions: Int[Tensor, "batch pos"] | None,
     ) -> Float[Tensor, "batch pos hidden"]:
         """Last hidden states, as `last_hidden` gives them."""
-        hidden = last_hidden(self.model, ids, mask, positions)
+        hidden = last_hidden(self.model, ids, positions)
         # ranks exchange gradients of the same matrices, though none of a rank's terms reads the
         # output matrix: its gradient is 0 there
         return hidden + nothing_of(self.model.get_output_embeddings()).to(hidden.dtype)
