@@ -279,6 +279,8 @@ class DistillStep:
                 (found,) = torch.autograd.grad(
                     total, compared_at, retain_graph=True, materialize_grads=True
                 )
+                # of a block that was gathered in half precision it is in that, too
+                found = found.to(torch.promote_types(found.dtype, torch.float32))
                 gradients[name] = gradients.get(name, 0.0) + found / weights[name]
             # the graph of this micro-batch goes before the next one's is made
             del total, totals

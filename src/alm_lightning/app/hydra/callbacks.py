@@ -53,12 +53,12 @@ class TakeFreeFolder(Callback):
         """Makes the folder of a run."""
         folder = Path(config.hydra.run.dir)
         if _is_default(config, "run"):
-            if not _is_first_process():
+            if not is_first_process():
                 # the processes of a launcher don't know the folder of the first
                 folder = folder.with_name(f"{folder.name}_rank{_rank()}")
             with read_write(config.hydra):
                 config.hydra.run.dir = str(free_folder(folder))
-        elif _is_started_from_outside() and not _is_first_process():
+        elif _is_started_from_outside() and not is_first_process():
             # made by whichever comes first, the folder would seem to be that of another run
             with read_write(config.hydra):
                 config.hydra.run.dir = str(
@@ -83,7 +83,7 @@ def _is_default(config: DictConfig, kind: str) -> bool:
     return not any(override.key_or_group == f"hydra.{kind}.dir" for override in overrides)
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
     """Whether no other process of the same run on several devices made its folder before."""
     return _rank() == "0"
 
@@ -156,7 +156,7 @@ def refuse_existing(folder: Path) -> None:
 
     Hydra would turn any other exception of a callback into a warning, and write into the folder.
     """
-    if folder.exists() and _is_first_process():
+    if folder.exists() and is_first_process():
         raise SystemExit(
             f"the output folder {folder} exists, and a run never writes over another. Give a new "
             "hydra.run.dir (or hydra.sweep.dir), or leave it to its default, which holds the time."

@@ -5,6 +5,7 @@ from pathlib import Path
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from alm_lightning.app.hydra.callbacks import is_first_process
 from alm_lightning.app.keys import KEYS
 from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST, check_numbers, check_trainer
 from alm_lightning.distillation.data import ON_BAD_DOCUMENT
@@ -67,6 +68,9 @@ def _check_teacher(cfg: DictConfig) -> None:
 
 
 def _check_output_dir(folder: Path) -> None:
+    if not is_first_process():
+        # the first one, which checks, may have begun to write
+        return
     # called before this run has loggers or checkpoints: whatever is there is of another one
     for name in ("model", "summary.json", "metrics.csv", "checkpoints"):
         path = folder / name
