@@ -59,7 +59,7 @@ class Scorer:
         if self.body is None:
             hidden = last_hidden(self.model, tokens.ids, positions)
         else:
-            hidden = self.body(tokens.ids, tokens.mask, positions)
+            hidden = self.body(tokens.ids, positions)
         head = self._head()
         signal = model_signal(
             hidden,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -38,7 +38,6 @@ class Body(nn.Module):
     def forward(
         self,
         ids: Int[Tensor, "batch pos"],
-        mask: Bool[Tensor, "batch pos"],
         positions: Int[Tensor, "batch pos"] | None,
     ) -> Float[Tensor, "batch pos hidden"]:
         """Last hidden states, as `last_hidden` gives them."""
