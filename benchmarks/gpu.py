@@ -6,12 +6,14 @@ r"""One table of what this project does on a card: rates, the recipes' steps, ch
     python benchmarks/gpu.py --only bytes,profile -- objective=alm_next_token_hidden
     python benchmarks/gpu.py -- budget.micro_batch_size=8 maths:budget.micro_batch_size=16
     python benchmarks/gpu.py --quick
+    python benchmarks/gpu.py --expect
 
 Below 5 minutes on one card, without a network: models have their real shapes and random weights,
 tokenizers the real numbers of tokens. Each part is a process of its own, so that one that fails, or
 runs out of memory, leaves nothing behind; its error is in the table, and the exit code is 1.
 Settings of `train.py` come last, after ``--``: for all recipes, or for one, as ``maths:key=value``.
-``--quick`` does the same in small on the CPU.
+``--quick`` does the same in small on the CPU. ``--expect`` measures nothing: it says what is
+expected of an H200, by arithmetic, on any machine.
 """
 
 import argparse
@@ -27,12 +29,14 @@ from pathlib import Path
 import torch
 
 from on_gpu import device
-from on_gpu.processes import MARK, Part
+from on_gpu.processes import MARK, NEVER_LATER, Part
 from on_gpu.rows import Row, as_json, one_line, table
 
 RECIPES = ["bytes", "subword", "maths"]
 LIMITS = {"loss": 60, "losses": 100, "resume": 45, **dict.fromkeys(RECIPES, 150)}
 """The most seconds that a part may take, in the order in which they are done."""
+MEMORY = "memory"
+"""A part that needs no card and runs beside the others: how much memory is expected."""
 FAMILIES = ["gemma2", "qwen2", "llama3"]
 
 
@@ -79,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, help="writes the table and its settings to this file")
     parser.add_argument("--quick", action="store_true", help="tiny shapes on the CPU")
+    parser.add_argument("--expect", action="store_true", help="by arithmetic, for an H200")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", help="settings of train.py, after --")
@@ -91,15 +96,25 @@ def main() -> None:
         for row in rows_of(args):
             print(f"{MARK}{json.dumps(dataclasses.asdict(row))}", flush=True)
         return
+    if args.expect:
+        print(table(expected_rows()))
+        return
     if not args.quick and device.KIND == "cpu":
         sys.exit("torch sees no card: run this where there is one, or with --quick on the CPU.")
     started = time.time()
     limit = args.time_limit or (1200 if args.quick else 295)
     with tempfile.TemporaryDirectory() as temporary:
+        # of tiny models, and of other settings than the recipes', nothing is expected
+        is_known = not args.quick and not args.overrides
+        memory = Part(MEMORY, Path(temporary), sys.argv[1:], quick=True) if is_known else None
         found = all_parts(
             chosen(args.only), Path(temporary), quick=args.quick, deadline=started + limit
         )
+        sizes = [] if memory is None else memory.rows(seconds=NEVER_LATER)
     rows = arranged(found, args.only)
+    if is_known:
+        compare(rows, sizes)
+        rows += [row for row in sizes if row.error is not None]
     name = "CPU" if args.quick else device.name()
     print(f"{name}, torch {torch.__version__}, {time.time() - started:.0f} s\n")
     print(table(rows, quick=args.quick))
@@ -108,6 +123,40 @@ def main() -> None:
         args.json.write_text(json.dumps({**record, "arguments": sys.argv[1:]}, indent=2) + "\n")
     if wrong := [row for row in rows if row.error is not None]:
         sys.exit(f"{len(wrong)} of {len(rows)} lines are errors.")
+
+
+def expected_rows() -> list[Row]:
+    """What is expected of an H200."""
+    from on_gpu import expectation
+
+    rows = [
+        Row("loss", "matrix product, bf16 (TFLOP/s)", expected=expectation.PRODUCT_RATE / 1e12),
+        Row("loss", "copy (TB/s)", expected=expectation.COPY_RATE / 1e12),
+    ]
+    for name in RECIPES:
+        found = {**expectation.step(name), **expectation.memory(name)}
+        rows += [Row(name, what, expected=value) for what, value in found.items()]
+    return rows
+
+
+def compare(rows: list[Row], sizes: list[Row]) -> None:
+    """Puts what is expected at the rates of this card beside what was measured."""
+    from on_gpu import expectation
+
+    measured = {(row.part, row.what): row.measured for row in rows}
+    rates = [
+        float(measured.get(("loss", what)) or known) * unit
+        for what, known, unit in (
+            ("matrix product, bf16 (TFLOP/s)", expectation.PRODUCT_RATE / 1e12, 1e12),
+            ("copy (TB/s)", expectation.COPY_RATE / 1e12, 1e12),
+        )
+    ]
+    wanted = {(row.part, row.what): row.expected for row in sizes}
+    for name in RECIPES:
+        found = expectation.step(name, *rates)
+        wanted |= {(name, what): value for what, value in found.items()}
+    for row in rows:
+        row.expected = wanted.get((row.part, row.what))
 
 
 def chosen(only: list[str] | None) -> list[str]:
@@ -146,12 +195,19 @@ def rows_of(args: argparse.Namespace) -> Iterator[Row]:
     """What a process of its own does; whatever goes wrong in it is a line of the table."""
     # these take seconds to import, which the process that starts others has no need of
     from on_gpu.checks import losses_rows, resume_rows
+    from on_gpu.expectation import memory
     from on_gpu.loss import loss_rows
     from on_gpu.recipes import Settings, build
     from on_gpu.steps import steps_rows
 
     settings = Settings(args.quick, dict(args.tokenizer), args.text, args.overrides)
     try:
+        if args.part == MEMORY:
+            # no card is waited for
+            for name in RECIPES:
+                for what, value in memory(name).items():
+                    yield Row(name, what, expected=value)
+            return
         built = build(args.part, settings, args.folder) if args.part in RECIPES else None
         # until the part before has left the device
         sys.stdin.readline()

@@ -88,10 +88,10 @@ JOBS = {
         teacher="llama3_8b",
         micro_batches=16,
     ),
-    "12B": Job(
+    "gemma3_12b": Job(
         "gemma3_12b", SIZES["qwen2"], SIZES["gemma2"], 4, 512, 512, rank=64, micro_batches=16
     ),
-    "12B, all weights": Job(
+    "gemma3_12b_full": Job(
         "gemma3_12b", SIZES["qwen2"], SIZES["gemma2"], 4, 512, 512, micro_batches=2
     ),
 }

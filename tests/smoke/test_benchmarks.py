@@ -84,6 +84,7 @@ def test_every_benchmark_is_here():
     others = {
         "every_benchmark_is_here",
         "gpu_goes_on_after_an_error",
+        "gpu_expects_what_the_page_says",
         "linear_log_likelihood_against_chunks",
         "linear_log_likelihood_expected",
     }
@@ -222,6 +223,19 @@ def test_gpu_goes_on_after_an_error(tmp_path):
     (error,) = (v for (part, _), v in lines.items() if part == "subword")
     assert "micro_batch_size is 0" in error
     assert float(lines["maths", "a step (s)"]) > 0
+
+
+def test_gpu_expects_what_the_page_says(ran):
+
+    def lines_of(text, place):
+        rows = [[cell.strip() for cell in line.split("|")[1:]] for line in text.splitlines()]
+        return {tuple(row[:2]): row[place] for row in rows if row and row[0] in RECIPES}
+
+    expected = lines_of(ran("gpu", "--expect"), 3)
+    said = lines_of((REPOSITORY / "docs/results/gpu.md").read_text("utf-8"), 2)
+    assert set(said) == set(expected)
+    for line, figure in said.items():
+        assert numbers([figure]) == pytest.approx(numbers([expected[line]]), rel=0.05), line
 
 
 def test_recipe_memory(ran):

@@ -67,3 +67,25 @@ def test_steps_take_what_is_expected(on_gpu, tmp_path, attention, checkpointing,
 def test_the_byte_recipe_took_104_gib(on_gpu):
     _, _, expected, *_ = on_gpu
     assert expected.total(expected.AS_MEASURED) / 2**30 == pytest.approx(104, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["bytes", "subword", "maths"])
+def test_what_is_counted_is_what_the_recipe_says(on_gpu, name):
+    _, _, expected, recipes, _ = on_gpu
+    job = expected.JOBS[name]
+    # the recipe's own settings alone: nothing of theirs is changed for a card
+    cfg = recipes.composed([*recipes.RECIPES[name].settings, "trainer=gpu", "paths.output_dir=x"])
+    budget = cfg.budget
+    assert job.sequences == budget.micro_batch_size
+    assert job.sequences * job.micro_batches == budget.batch_size
+    assert (job.student_length, job.teacher_length) == (
+        budget.student_length,
+        budget.teacher_length,
+    )
+    assert job.checkpointing == cfg.speed.checkpointing
+    assert cfg.speed.attention == "auto"
+    assert job.rank == cfg.adapter.get("rank")
+    assert job.optimizer == "adamw"
+    assert str(cfg.optimizer._target_).endswith("AdamW")
+    assert job.hidden_states == ("hidden_states" in cfg.objective)
+    assert job.distributions == ("next_byte" in cfg.objective)
