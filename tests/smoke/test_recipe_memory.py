@@ -89,3 +89,30 @@ def test_what_is_counted_is_what_the_recipe_says(on_gpu, name):
     assert str(cfg.optimizer._target_).endswith("AdamW")
     assert job.hidden_states == ("hidden_states" in cfg.objective)
     assert job.distributions == ("next_byte" in cfg.objective)
+
+
+def test_expected_figures_stand_beside_measured_ones(on_gpu, monkeypatch):
+    import gpu
+    from on_gpu import expectation
+    from on_gpu.rows import Row
+
+    rows = [
+        Row("loss", "matrix product, bf16 (TFLOP/s)", 395.0),
+        Row("loss", "copy (TB/s)", 2.15),
+        Row("loss", "bf16, forward, ours (ms)", 40.0, expected=30.0),
+        Row("maths", "a step (s)", 20.0),
+        Row("maths", "share of the matrix-product rate", 0.1),
+        Row("maths", "peak memory (GiB)", 70.0),
+        Row("resume", "weights off, as a share of their way", 0.0),
+    ]
+    gpu.compare(rows, [Row("maths", "peak memory (GiB)", expected=66.0)])
+    found = {(row.part, row.what): row.expected for row in rows}
+    # at half of the rates a step takes twice as long, and the same share
+    of_h200 = expectation.step("maths")
+    assert found["maths", "a step (s)"] == pytest.approx(2 * of_h200["a step (s)"])
+    share = "share of the matrix-product rate"
+    assert found["maths", share] == pytest.approx(of_h200[share])
+    assert found["maths", "peak memory (GiB)"] == 66.0
+    assert found["loss", "bf16, forward, ours (ms)"] == 30.0
+    assert found["resume", "weights off, as a share of their way"] is None
+    monkeypatch.delitem(sys.modules, "gpu")
