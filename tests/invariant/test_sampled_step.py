@@ -60,6 +60,11 @@ def test_the_mean_of_norms(scorers):
     # 1 * 0.75 + 5 * 0.25 = 2
     balance(losses, norms | {"a": torch.tensor(5.0)})
     assert balance.norms.tolist() == [2.0, 3.0]
+    assert not balance.needs_norms
+    balance(losses, {})
+    # without a chunk in this step there was nothing to measure
+    balance(losses, norms | {"a": torch.tensor(0.0)})
+    assert balance.norms.tolist() == [2.0, 3.0]
     # a term that has faded out
     assert float(balance({"b": losses["b"]}, {})["b"]) == 1.0
 

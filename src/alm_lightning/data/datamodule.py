@@ -22,7 +22,7 @@ from alm_lightning.data.windows import NUM_EXTRA, Window
 
 log = logging.getLogger(__name__)
 
-EMPTY = 0.1
+EMPTY = 0.02
 """Share of a row that may be empty where it is to be as long as any."""
 
 

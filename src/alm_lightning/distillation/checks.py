@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from numbers import Integral, Real
 
+import torch
+
 from alm_lightning.likelihood.hardware import multiplies_bfloat16, uses_cuda
 
 log = logging.getLogger(__name__)
@@ -133,17 +135,24 @@ def chosen_precision(precision: object, accelerator: str) -> str:
     return "bf16-mixed" if multiplies_bfloat16(accelerator) else "32-true"
 
 
-def chosen_workers(num_workers: int | str, accelerator: str) -> int:
+def chosen_workers(num_workers: int | str, accelerator: str, *, is_stream: bool = False) -> int:
     """How many processes prepare batches.
 
     Args:
         num_workers: A number, or ``auto``: none beside a processor that computes as well, and for a
             GPU `WORKERS` where there are as many cores to spare.
         accelerator: Where the run computes, as Lightning names it.
+        is_stream: Whether each of them would read the whole corpus: ``auto`` takes one at most.
 
     Returns:
         The number, for each device.
     """
     if not isinstance(num_workers, str):
         return num_workers
-    return min(WORKERS, (os.cpu_count() or 1) - 1) if uses_cuda(accelerator) else 0
+    if not uses_cuda(accelerator):
+        return 0
+    # SLURM gives a process a share of the cores; and each GPU has a process of its own
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    most = 1 if is_stream else WORKERS
+    return max(0, min(most, cores // max(torch.cuda.device_count(), 1) - 1))

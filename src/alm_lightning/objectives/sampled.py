@@ -16,8 +16,8 @@ class SampledGradMag(GradMag):
     With several micro-batches a measurement takes a second forward pass over all of them. Where a
     step has only one, it takes a backward pass to the last matrix, and there is little to save.
 
-    The first step measures, and so does the first after terms have been added. What is known, and
-    how many steps ago it was measured, is in checkpoints.
+    The first step measures. What is known, and how many steps ago it was measured, is in
+    checkpoints.
 
     Args:
         every: Steps from one measurement to the next, 1 or more.
@@ -55,7 +55,8 @@ class SampledGradMag(GradMag):
             before = self.norms[place]
             # the first one is all that is known
             mean = torch.where(before > 0, torch.lerp(norm, before, self.decay), norm)
-            self.norms[place] = mean
+            # without a gradient there was nothing to measure: no chunk in this step, say
+            self.norms[place] = torch.where(norm > 0, mean, before)
         self.steps_since = (self.steps_since + 1) % self.every
         known = {name: self.norms[self.names.index(name)] for name in losses}
         return super().forward(losses, known)

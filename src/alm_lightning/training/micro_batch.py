@@ -1,6 +1,7 @@
 """`budget.micro_batch_size=auto`: as many rows in a forward pass as fit into memory."""
 
 import copy
+import gc
 import logging
 from collections.abc import Callable, Sequence
 
@@ -87,7 +88,10 @@ class Trial:
                 self.step(batches)
                 del held
             return True
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            # libraries that take memory of their own have errors of their own
+            if not isinstance(error, torch.OutOfMemoryError) and not _is_of_memory(error):
+                raise
             return False
         finally:
             for module in (self.step.student.model, *self.remembering):
@@ -95,7 +99,13 @@ class Trial:
             for module, state in zip(self.remembering, remembered, strict=True):
                 module.load_state_dict(state)
             if device.type == "cuda":
+                # what an error's traceback holds may hold it in a circle
+                gc.collect()
                 torch.cuda.empty_cache()
+
+
+def _is_of_memory(error: RuntimeError) -> bool:
+    return any(words in str(error) for words in ("out of memory", "ALLOC_FAILED"))
 
 
 def held_by_optimizer(

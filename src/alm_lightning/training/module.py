@@ -177,7 +177,7 @@ class DistillModule(L.LightningModule):
 
     def _rows_that_fit(self, data: DistillDataModule) -> int:
         """The size of a micro-batch, the same on all ranks."""
-        if self.device.type == "cpu":
+        if self.device.type != "cuda":
             rows = rows_on_processor(data.num_rows, max(data.lengths))
         else:
             rows = self._tried_rows(data)
@@ -203,14 +203,15 @@ class DistillModule(L.LightningModule):
         trial = Trial(alone, [self.objective, self.balance], held_bytes=held)
         row = data.longest_row()
 
-        def fits(rows: int) -> bool:
-            # of several micro-batches the second meets the gradients of the first
-            parts = 1 if rows >= data.num_rows else 2
+        def fits(rows: int, parts: int) -> bool:
             batch = data.collator.of_rows([row] * rows).to(self.device)
             with self.trainer.precision_plugin.train_step_context():
                 return trial([batch] * parts)
 
-        return largest_that_fits(fits, data.num_rows)
+        # libraries take memory when they are first called: while there is plenty
+        fits(1, parts=1)
+        # what the teacher says of all micro-batches is held at once
+        return largest_that_fits(lambda n: fits(n, parts=-(-data.num_rows // n)), data.num_rows)
 
     def _compared_at(self) -> Callable[[], nn.Parameter]:
         matrix = last_matrix(self.student)

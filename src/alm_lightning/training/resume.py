@@ -21,6 +21,7 @@ CONTINUED = (
     "seed",
     "objective",
     "balance",
+    "optimizer._target_",
     "student.name",
     "teacher.name",
     "tokenizer",

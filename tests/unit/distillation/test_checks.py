@@ -53,14 +53,24 @@ def test_numbers_of_numpy():
 
 
 @pytest.mark.parametrize(
-    ("given", "cuda", "cores", "workers"),
-    [("auto", False, 16, 0), ("auto", True, 16, 4), ("auto", True, 3, 2), (7, True, 2, 7)],
+    ("given", "gpus", "cores", "workers"),
+    [
+        ("auto", 0, 16, 0),
+        ("auto", 1, 16, 4),
+        ("auto", 1, 3, 2),
+        ("auto", 8, 16, 1),
+        ("auto", 8, 4, 0),
+        (7, 1, 2, 7),
+    ],
 )
-def test_processes_that_prepare_batches(monkeypatch, given, cuda, cores, workers):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+def test_processes_that_prepare_batches(monkeypatch, given, gpus, cores, workers):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(cores), raising=False)
     assert chosen_workers(given, "auto") == workers
     assert chosen_workers("auto", "cpu") == 0
+    if given == "auto":
+        assert chosen_workers(given, "auto", is_stream=True) == min(workers, 1)
 
 
 @pytest.mark.parametrize(("cuda", "name"), [(True, "GPU"), (False, "processor")])

@@ -26,6 +26,17 @@ FREE = (
 )
 """Settings that are part of the folder's name, or that change no figure."""
 
+EARLIER = {
+    "speed": {
+        "_target_": "alm_lightning.models.speed.Speed",
+        "attention": None,
+        "checkpointing": False,
+        "compile": False,
+        "liger": False,
+    }
+}
+"""What runs did from before these were settings."""
+
 
 def read_summary(folder: Path) -> dict | None:
     """The summary.json of a finished run.
@@ -60,7 +71,8 @@ def check_earlier_runs(plan: Plan) -> None:
                 if not path.is_file():
                     continue
                 then = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-                lines = differences(with_current_names(then), config)
+                earlier = {name: value for name, value in EARLIER.items() if name in config}
+                lines = differences({**earlier, **with_current_names(then)}, config)
                 if lines:
                     raise ValueError(
                         f"{folder} is of a run with other settings:\n"

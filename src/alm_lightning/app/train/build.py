@@ -111,7 +111,11 @@ def data_plan(cfg: DictConfig) -> DataPlan:
         The plan.
     """
     tokenizer, budget = cfg.tokenizer, cfg.budget
-    workers = chosen_workers(cfg.num_workers, cfg.trainer.accelerator)
+    workers = chosen_workers(
+        cfg.num_workers,
+        cfg.trainer.accelerator,
+        is_stream=str(cfg.windows.dataset._target_).endswith("StreamedWindows"),
+    )
     # windows=cached pairs with as many
     own = {"num_workers": workers} if "num_workers" in cfg.windows.dataset else {}
     return DataPlan(

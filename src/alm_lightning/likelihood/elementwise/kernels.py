@@ -206,6 +206,9 @@ class KernelOperations(TorchOperations):
                 )
         # whatever it is: compilers, linkers and drivers have many ways to fail
         except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
+                # loading a kernel takes memory as well, and another time there may be more
+                raise torch.OutOfMemoryError(str(error)) from error
             KernelOperations.has_failed = True
             warnings.warn(
                 "The loss could not start its Triton kernels, and takes torch's operations in "

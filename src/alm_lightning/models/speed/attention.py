@@ -2,9 +2,13 @@
 
 import logging
 
+import torch
+from torch._C import DispatchKey
+from torch._higher_order_ops.flex_attention import flex_attention as flex_operator
 from transformers import AttentionInterface, PreTrainedModel
 
 from alm_lightning.likelihood.hardware import uses_cuda
+from alm_lightning.models.speed.compiled import set_up_compiler
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +59,23 @@ def attention_for(model: PreTrainedModel, name: str, device: str) -> str:
     # scaled_dot_product_attention has no soft cap; families without one have no such key
     if getattr(decoder.config, "attn_logit_softcapping", None) is None and decoder._supports_sdpa:
         return "sdpa"
-    return FLEX if decoder._supports_flex_attn and uses_cuda(device) else "eager"
+    if not (decoder._supports_flex_attn and uses_cuda(device)):
+        return "eager"
+    if not casts_flex():
+        log.warning(
+            "%s soft-caps its attention, and flex_attention of torch %s does not work in mixed "
+            "precision: attention is eager, which takes more time and memory. A newer torch (2.13) "
+            "has it.",
+            type(model).__name__,
+            torch.__version__,
+        )
+        return "eager"
+    return FLEX
+
+
+def casts_flex() -> bool:
+    """Whether flex_attention heeds autocast; without it, its inputs are of two types."""
+    return DispatchKey.AutocastCUDA in flex_operator.py_kernels
 
 
 def set_attention(model: PreTrainedModel, name: str) -> None:
@@ -82,6 +102,9 @@ def set_attention(model: PreTrainedModel, name: str) -> None:
             f"speed.attention is {name}, but {type(model).__name__} keeps {found}. Take "
             "speed.attention=auto, or null for what the models say."
         )
+    if name == FLEX:
+        # it is compiled, a variant for each kind of mask and length
+        set_up_compiler()
     log.info("attention of %s: %s", type(model).__name__, name)
 
 

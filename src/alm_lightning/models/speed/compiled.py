@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch._dynamo import config as dynamo
 from torch._dynamo.exc import TorchDynamoException
 from torch._functorch import config as functorch
 from transformers import PreTrainedModel
@@ -15,6 +16,10 @@ log = logging.getLogger(__name__)
 
 CACHES = ("cache", "past_key_values")
 """Arguments by which a block gets what came before, as transformers names them."""
+MOST_VARIANTS = 64
+"""Ways in which one function may be compiled. All blocks of all models are one function for the
+compiler, which counts full and sliding attention, student and teacher, training and evaluation, and
+each kind of length. At its own limit of 8 it stops compiling, and says so in one line of a log."""
 
 
 class Blocks:
@@ -64,7 +69,22 @@ class Blocks:
         )
 
 
-def compile_blocks(model: PreTrainedModel) -> None:
+def set_up_compiler() -> None:
+    """Settings of torch's compiler for the whole process."""
+    dynamo.recompile_limit = max(dynamo.recompile_limit, MOST_VARIANTS)
+    # it would cut blocks where DDP exchanges gradients while they are computed, which it does in
+    # the last backward pass of a step alone
+    dynamo.optimize_ddp = False
+    # GradMag goes back through a block twice; a compiled backward pass that may use its inputs'
+    # memory for something else refuses the second time
+    functorch.donated_buffer = False
+    # with the forward pass: a backward pass that can't be compiled is found where there is a way
+    # around it. Older versions of torch do not have it
+    if hasattr(functorch, "force_non_lazy_backward_lowering"):
+        functorch.force_non_lazy_backward_lowering = True
+
+
+def compile_blocks(model: PreTrainedModel, *, keep_last: bool = False) -> None:
     """Compiles each block of a model when it is first called, in place.
 
     Blocks, and not the whole: all of one kind share one compilation, so that it takes a fraction of
@@ -72,6 +92,8 @@ def compile_blocks(model: PreTrainedModel) -> None:
 
     Args:
         model: A causal language model.
+        keep_last: Whether the last block stays as it is. Gradients of terms are compared at its
+            last matrix, and a compiled block would compute all of its gradients for each of them.
 
     Raises:
         ValueError: It has no list of blocks.
@@ -82,11 +104,9 @@ def compile_blocks(model: PreTrainedModel) -> None:
             f"speed.compile is true, but {type(model).__name__} has no list of blocks. Take "
             "speed.compile=false."
         )
-    # GradMag goes back through a block twice; a compiled backward pass that may use its inputs'
-    # memory for something else refuses the second time
-    functorch.donated_buffer = False
+    set_up_compiler()
     blocks = Blocks(type(model).__name__)
-    for layer in layers:
+    for layer in layers[:-1] if keep_last else layers:
         layer.forward = blocks.compiled(layer.forward)
 
 

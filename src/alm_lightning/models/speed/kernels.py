@@ -44,7 +44,8 @@ def check_liger(device: str) -> None:
 def use_liger(model: PreTrainedModel) -> None:
     """Puts Liger's kernels into a model, in place.
 
-    Rotations are replaced in the family's module: for each model of that family in this process.
+    Rotations and norms are replaced in the family's module as well: for each model of that family
+    that is made or called in this process later.
 
     Args:
         model: A causal language model.

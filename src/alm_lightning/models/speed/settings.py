@@ -73,8 +73,8 @@ class Speed:
         if self.checkpointing:
             checkpoint_blocks(student)
         if self.compile:
-            for model in (student, teacher):
-                compile_blocks(model)
+            compile_blocks(student, keep_last=True)
+            compile_blocks(teacher)
 
 
 def checkpoint_blocks(model: PreTrainedModel) -> None:

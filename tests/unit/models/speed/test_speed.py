@@ -7,7 +7,10 @@ import pytest
 import torch
 from tests.conftest import tiny_gemma3
 from tests.invariant.test_step import make_step
+from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.exc import BackendCompilerFailed
+from torch._dynamo.utils import counters
+from torch._functorch.compilers import nop
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from alm_lightning.data.collator import Collator
@@ -118,11 +121,54 @@ def test_compiled_blocks_change_nothing(pair, rows, backend, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     plain, expected = gradients(pair, rows, 100)
     Speed(compile=True, checkpointing=True).apply(pair[0].model, pair[1].model)
+    counters.clear()
     result, found = gradients(pair, rows, 100)
+    # of student and teacher
+    assert counters["frames"]["ok"] >= 2
+    assert counters["frames"]["ok"] == counters["frames"]["total"]
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=2e-3, atol=2e-6)
     for name, loss in plain.losses.items():
         torch.testing.assert_close(result.losses[name], loss, rtol=1e-4, atol=0.0)
+
+
+# the compiler's own calls of what torch has deprecated
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning:torch")
+def test_training_is_compiled_after_an_evaluation_of_many_lengths(scorers, rows, monkeypatch):
+    """All blocks count as one function, which may be compiled in so many ways by default."""
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    student, teacher = scorers
+    Speed(compile=True, checkpointing=True).apply(student.model, teacher.model)
+    for model in (student.model.eval(), teacher.model):
+        for shape in ((1, 7), (2, 9), (3, 12), (3, 5)):
+            with torch.no_grad():
+                model(torch.full(shape, 3))
+    counters.clear()
+    gradients(scorers, rows, 100)
+    assert counters["frames"]["ok"] >= 1
+    assert counters["frames"]["ok"] == counters["frames"]["total"]
+
+
+# the compiler's own calls of what torch has deprecated
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning:torch")
+def test_a_backward_pass_that_can_not_be_compiled_falls_back(scorers, rows, monkeypatch, caplog):
+    torch.compiler.reset()
+
+    def refuse(*_):
+        raise RuntimeError("no backward pass is here")
+
+    backend = aot_autograd(fw_compiler=nop, bw_compiler=refuse)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    _, expected = gradients(scorers, rows, 100)
+    Speed(compile=True).apply(scorers[0].model, scorers[1].model)
+    with caplog.at_level(logging.WARNING):
+        _, found = gradients(scorers, rows, 100)
+    assert any("no backward pass is here" in message for message in caplog.messages)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=2e-3, atol=1e-6)
 
 
 def test_a_compile_that_fails_falls_back_with_one_warning(scorers, rows, monkeypatch, caplog):
@@ -187,6 +233,13 @@ def test_a_cached_text_is_not_compiled(scorers, monkeypatch):
 def test_attention_by_what_the_family_computes(monkeypatch, make, cuda, chosen):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     assert attention_for(make(), "auto", "auto") == chosen
+
+
+def test_flex_attention_without_mixed_precision_is_not_chosen(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("alm_lightning.models.speed.attention.flex_operator.py_kernels", {})
+    assert attention_for(tiny_gemma2(), "auto", "auto") == "eager"
+    assert "does not work in mixed precision" in caplog.text
 
 
 def test_attention_of_a_byte_student_is_its_bodys(scorers, monkeypatch):
