@@ -6,7 +6,7 @@ import lightning as L
 import pytest
 from tests.distributed.ranks import on_ranks
 from tests.distributed.small_run import fit, make_module
-from torch.distributed.checkpoint import FileSystemWriter
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from alm_lightning.objectives.next_token import NextToken
 from alm_lightning.training.checkpoint_io import WholeFiles

@@ -10,9 +10,9 @@ import torch
 from lightning.fabric.utilities.load import _METADATA_FILENAME
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch.distributed import checkpoint as distributed_checkpoint
-from torch.distributed.checkpoint import FileSystemWriter
+from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -20,6 +20,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import Optimizer
 
 from alm_lightning.training.checkpoint_io import PART, damaged
@@ -81,7 +83,7 @@ class ShardedStrategy(ModelParallelStrategy):
         for number, state in enumerate(checkpoint.pop("optimizer_states", [])):
             states[f"optimizer_{number}"] = state
         try:
-            distributed_checkpoint.save(states, storage_writer=FileSystemWriter(part))
+            save(states, storage_writer=FileSystemWriter(part))
         except CheckpointException as error:
             # all ranks get here, whichever of them could not write
             if self.is_global_zero:
@@ -122,17 +124,17 @@ class ShardedStrategy(ModelParallelStrategy):
             raise damaged(path, f"it has no {_METADATA_FILENAME}")
         trained = self._trained_state()
         states = {"state_dict": trained} | {
-            f"optimizer_{number}": get_optimizer_state_dict(self.model, optimizer)
+            f"optimizer_{number}": get_optimizer_state_dict(self._module, optimizer)
             for number, optimizer in enumerate(self.optimizers)
         }
         try:
-            distributed_checkpoint.load(states, checkpoint_id=path)
+            load(states, checkpoint_id=path)
             rest = torch.load(meta, weights_only=weights_only, map_location="cpu")
         except (CheckpointException, RuntimeError, EOFError, OSError) as error:
             raise damaged(path, str(error).strip().rpartition("\n")[2]) from error
-        self.model.load_state_dict(trained, strict=False)
+        self._module.load_state_dict(trained, strict=False)
         for number, optimizer in enumerate(self.optimizers):
-            set_optimizer_state_dict(self.model, optimizer, states[f"optimizer_{number}"])
+            set_optimizer_state_dict(self._module, optimizer, states[f"optimizer_{number}"])
         # the module completes and checks what it finds under this name: nothing is left to load
         return {**rest, "state_dict": {}}
 
@@ -140,21 +142,26 @@ class ShardedStrategy(ModelParallelStrategy):
         """The checkpoint of a run that was not spread: each rank takes its share of it."""
         checkpoint = self.checkpoint_io.load_checkpoint(path, weights_only=weights_only)
         options = StateDictOptions(full_state_dict=True, strict=False)
-        set_model_state_dict(self.model, checkpoint.pop("state_dict"), options=options)
+        set_model_state_dict(self._module, checkpoint.pop("state_dict"), options=options)
         states = checkpoint.pop("optimizer_states", [])
         for optimizer, state in zip(self.optimizers, states, strict=True):
             named = by_name(state, self._names(optimizer))
-            set_optimizer_state_dict(self.model, optimizer, named, options=options)
+            set_optimizer_state_dict(self._module, optimizer, named, options=options)
         return {**checkpoint, "state_dict": {}}
+
+    @property
+    def _module(self) -> nn.Module:
+        assert self.model is not None, "a checkpoint belongs to a module: call a trainer with one"
+        return self.model
 
     def _trained_state(self) -> dict[str, Any]:
         """The state of the module without its frozen weights, which are in no checkpoint."""
-        frozen = {name for name, p in self.model.named_parameters() if not p.requires_grad}
-        state: Mapping[str, Any] = get_model_state_dict(self.model)
+        frozen = {name for name, p in self._module.named_parameters() if not p.requires_grad}
+        state: Mapping[str, Any] = get_model_state_dict(self._module)
         return {name: value for name, value in state.items() if name not in frozen}
 
     def _names(self, optimizer: Optimizer) -> dict[int, str]:
-        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        names = {parameter: name for name, parameter in self._module.named_parameters()}
         listed = [p for group in optimizer.param_groups for p in group["params"]]
         return {number: names[parameter] for number, parameter in enumerate(listed)}
 
