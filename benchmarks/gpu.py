@@ -28,6 +28,9 @@ from pathlib import Path
 
 import torch
 
+# a card may be at hand where the project is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
 from on_gpu import device
 from on_gpu.processes import MARK, NEVER_LATER, Part
 from on_gpu.rows import Row, as_json, one_line, table
@@ -107,14 +110,16 @@ def main() -> None:
         # of tiny models, and of other settings than the recipes', nothing is expected
         is_known = not args.quick and not args.overrides
         memory = Part(MEMORY, Path(temporary), sys.argv[1:], quick=True) if is_known else None
-        found = all_parts(
-            chosen(args.only), Path(temporary), quick=args.quick, deadline=started + limit
-        )
-        sizes = [] if memory is None else memory.rows(seconds=NEVER_LATER)
+        names, deadline = chosen(args.only), started + limit
+        try:
+            found = all_parts(names, Path(temporary), quick=args.quick, deadline=deadline)
+            sizes = [] if memory is None else memory.rows(seconds=NEVER_LATER)
+        finally:
+            if memory is not None:
+                memory.end()
     rows = arranged(found, args.only)
     if is_known:
-        compare(rows, sizes)
-        rows += [row for row in sizes if row.error is not None]
+        rows += compared(rows, sizes)
     name = "CPU" if args.quick else device.name()
     print(f"{name}, torch {torch.__version__}, {time.time() - started:.0f} s\n")
     print(table(rows, quick=args.quick))
@@ -137,6 +142,16 @@ def expected_rows() -> list[Row]:
         found = {**expectation.step(name), **expectation.memory(name)}
         rows += [Row(name, what, expected=value) for what, value in found.items()]
     return rows
+
+
+def compared(rows: list[Row], sizes: list[Row]) -> list[Row]:
+    """Puts what is expected beside what was measured; returns what went wrong with that."""
+    try:
+        compare(rows, sizes)
+    except Exception as error:
+        # minutes of measurements are worth a table without it
+        return [Row("expected", "all of it", error=one_line(error))]
+    return [row for row in sizes if row.error is not None]
 
 
 def compare(rows: list[Row], sizes: list[Row]) -> None:
@@ -180,12 +195,12 @@ def all_parts(
     try:
         for name, following in zip(names, [*names[1:], None], strict=True):
             print(f"{name} ...", file=sys.stderr, flush=True)
-            part = started.pop(name, None) or start(name)
-            if following is not None:
-                started[following] = start(following)
+            for each in (name, following):
+                if each is not None and each not in started:
+                    started[each] = start(each)
             left = deadline - time.time()
             # a busy machine may need longer for tiny shapes, where no card costs money
-            found[name] = part.rows(seconds=left if quick else min(left, LIMITS[name]))
+            found[name] = started[name].rows(seconds=left if quick else min(left, LIMITS[name]))
     finally:
         for part in started.values():
             part.end()

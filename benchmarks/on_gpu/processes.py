@@ -43,6 +43,7 @@ class Part:
         }
         if quick:
             environment["CUDA_VISIBLE_DEVICES"] = ""
+        self._has_ended = False
         hidden = ["--part", name, "--folder", str(folder)]
         with self.output.open("wb") as output, self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -81,6 +82,10 @@ class Part:
 
     def end(self) -> None:
         """Ends it, with all that it started, if it is still there."""
+        if self._has_ended:
+            # by now its number may be another process's
+            return
+        self._has_ended = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -12,6 +12,12 @@ from alm_lightning.tokenization.load import load_tokenizer
 
 SPECIALS = {"pad": "<pad>", "eos": "<eos>", "bos": "<bos>"}
 """Names of special tokens by role, in the order of their ids."""
+USUAL = {
+    "eos": ["<eos>", "</s>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>"],
+    "bos": ["<bos>", "<s>", "<|begin_of_text|>", "<|endoftext|>"],
+    "pad": ["<pad>", "<|finetune_right_pad_id|>", "<|endoftext|>"],
+}
+"""What families call these; EOS stands in for the other two."""
 TURNS = ["<start_of_turn>", "<end_of_turn>"]
 """Special tokens besides, which Gemma's chats are written in."""
 SIZES = {"gemma2": 262_144, "qwen2": 151_646, "llama3": 128_256}
@@ -27,9 +33,27 @@ LETTERS = "etaoinshrdlucmfw"
 def tokenizer(family: str, path: Path | None, *, tiny: bool) -> PreTrainedTokenizerFast:
     """The tokenizer of a family: that of a file or folder, or else one of its size, made here."""
     if path is not None:
-        return load_tokenizer(path).hf
+        return loaded(path)
     size = TINY[family] if tiny else SIZES[family]
     return made(size, learned=size if tiny else LEARNED[family])
+
+
+def loaded(path: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a folder or a file; of a tokenizer.json alone, roles go by usual names."""
+    if path.is_dir() or path.suffix != ".json":
+        return load_tokenizer(path).hf
+    if (path.parent / "tokenizer_config.json").is_file():
+        return load_tokenizer(path.parent).hf
+    names = set(Tokenizer.from_file(str(path)).get_vocab())
+    found = {
+        role: next((name for name in usual if name in names), None) for role, usual in USUAL.items()
+    }
+    if found["eos"] is None:
+        raise ValueError(
+            f"{path} has none of the tokens {USUAL['eos']}, one of which would end a text. Give "
+            "the folder that it is from, with a tokenizer_config.json."
+        )
+    return load_tokenizer(path, **{role: name or found["eos"] for role, name in found.items()}).hf
 
 
 def made(num_tokens: int, *, learned: int) -> PreTrainedTokenizerFast:

@@ -91,6 +91,18 @@ def test_what_is_counted_is_what_the_recipe_says(on_gpu, name):
     assert job.distributions == ("next_byte" in cfg.objective)
 
 
+def test_a_tokenizer_file_alone_is_enough(on_gpu, byte_level_tokenizer, tmp_path):
+    *_, vocabularies = on_gpu
+    path = tmp_path / "tokenizer.json"
+    byte_level_tokenizer.backend_tokenizer.save(str(path))
+    found = vocabularies.tokenizer("gemma2", path, tiny=False)
+    assert (found.bos_token, found.eos_token, found.pad_token) == ("<bos>", "<eos>", "<pad>")
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("<eos>", "<other>"), "utf-8")
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json"):
+        vocabularies.tokenizer("gemma2", path, tiny=False)
+
+
 def test_expected_figures_stand_beside_measured_ones(on_gpu, monkeypatch):
     import gpu
     from on_gpu import expectation
