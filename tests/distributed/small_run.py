@@ -13,7 +13,9 @@ def make_module(scorers, terms, **changes):
     student, teacher = scorers
     settings = {
         "balance": GradMag(),
-        "optimizer": lambda groups: torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.0),
+        # at its default eps Adam makes whole steps of gradients that are no more than rounding
+        # errors (1e-8), which differ with the order in which ranks are added up
+        "optimizer": lambda groups: torch.optim.AdamW(groups, lr=1e-3, eps=1e-6, weight_decay=0.0),
         "schedule": lambda step: 1 / (step + 1),
         "gradient_clip": 1.0,
         "config": {},

@@ -66,4 +66,4 @@ def test_once_a_step(scorers, rows, tmp_path):
         for step, values in enumerate(curve):
             assert found[step] == pytest.approx(values, rel=1e-4), step
         for name, tensor in module.state_dict().items():
-            torch.testing.assert_close(state[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+            torch.testing.assert_close(state[name], tensor, rtol=1e-4, atol=1e-5)

@@ -61,6 +61,14 @@ def test_a_strategy_as_a_class(settings):
         check_settings(settings(f"trainer.strategy={{_target_: {strategies}.FSDPStrategy}}"))
 
 
+def test_weights_spread_over_devices(settings, tmp_path):
+    (tmp_path / "step_1.ckpt").mkdir()
+    # whose checkpoints are folders
+    check_settings(settings("trainer=fsdp", f"ckpt_path={tmp_path}/step_1.ckpt"))
+    with pytest.raises(ValueError, match="To spread weights over several GPUs take trainer=fsdp"):
+        check_settings(settings("trainer.strategy=fsdp"))
+
+
 def test_no_such_checkpoint(settings, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"newest as last\.ckpt, or as stopped\.ckpt"):
         check_settings(settings(f"ckpt_path={tmp_path}/nothing.ckpt"))
