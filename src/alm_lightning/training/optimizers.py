@@ -1,5 +1,6 @@
 """Optimizers that torch does not have."""
 
+import importlib
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -43,9 +44,13 @@ def adamw_8bit(
 
 
 def check_torchao() -> None:
-    """Raises an ImportError that says how to install torchao, unless it is there."""
+    """Raises an ImportError that says how to install torchao, unless it is there.
+
+    Importing it lets torch read its states: a checkpoint is loaded before optimizers are made.
+    """
     if importlib.util.find_spec("torchao") is None:
         raise ImportError(
             "optimizer=adamw_8bit needs torchao, which is not installed. Install it with `pip "
             "install 'alm-lightning[gpu]'`, or take optimizer=adamw."
         )
+    importlib.import_module("torchao.optim")

@@ -9,6 +9,7 @@ from alm_lightning.app.hydra.callbacks import is_first_process
 from alm_lightning.app.keys import KEYS
 from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST, check_numbers, check_trainer
 from alm_lightning.distillation.data import ON_BAD_DOCUMENT
+from alm_lightning.training.optimizers import check_torchao
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -18,6 +19,7 @@ def check_settings(cfg: DictConfig) -> None:
         cfg: The whole configuration.
 
     Raises:
+        ImportError: If the optimizer is of a package that is not installed.
         FileExistsError: If the run's folder holds files of another run.
         FileNotFoundError: If there is no checkpoint at `ckpt_path`.
         ValueError: If a number, on_bad_document, the precision, the strategy or a stop token makes
@@ -42,6 +44,8 @@ def check_settings(cfg: DictConfig) -> None:
         # a node of which a class is to be made
         strategy = str(strategy._target_).rpartition(".")[2]
     check_trainer(cfg.trainer.precision, "auto" if strategy is None else strategy)
+    if str(cfg.optimizer._target_).endswith(".adamw_8bit"):
+        check_torchao()
     _check_teacher(cfg)
     unknown = [t for t in cfg.student.stop_tokens if t not in cfg.student.special_tokens]
     if unknown:
