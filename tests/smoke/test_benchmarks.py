@@ -110,6 +110,16 @@ def test_step(ran, tiny, precision, overrides):
     assert LOWEST < figures(output)["bare parts / step"] < HIGHEST
 
 
+def test_profile_of_a_step(ran, tiny):
+    output = ran("step", "--profile", *tiny)
+    lines = [line for line in output.splitlines() if " s " in line and line.endswith("%")]
+    shares = [float(line.split()[-1].rstrip("%")) for line in lines]
+    # matrix products and the rest, then operations from the longest on
+    assert shares[0] + shares[1] == pytest.approx(100, abs=0.2)
+    assert shares[2:] == sorted(shares[2:], reverse=True)
+    assert any("aten::" in line for line in lines[2:])
+
+
 def test_memory(ran, transfer):
     rows = table(ran("memory", *transfer))
     del rows[""]
