@@ -49,8 +49,6 @@ def _tokenizer(text: str) -> tuple[str, Path]:
         family, path = "gemma2", text
     if family not in FAMILIES:
         raise argparse.ArgumentTypeError(f"{family!r}: expected one of {', '.join(FAMILIES)}")
-    if not Path(path).exists():
-        raise argparse.ArgumentTypeError(f"there is no {path}: expected a tokenizer.json, a folder")
     return family, Path(path).resolve()
 
 
@@ -59,12 +57,6 @@ def _parts(text: str) -> list[str]:
     if unknown := sorted(set(text.split(",")) - set(known)):
         raise argparse.ArgumentTypeError(f"{unknown}: expected some of {', '.join(known)}")
     return text.split(",")
-
-
-def _text(path: str) -> Path:
-    if not Path(path).exists():
-        raise argparse.ArgumentTypeError(f"there is no {path}: expected a file or folder of text")
-    return Path(path).resolve()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="[FAMILY=]PATH",
         help=f"of {', '.join(FAMILIES)}; the first if none is named. Else made here",
     )
-    parser.add_argument("--text", type=_text, help="to train on; else Python's manual")
+    parser.add_argument("--text", type=Path, help="to train on; else Python's manual")
     parser.add_argument("--only", type=_parts, help="loss, losses, resume, steps (or a recipe), ..")
     parser.add_argument(
         "--time-limit", type=float, help="seconds for everything: 295, --quick 1200"
@@ -99,6 +91,9 @@ def main() -> None:
         for row in rows_of(args):
             print(f"{MARK}{json.dumps(dataclasses.asdict(row))}", flush=True)
         return
+    for path in [*(path for _, path in args.tokenizer), *filter(None, [args.text])]:
+        if not path.exists():
+            sys.exit(f"there is no {path}: expected a tokenizer's or a text's file or folder.")
     if args.expect:
         print(table(expected_rows()))
         return
@@ -216,7 +211,9 @@ def rows_of(args: argparse.Namespace) -> Iterator[Row]:
     from on_gpu.recipes import Settings, build
     from on_gpu.steps import steps_rows
 
-    settings = Settings(args.quick, dict(args.tokenizer), args.text, args.overrides)
+    settings = Settings(
+        args.quick, dict(args.tokenizer), args.text and args.text.resolve(), args.overrides
+    )
     try:
         if args.part == MEMORY:
             # no card is waited for

@@ -59,13 +59,17 @@ def _names(text: str) -> list[str]:
     return text.split(",")
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--only", type=_names, default=list(JOBS), help=", ".join(JOBS))
     parser.add_argument("--sequences", type=int, help="of a micro-batch; else as the recipe has")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = _parser().parse_args()
     if args.sequences is not None and args.sequences < 1:
         sys.exit(f"--sequences {args.sequences}: expected 1 or more.")
     for name in args.only:
