@@ -4,11 +4,14 @@ import copy
 import gc
 import logging
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from alm_lightning.data.batch import DistillBatch
+from alm_lightning.data.datamodule import DistillDataModule
 from alm_lightning.training.step import DistillStep
 
 log = logging.getLogger(__name__)
@@ -58,17 +61,43 @@ def rows_on_processor(most: int, length: int) -> int:
     return max(1, min(most, CPU_TOKENS // length))
 
 
+def tried_rows(trial: "Trial", data: DistillDataModule) -> int:
+    """The most rows of a micro-batch that fit on a device.
+
+    Args:
+        trial: Takes a step and undoes it.
+        data: Where rows come from, and how many a step has.
+
+    Returns:
+        Rows, at least 1.
+    """
+    row, device = data.longest_row(), trial.step.student.model.device
+
+    def fits(rows: int, parts: int) -> bool:
+        batch = data.collator.of_rows([row] * rows).to(device)
+        return trial([batch] * parts)
+
+    # libraries take memory when they are first called: while there is plenty
+    fits(1, parts=1)
+    # what the teacher says of all micro-batches is held at once
+    return largest_that_fits(lambda n: fits(n, parts=-(-data.num_rows // n)), data.num_rows)
+
+
 class Trial:
     """Whether a step of so many rows fits: it is taken, and what it did is undone.
 
     Args:
-        step: The step. It must not talk to other ranks: they may be trying other sizes.
+        step: The step; a copy is taken that does not talk to other ranks, which may be trying other
+            sizes.
         remembering: Modules besides the student that a step may change: terms and balance.
         held_bytes: Memory that a run will hold besides, such as the optimizer's states.
     """
 
     def __init__(self, step: DistillStep, remembering: Sequence[nn.Module], *, held_bytes: int):
-        self.step, self.remembering, self.held_bytes = step, remembering, held_bytes
+        self.step = copy.copy(step)
+        self.step.reduce = _alone
+        self.step.backward = _backward
+        self.remembering, self.held_bytes = remembering, held_bytes
 
     def __call__(self, batches: Sequence[DistillBatch]) -> bool:
         """Takes a step, and undoes it.
@@ -102,6 +131,16 @@ class Trial:
                 # what an error's traceback holds may hold it in a circle
                 gc.collect()
                 torch.cuda.empty_cache()
+
+
+def _alone(
+    value: Shaped[Tensor, "..."], op: Literal["sum", "max"] = "sum"
+) -> Shaped[Tensor, "..."]:
+    return value
+
+
+def _backward(loss: Float[Tensor, ""], *, exchange: bool) -> None:
+    loss.backward()
 
 
 def _is_of_memory(error: RuntimeError) -> bool:

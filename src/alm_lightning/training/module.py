@@ -1,33 +1,30 @@
 """The LightningModule: wraps student, teacher and objective. It holds no mathematics."""
 
-import copy
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from typing import Literal
 
-import lightning as L
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.datamodule import DistillDataModule
-from alm_lightning.metrics.totals import FIELDS, batch_totals, figures
 from alm_lightning.models.pair import Scorer
 from alm_lightning.models.structure import last_matrix, layers_of
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
+from alm_lightning.training.evaluated import EvaluatedModule
 from alm_lightning.training.micro_batch import (
     SPARE,
     Trial,
     held_by_optimizer,
-    largest_that_fits,
     rows_on_processor,
+    tried_rows,
 )
 from alm_lightning.training.resume import check_continued
 from alm_lightning.training.sharding import ShardedStrategy, SpreadPair
@@ -40,7 +37,7 @@ OptimizerFactory = Callable[[Iterable[Mapping]], torch.optim.Optimizer]
 """From groups of parameters, some with a learning rate of their own, to the optimizer."""
 
 
-class DistillModule(L.LightningModule):
+class DistillModule(EvaluatedModule):
     """Distils a frozen teacher into a student.
 
     Optimization is manual, since one batch of the loader is one optimizer step, cut into
@@ -197,21 +194,9 @@ class DistillModule(L.LightningModule):
         if self.device.type == "cuda":
             spare = torch.cuda.get_device_properties(self.device).total_memory * SPARE
             held += round(spare)
-        alone = copy.copy(self.step)
-        alone.reduce = lambda value, op="sum": value
-        alone.backward = lambda loss, exchange: loss.backward()
-        trial = Trial(alone, [self.objective, self.balance], held_bytes=held)
-        row = data.longest_row()
-
-        def fits(rows: int, parts: int) -> bool:
-            batch = data.collator.of_rows([row] * rows).to(self.device)
-            with self.trainer.precision_plugin.train_step_context():
-                return trial([batch] * parts)
-
-        # libraries take memory when they are first called: while there is plenty
-        fits(1, parts=1)
-        # what the teacher says of all micro-batches is held at once
-        return largest_that_fits(lambda n: fits(n, parts=-(-data.num_rows // n)), data.num_rows)
+        trial = Trial(self.step, [self.objective, self.balance], held_bytes=held)
+        with self.trainer.precision_plugin.train_step_context():
+            return tried_rows(trial, data)
 
     def _compared_at(self) -> Callable[[], nn.Parameter]:
         matrix = last_matrix(self.student)
@@ -226,11 +211,6 @@ class DistillModule(L.LightningModule):
         blocked = None if exchange else getattr(strategy, "block_backward_sync", None)
         with blocked() if blocked is not None else nullcontext():
             self.manual_backward(loss)
-
-    def _over_ranks(
-        self, value: Shaped[Tensor, "..."], op: Literal["sum", "max"] = "sum"
-    ) -> Shaped[Tensor, "..."]:
-        return self.trainer.strategy.reduce(value.detach().clone(), reduce_op=op)
 
     def training_step(self, batches: list[DistillBatch], batch_idx: int) -> None:
         """One optimizer step."""
@@ -274,39 +254,6 @@ class DistillModule(L.LightningModule):
             self.log(f"train/balance_{name}", result.balance[name])
             self.log(f"chunks/weight_{name}", result.weights[name])
         self.log("train/loss", result.total)
-
-    def on_validation_epoch_start(self) -> None:
-        """Starts the totals of each evaluation set."""
-        self._totals: dict[int, Float[Tensor, " field"]] = {}
-        self._teacher_sides.keep_for(self.trainer.datamodule)
-        if self._spread is not None:
-            # a batch of a loader is one micro-batch in a validation
-            self._spread.start(sum(self.trainer.num_val_batches), self._over_ranks)
-
-    def validation_step(
-        self, batches: list[DistillBatch], batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Adds a batch to the totals of its evaluation set."""
-        for place, batch in enumerate(batches):
-            student = self._student_scorer(batch, batch.student)
-            teacher = self._teacher_sides(batch, (dataloader_idx, batch_idx, place))
-            if self._spread is not None:
-                self._spread.see(batch)
-            totals = batch_totals(batch, student, teacher)
-            before = self._totals.get(dataloader_idx, torch.zeros_like(totals))
-            self._totals[dataloader_idx] = before + totals
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs exact figures over all batches and ranks."""
-        if self._spread is not None:
-            with self.trainer.precision_plugin.val_step_context():
-                self._spread.catch_up(is_teacher_asked=self._teacher_sides.num_calls > 0)
-        names = self.trainer.datamodule.evaluation_names
-        for index, name in enumerate(names):
-            empty = torch.zeros(len(FIELDS), dtype=torch.float64, device=self.device)
-            totals = self._over_ranks(self._totals.get(index, empty))
-            for figure, value in figures(totals).items():
-                self.log(f"val/{name}/{figure}", value)
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """What is trained: parameters of the student, and those that an objective has of its own.
