@@ -84,6 +84,7 @@ def test_every_benchmark_is_here():
     others = {
         "every_benchmark_is_here",
         "gpu_goes_on_after_an_error",
+        "profile_of_a_step",
         "gpu_expects_what_the_page_says",
         "linear_log_likelihood_against_chunks",
         "linear_log_likelihood_expected",
