@@ -5,7 +5,7 @@ import torch
 
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.packing import FirstFit
-from alm_lightning.models.structure import last_matrix
+from alm_lightning.models.structure import last_matrix, layers_of
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.combine import Fixed, GradMag, GradNorm
 from alm_lightning.objectives.hidden_states import HiddenStates
@@ -37,7 +37,7 @@ def make_step(scorers, balance, **changes):
     return DistillStep(**(settings | changes))
 
 
-def gradients(scorers, rows, balance, micro_batch_size, steps=1, packing=None):
+def gradients(scorers, rows, balance, micro_batch_size, steps=1, packing=None, **changes):
     student, teacher = scorers
     collator = Collator(
         student=student.view,
@@ -45,12 +45,27 @@ def gradients(scorers, rows, balance, micro_batch_size, steps=1, packing=None):
         micro_batch_size=micro_batch_size,
         packing=packing,
     )
-    step = make_step(scorers, balance)
+    step = make_step(scorers, balance, **changes)
     for _ in range(steps):
         student.model.zero_grad()
         result = step(collator(rows))
     found = {n: p.grad.clone() for n, p in student.model.named_parameters() if p.requires_grad}
     return result, found
+
+
+def test_graphs_that_are_kept_save_a_forward_pass(scorers, rows):
+    again, expected = gradients(scorers, rows, GradMag(), 2)
+    passes = [0]
+
+    def note(*_):
+        passes[0] += 1
+
+    layers_of(scorers[0].model)[0].register_forward_hook(note)
+    kept, found = gradients(scorers, rows, GradMag(), 2, keep_graphs=True)
+    assert passes[0] == -(-len(rows) // 2)
+    assert kept.balance == again.balance
+    for name in expected:
+        assert torch.equal(found[name], expected[name]), name
 
 
 @pytest.mark.parametrize(

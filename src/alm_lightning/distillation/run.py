@@ -78,6 +78,7 @@ class Plan:
             schedule=self.schedule,
             gradient_clip=self.gradient_clip,
             config=self.config,
+            keep_graphs=self.pair.speed.keep_graphs,
         )
 
 

@@ -54,6 +54,8 @@ class DistillModule(EvaluatedModule):
         schedule: Factor on the learning rate, from the number of steps done.
         gradient_clip: Largest norm of the gradient; None clips nothing.
         config: The resolved configuration, as plain containers, stored in checkpoints.
+        keep_graphs: Whether graphs of all micro-batches are held where norms are measured, in place
+            of a second forward pass.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class DistillModule(EvaluatedModule):
         schedule: Callable[[int], float],
         gradient_clip: float | None,
         config: Mapping,
+        keep_graphs: bool = False,
     ):
         super().__init__()
         if gradient_clip is not None and not gradient_clip > 0:
@@ -85,6 +88,7 @@ class DistillModule(EvaluatedModule):
         self.balance.setup(list(objective))
         self.make_optimizer, self.schedule = optimizer, schedule
         self.gradient_clip, self.config = gradient_clip, dict(config)
+        self.keep_graphs = keep_graphs
         self._student_scorer = student
         # a scorer is no module: Lightning neither trains nor saves nor moves what is in it
         self._teacher_scorer = teacher
@@ -125,6 +129,11 @@ class DistillModule(EvaluatedModule):
         strategy = self.trainer.strategy
         if not isinstance(strategy, ShardedStrategy) or self._spread is not None:
             return
+        if self.keep_graphs:
+            raise ValueError(
+                "speed.keep_graphs is true, and weights are spread over ranks: what a forward pass "
+                "gathers is given back before the next one. Take speed.keep_graphs=false."
+            )
         if self.trainer.validate_loop.inference_mode:
             raise ValueError(
                 "the trainer validates in inference mode, and what is gathered there can't be "
@@ -166,6 +175,7 @@ class DistillModule(EvaluatedModule):
             # gradients are averaged over ranks, and totals are to be added up
             scale=float(self.trainer.world_size),
             stand_in=None if self._spread is None else self._spread.stand_in,
+            keep_graphs=self.keep_graphs,
         )
 
         data = self.trainer.datamodule

@@ -62,7 +62,8 @@ class DistillStep:
     The teacher goes first, over all micro-batches: what divides each term (merged chunks, tokens)
     and what scales the hidden states must be known for the whole step before the first gradient is.
     With several micro-batches and a balance that asks for gradient norms, the student's forward
-    pass runs twice: the norms are those of the whole step, not of its first micro-batch.
+    pass runs twice, unless `keep_graphs`: the norms are those of the whole step, not of its first
+    micro-batch.
 
     Ranks may have different numbers of micro-batches, or none. Gradients are exchanged in the last
     backward pass of each rank, and in no other, so that every rank makes at least one.
@@ -83,6 +84,8 @@ class DistillStep:
             of ranks where their gradients are averaged.
         stand_in: Gives any batch, for a rank without one, where models are spread over ranks; None
             where each rank has whole models.
+        keep_graphs: Whether the graphs of all micro-batches are held between the measurement of
+            norms and the backward passes, in place of a second forward pass.
     """
 
     def __init__(
@@ -97,12 +100,13 @@ class DistillStep:
         backward: Backward,
         scale: float,
         stand_in: Callable[[], DistillBatch] | None = None,
+        keep_graphs: bool = False,
     ):
         self.student, self.teacher = student, teacher
         self.terms, self.balance = terms, balance
         self.compared_at = compared_at
         self.reduce, self.backward, self.scale = reduce, backward, scale
-        self.stand_in = stand_in
+        self.stand_in, self.keep_graphs = stand_in, keep_graphs
         self.active = self._active(0.0)
 
     def __call__(self, batches: Sequence[DistillBatch], progress: float = 0.0) -> StepResult:
@@ -128,9 +132,11 @@ class DistillStep:
             for name, term in self.active.items()
         }
         shares = [1.0 if number < num_own else 0.0 for number in range(len(batches))]
-        # the only micro-batch's graph serves twice; those of several would not fit at once
-        kept = [self._totals(batches[0], known[0], shares[0])] if len(batches) == 1 else None
-        if self.balance.needs_norms and len(self.active) > 1:
+        compares = self.balance.needs_norms and len(self.active) > 1
+        # the only micro-batch's graph serves twice; those of several are too much, as a rule
+        is_kept = len(batches) == 1 or (compares and self.keep_graphs)
+        kept = list(map(self._totals, batches, known, shares)) if is_kept else None
+        if compares:
             measured = self._measure(kept or map(self._totals, batches, known, shares), weights)
             balance = self.balance(*measured)
         elif self.balance.needs_norms:

@@ -83,7 +83,7 @@ def test_rows_that_no_token_has_take_nothing_from_the_others(scorers, collator, 
     surfaces = [None if i in lost else s for i, s in enumerate(teacher.view.token_bytes)]
     side = Scorer(teacher.model, replace(teacher.view, token_bytes=surfaces))(batch, batch.teacher)
     whole = teacher(batch, batch.teacher)
-    hidden = last_hidden(teacher.model, batch.teacher.ids, batch.teacher.mask)
+    hidden = last_hidden(teacher.model, batch.teacher.ids)
     logits = hidden @ output_head(teacher.model, teacher.view).weight.T
     # what is left of the mass, after each position
     left = -logits.log_softmax(-1).index_fill(-1, torch.tensor(lost), -torch.inf).logsumexp(-1)

@@ -31,6 +31,7 @@ EARLIER = {
         "_target_": "alm_lightning.models.speed.Speed",
         "attention": None,
         "checkpointing": False,
+        "keep_graphs": False,
         "compile": False,
         "liger": False,
     }

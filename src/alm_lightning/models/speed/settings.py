@@ -19,12 +19,15 @@ class Speed:
             ``auto`` chooses one for each model; None leaves models as they were loaded.
         checkpointing: Whether the student's blocks are computed again in the backward pass, in
             place of holding their activations.
+        keep_graphs: Whether the graphs of all micro-batches of a step are held where norms of
+            gradients are measured, in place of a second forward pass.
         compile: Whether blocks are compiled.
         liger: Whether norms, rotations and MLPs are computed by Liger's kernels.
     """
 
     attention: str | None = None
     checkpointing: bool = False
+    keep_graphs: bool = False
     compile: bool = False
     liger: bool = False
 
