@@ -134,11 +134,12 @@ def locked(folder: Path) -> Iterator[int]:
 
 def newest_checkpoint(attempts: Sequence[Path]) -> Path | None:
     """The newest of the checkpoints in the folders of a run's attempts; None without any."""
+    # those of runs with spread weights are folders
     paths = [
         path
         for folder in attempts
         for name in ("last.ckpt", "stopped.ckpt")
-        if (path := folder / "checkpoints" / name).is_file()
+        if (path := folder / "checkpoints" / name).exists()
     ]
     return max(paths, key=lambda path: path.stat().st_mtime_ns, default=None)
 

@@ -95,8 +95,10 @@ def _is_started_from_outside() -> bool:
 
 def _rank() -> str:
     """Which process of its run this is, by what its launcher says; ``0`` for the only one."""
-    given = [os.environ.get(rank) or "0" for rank in RANKS]
-    return next((rank for rank in given if rank != "0"), "0")
+    # torchrun numbers processes by itself: the first may be on a node, or have been started by a
+    # task of SLURM, of another number
+    of_all, *others = (os.environ.get(rank) for rank in RANKS)
+    return of_all or next((rank for rank in others if rank and rank != "0"), "0")
 
 
 def free_folder(folder: Path) -> Path:

@@ -135,9 +135,10 @@ class PrefixTree(nn.Module):
 
     def on_host(self) -> "PrefixTree":
         """The same tables once more, where no move of a module takes them from the processor."""
-        # what it shares with this one is never written
+        # the memory that it shares with this one is never written. The tensors are new ones:
+        # `fully_shard` moves those of a module in place, by their `data`
         tree = copy.copy(self)
-        tree._buffers = dict(self._buffers)
+        tree._buffers = {name: table.detach() for name, table in self._buffers.items()}
         return tree
 
     def forward(

@@ -147,6 +147,12 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_anew(programs
     assert not any("ckpt_path" in argument for argument in summary["arguments"])
 
 
+def test_the_checkpoint_of_a_run_with_spread_weights_is_a_folder(tmp_path):
+    checkpoint = tmp_path / "seed_0/checkpoints/stopped.ckpt"
+    checkpoint.mkdir(parents=True)
+    assert newest_checkpoint([tmp_path / "seed_0"]) == checkpoint
+
+
 HOLD = """
 import pathlib, signal, sys
 from alm_lightning.app.bakeoff.plan import Plan

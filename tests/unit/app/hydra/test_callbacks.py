@@ -8,7 +8,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.config.conftest import CONF
 
-from alm_lightning.app.hydra.callbacks import RefuseExistingFolder, TakeFreeFolder, free_folder
+from alm_lightning.app.hydra.callbacks import (
+    RefuseExistingFolder,
+    TakeFreeFolder,
+    free_folder,
+    is_first_process,
+)
 
 
 def config(*overrides, hydra=(), node="train"):
@@ -115,6 +120,18 @@ def test_a_folder_that_was_given_is_that_of_the_first_process(monkeypatch, rank)
     TakeFreeFolder().on_run_start(first)
     RefuseExistingFolder().on_run_start(first)
     assert first.hydra.run.dir == "mine"
+
+
+def test_the_rank_of_torchrun_alone_decides(monkeypatch):
+    """Its first process may have been started by any task of SLURM."""
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert not is_first_process()
+    monkeypatch.setenv("RANK", "0")
+    assert is_first_process()
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("RANK", "8")
+    assert not is_first_process()
 
 
 @pytest.mark.parametrize("rank", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])

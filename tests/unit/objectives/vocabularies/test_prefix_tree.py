@@ -35,6 +35,16 @@ def by_search(surfaces, probs, id_, count):
         yield torch.stack(bytes_), end, special
 
 
+def test_tables_of_the_host_stay_where_a_module_is_moved_in_place():
+    tree = tree_of([b"a", b"ab", None])
+    host = tree.on_host()
+    for table in tree.buffers():
+        # as `fully_shard` does with a copy on the GPU
+        table.data = torch.full_like(table, -1)
+    assert not tree.byte.equal(host.byte)
+    assert host.spelled(torch.tensor([1, 2])).tolist() == [*b"ab", SPECIAL]
+
+
 @given(st.data())
 def test_masses_and_gradients(data):
     surfaces = data.draw(SURFACES)
