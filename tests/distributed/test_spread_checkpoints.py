@@ -4,13 +4,14 @@ import errno
 
 import lightning as L
 import pytest
+import torch
 from tests.distributed.ranks import on_ranks
 from tests.distributed.small_run import fit, make_module
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from alm_lightning.objectives.next_token import NextToken
 from alm_lightning.training.checkpoint_io import WholeFiles
-from alm_lightning.training.sharding import ShardedStrategy
+from alm_lightning.training.sharding import ShardedStrategy, strategy
 
 pytestmark = [
     pytest.mark.distributed,
@@ -74,6 +75,116 @@ def test_a_full_disk(scorers, collator, rows, tmp_path):
     (tmp_path / "first.ckpt/meta.pt").unlink()
     with pytest.raises(ValueError, match=r"can't be read \(it has no meta.pt\): it is damaged"):
         WholeFiles().load_checkpoint(tmp_path / "first.ckpt")
+
+
+class Fails(L.Callback):
+    """Saves and removes where the first rank can't, or does not see what the other wrote."""
+
+    def __init__(self, folder):
+        self.folder, self.errors = folder, []
+
+    def on_train_end(self, trainer, pl_module):
+        (self.folder / "file").touch()
+        path = self.folder / "step.ckpt"
+        self.expect(OSError, lambda: trainer.save_checkpoint(self.folder / "file" / "step.ckpt"))
+        trainer.save_checkpoint(path)
+        put, write = strategy._put, strategy.FileSystemWriter
+        strategy._put = self.full
+        self.expect(OSError, lambda: trainer.save_checkpoint(path))
+        strategy._put = self.broken
+        self.expect(RuntimeError, lambda: trainer.save_checkpoint(path))
+        strategy._put = put
+        if trainer.global_rank == 1:
+            # another machine, with a disk of its own
+            strategy.FileSystemWriter = lambda part: write(self.folder / "disk" / part.name)
+        self.expect(OSError, lambda: trainer.save_checkpoint(path))
+        strategy.FileSystemWriter = write
+        trainer.strategy.checkpoint_io.remove_checkpoint = self.full
+        self.expect(OSError, lambda: trainer.strategy.remove_checkpoint(path))
+
+    def expect(self, kind, work):
+        with pytest.raises(kind) as caught:
+            work()
+        self.errors.append(str(caught.value))
+
+    def full(self, *args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def broken(self, *args):
+        raise TypeError("can't pickle that")
+
+
+def test_a_failure_of_the_first_rank_is_one_of_all(scorers, collator, rows, tmp_path):
+    module = make_module(scorers, {"next_token": NextToken()})
+    steps = [collator(rows[:2])]
+
+    def work(rank):
+        fails = Fails(tmp_path)
+        fit(
+            module,
+            steps,
+            callbacks=[fails],
+            strategy=ShardedStrategy(shard_teacher=True),
+            devices=2,
+            plugins=[WholeFiles()],
+        )
+        return fails.errors
+
+    for errors in on_ranks(work, 2, tmp_path / "ranks"):
+        not_a_folder, full, broken, unseen, kept = errors
+        assert "Not a directory, for a checkpoint: " in not_a_folder
+        assert "No space left on device, for a checkpoint" in full
+        assert "can't pickle that\") on the first process, for a checkpoint" in broken
+        assert "does not see 1 of 2 files that were written (__1_0.distcp). Give a fold" in unseen
+        assert "No space left on device, for a checkpoint" in kept
+    # what was there before is whole still, and nothing in part
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["disk", "file", "ranks", "step.ckpt"]
+    assert WholeFiles().load_checkpoint(tmp_path / "step.ckpt")["optimizer_states"]
+
+
+def test_of_another_run(scorers, collator, rows, tmp_path):
+    module = make_module(scorers, {"next_token": NextToken()}, config={"seed": 0})
+    steps = [collator(rows[:2])]
+    settings = {"plugins": [WholeFiles()], "strategy": ShardedStrategy(shard_teacher=True)}
+
+    class Loads(L.Callback):
+        def on_train_end(self, trainer, pl_module):
+            folder, self.errors = tmp_path / "folder.ckpt", []
+            trainer.save_checkpoint(folder)
+            trainer.strategy.barrier()
+            file = tmp_path / f"file_{trainer.global_rank}.ckpt"
+            whole = WholeFiles().load_checkpoint(folder)
+            states = whole["state_dict"]
+            name = next(iter(states))
+            less = {n: v for n, v in states.items() if n != name}
+            for weights in (
+                less,
+                {**states, "more": states[name]},
+                {**less, name: states[name][:1]},
+            ):
+                torch.save({**whole, "state_dict": weights}, file)
+                self.expect(trainer, file)
+            pl_module.config = {"seed": 1}
+            for path in (folder, file):
+                self.expect(trainer, path)
+
+        def expect(self, trainer, path):
+            with pytest.raises(ValueError, match="the checkpoint") as caught:
+                trainer.strategy.load_checkpoint(path)
+            self.errors.append(str(caught.value))
+
+    def work(rank):
+        loads = Loads()
+        fit(module, steps, callbacks=[loads], devices=1, **settings)
+        return loads.errors
+
+    (errors,) = on_ranks(work, 1, tmp_path / "ranks")
+    missing, unexpected, shape, *others = errors
+    assert "is of another model: it lacks student." in missing
+    assert "it has, and this run has not, more (1 in all). Take one of a run" in unexpected
+    assert "it has in other shapes student." in shape
+    assert all("run with other settings" in error for error in others)
 
 
 def test_a_folder_is_removed_as_a_whole(tmp_path):

@@ -53,11 +53,10 @@ class WholeFiles(TorchCheckpointIO):
             part.replace(place)
         except BaseException as error:
             part.unlink(missing_ok=True)
-            # torch's archive can't be closed, and says so in place of why
-            cause = error.__context__ if isinstance(error, RuntimeError) else error
-            if isinstance(cause, OSError):
-                raise OSError(cause.errno, f"{cause.strerror}, for a checkpoint", path) from cause
-            raise
+            cause = not_written(error, path)
+            if cause is None:
+                raise
+            raise cause from error
 
     def load_checkpoint(self, path: _PATH, *args: Any, **options: Any) -> dict[str, Any]:
         """Loads a checkpoint.
@@ -104,6 +103,23 @@ def _from_folder(path: Path) -> dict[str, Any]:
     named = sorted(name for name in checkpoint if name.startswith("optimizer_"))
     states = [by_number(checkpoint.pop(name)) for name in named]
     return {**checkpoint, "optimizer_states": states}
+
+
+def not_written(error: BaseException | None, path: _PATH) -> OSError | None:
+    """Says of which checkpoint it is that something could not be written.
+
+    Args:
+        error: What was caught.
+        path: The checkpoint's place.
+
+    Returns:
+        The error, to be raised; None if it is of another kind.
+    """
+    # torch's archive can't be closed, and says so in place of why
+    cause = error.__context__ if isinstance(error, RuntimeError) else error
+    if not isinstance(cause, OSError):
+        return None
+    return OSError(cause.errno, f"{cause.strerror or cause}, for a checkpoint", path)
 
 
 def damaged(path: _PATH, reason: str) -> ValueError:

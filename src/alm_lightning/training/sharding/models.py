@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from alm_lightning.models.pair import Scorer
+from alm_lightning.models.speed.compiled import uncompile_blocks
 from alm_lightning.models.structure import last_hidden, layers_of
 from alm_lightning.objectives.objective import Objective
 
@@ -203,14 +204,17 @@ def _with_gradient(term: nn.Module, given: Any, total: Float[Tensor, ""]) -> Flo
 
 
 def _skeleton(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy without weights, but with the buffers."""
+    """A copy without weights, but with the buffers; its blocks are not compiled."""
     empty = {
         id(parameter): nn.Parameter(
             torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad
         )
         for parameter in model.parameters()
     }
-    return copy.deepcopy(model, empty)
+    skeleton = copy.deepcopy(model, empty)
+    # compiled blocks of a copy call the blocks of the model that it was made of
+    uncompile_blocks(skeleton)
+    return skeleton
 
 
 def _fill(skeleton: PreTrainedModel, weights: Sequence[Tensor]) -> None:
