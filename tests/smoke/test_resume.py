@@ -85,7 +85,7 @@ def test_kill_nine(tiny, run_apart, unbroken, tmp_path, at_step):
     resume_and_compare(run_apart, tmp_path, checkpoint, curve)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
 def test_signals_save_first(tiny, run_apart, unbroken, tmp_path, number):
     _, curve = unbroken
     code = interrupted(tiny, tmp_path / "stopped", number, 2)

@@ -20,7 +20,7 @@ from alm_lightning.training.callbacks import SaveWhenStopped
 from alm_lightning.training.module import DistillModule, OptimizerFactory
 
 log = logging.getLogger(__name__)
-EXIT_CODES = {"SIGTERM": 143, "SIGINT": 130}
+EXIT_CODES = {number.name: 128 + number for number in SaveWhenStopped.SIGNALS}
 """What a shell expects of a program that a signal ended: 128 and the signal's number."""
 
 

@@ -77,15 +77,15 @@ class ProgressBar(TQDMProgressBar):
 
 
 class SaveWhenStopped(L.Callback):
-    """SIGTERM and Ctrl-C save a checkpoint at the end of the running step, then stop the run.
+    """SIGTERM, SIGUSR2 and Ctrl-C save a checkpoint at the end of the running step, then stop.
 
-    A second Ctrl-C stops at once.
+    A second Ctrl-C stops at once. SIGUSR2 is what submitit has SLURM send before the time is over.
 
     Args:
         path: Where the checkpoint goes.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 
     def __init__(self, *, path: str):
         self.path = Path(path)

@@ -14,10 +14,10 @@ SIGNALS = SaveWhenStopped.SIGNALS
 class Line(L.LightningModule):
     """A module of one weight, which does something in its last step."""
 
-    def __init__(self, in_last_step=lambda: None):
+    def __init__(self, in_last_step=lambda: None, signal_in_validation=signal.SIGTERM):
         super().__init__()
         self.layer = torch.nn.Linear(1, 1)
-        self.in_last_step = in_last_step
+        self.in_last_step, self.signal_in_validation = in_last_step, signal_in_validation
 
     def training_step(self, batch, batch_idx):
         if batch_idx == 2:
@@ -25,7 +25,7 @@ class Line(L.LightningModule):
         return self.layer(batch).sum()
 
     def validation_step(self, batch, batch_idx):
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), self.signal_in_validation)
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -81,10 +81,11 @@ def test_the_signals_are_given_back_after_an_error(handlers, tmp_path):
     assert now() == handlers
 
 
-def test_a_signal_in_the_validation_after_the_last_step_is_saved(handlers, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_in_the_validation_after_the_last_step_is_saved(handlers, tmp_path, number):
     callback = SaveWhenStopped(path=str(tmp_path / "stopped.ckpt"))
-    trainer = fit(Line(), callback, num_validations=1)
-    assert (trainer.global_step, callback.stopped_by) == (3, "SIGTERM")
+    trainer = fit(Line(signal_in_validation=number), callback, num_validations=1)
+    assert (trainer.global_step, callback.stopped_by) == (3, number.name)
     assert (tmp_path / "stopped.ckpt").is_file()
     assert now() == handlers
 

@@ -10,7 +10,7 @@ from alm_lightning.training.sharding.models import _skeleton
 def test_a_copy_calls_its_own_blocks(scorers):
     model = copy.deepcopy(scorers[0].model)
     for layer in layers_of(model):
-        # as `compile_blocks` does: a function, which a copy shares
+        # as `compile_blocks` does: an attribute, which goes with a copy
         layer.forward = partial(layer.forward)
     skeleton = _skeleton(model)
     assert all("forward" in vars(layer) for layer in layers_of(model))

@@ -23,7 +23,7 @@ def check_settings(cfg: DictConfig) -> None:
         FileExistsError: If the run's folder holds files of another run.
         FileNotFoundError: If there is no checkpoint at `ckpt_path`.
         ValueError: If a number, on_bad_document, the precision, the strategy or a stop token makes
-            no sense.
+            no sense, or a setting can't be had with spread weights.
     """
     _check_output_dir(Path(cfg.paths.output_dir))
     if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).exists():
@@ -44,6 +44,8 @@ def check_settings(cfg: DictConfig) -> None:
         # a node of which a class is to be made
         strategy = str(strategy._target_).rpartition(".")[2]
     check_trainer(cfg.trainer.precision, "auto" if strategy is None else strategy)
+    if strategy == "ShardedStrategy":
+        _check_spread(cfg)
     if str(cfg.optimizer._target_).endswith(".adamw_8bit"):
         check_torchao()
     _check_teacher(cfg)
@@ -52,6 +54,26 @@ def check_settings(cfg: DictConfig) -> None:
         raise ValueError(
             f"student.stop_tokens has {unknown}, which are not among student.special_tokens "
             f"({list(cfg.student.special_tokens)}). Add them there, so that the student has them."
+        )
+
+
+def _check_spread(cfg: DictConfig) -> None:
+    """Refuses what can't be had with weights that are spread over ranks."""
+    # on a processor the size is not tried, but reckoned
+    if cfg.budget.micro_batch_size == "auto" and cfg.trainer.accelerator != "cpu":
+        raise ValueError(
+            "budget.micro_batch_size is auto, and with trainer=fsdp ranks compute together, so "
+            "that none can try alone what fits. Give a number, 1 to start with."
+        )
+    if str(cfg.optimizer._target_).endswith(".adamw_8bit"):
+        raise ValueError(
+            "optimizer=adamw_8bit was never tried with weights that are spread over ranks. Take "
+            "optimizer=adamw, whose moments trainer=fsdp spreads, or trainer=gpu."
+        )
+    if cfg.speed.keep_graphs:
+        raise ValueError(
+            "speed.keep_graphs is true, and weights are spread over ranks: what a forward pass "
+            "gathers is given back before the next one. Take speed.keep_graphs=false."
         )
 
 

@@ -7,7 +7,7 @@ pass, by losses that compute its product a slice at a time, and in the backward 
 """
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,7 +113,7 @@ class Sharded:
     """One model, spread.
 
     Args:
-        scorer: The model, whole, with its tokenizer. What is spread is the model itself.
+        scorer: The model, whole, with its tokenizer. What `spread` spreads is the model itself.
         spread: How.
         whole: Parameters that every rank keeps.
         keeps_copy: Whether this rank can put the model together again, for an export.
@@ -130,16 +130,26 @@ class Sharded:
         model = scorer.model
         self._skeleton = _skeleton(model) if keeps_copy else None
         self._model, self._view = model, scorer.view
-        blocks = list(layers_of(model))
+        self._spread, self._whole = spread, whole
+        self._body = Body(model)
         self._gathered: list[FSDPModule] = []
+        self.scorer = replace(scorer, body=self._body)
+
+    def spread(self) -> Iterator[None]:
+        """Spreads one block after another, and then all else.
+
+        Yields:
+            Nothing, after each: another model can be spread as far.
+        """
+        blocks = list(layers_of(self._model))
         for block in blocks:
             is_last = block is blocks[-1]
-            part = spread(block, stays_gathered=is_last, is_block=True, whole=whole)
+            part = self._spread(block, stays_gathered=is_last, is_block=True, whole=self._whole)
             if is_last:
                 self._gathered.append(part)
-        body = Body(model)
-        self._gathered.append(spread(body, stays_gathered=True, whole=whole))
-        self.scorer = replace(scorer, body=body)
+            yield
+        self._gathered.append(self._spread(self._body, stays_gathered=True, whole=self._whole))
+        yield
 
     def reshard(self) -> None:
         """Gives back what was gathered: after the last use of a step, before the optimizer's."""

@@ -1,6 +1,7 @@
 """Student, teacher and objectives of a run whose weights are spread over ranks."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 
@@ -40,6 +41,11 @@ class SpreadPair:
         self.teacher: Sharded | None = None
         if strategy.shard_teacher:
             self.teacher = Sharded(teacher, spread, keeps_copy=is_first)
+        models = [self.student] if self.teacher is None else [self.student, self.teacher]
+        # block by block in both: a weight that they share lies whole on a device from the moment
+        # when one model spreads it until the other one does
+        for _ in zip_longest(*(model.spread() for model in models)):
+            pass
         self.teacher_scorer = teacher if self.teacher is None else self.teacher.scorer
         self._terms = ShardedTerms(terms, spread)
         self._seen: DistillBatch | None = None

@@ -69,6 +69,25 @@ def test_weights_spread_over_devices(settings, tmp_path):
         check_settings(settings("trainer.strategy=fsdp"))
 
 
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("budget.micro_batch_size=auto", "none can try alone what fits. Give a number"),
+        ("optimizer=adamw_8bit", "adamw_8bit was never tried .* Take optimizer=adamw"),
+        ("speed.keep_graphs=true", "keep_graphs is true, and weights are spread"),
+    ],
+)
+def test_what_spread_weights_exclude(settings, setting, expected):
+    with pytest.raises(ValueError, match=expected):
+        check_settings(settings("trainer=fsdp", setting))
+
+
+def test_spread_over_processors(settings):
+    # where the size of a micro-batch is reckoned
+    spread = ("trainer=fsdp", "trainer.accelerator=cpu")
+    check_settings(settings(*spread, "budget.micro_batch_size=auto"))
+
+
 def test_no_such_checkpoint(settings, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"newest as last\.ckpt, or as stopped\.ckpt"):
         check_settings(settings(f"ckpt_path={tmp_path}/nothing.ckpt"))
