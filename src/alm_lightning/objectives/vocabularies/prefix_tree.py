@@ -138,7 +138,7 @@ class PrefixTree(nn.Module):
         # the memory that it shares with this one is never written. The tensors are new ones:
         # `fully_shard` moves those of a module in place, by their `data`
         tree = copy.copy(self)
-        tree._buffers = {name: table.detach() for name, table in self._buffers.items()}
+        tree._buffers = {name: table.detach() for name, table in self.named_buffers()}
         return tree
 
     def forward(
