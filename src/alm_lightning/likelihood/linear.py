@@ -83,6 +83,8 @@ def linear_log_likelihood(
         order = VocabularyOrder.boundary_first(first, num_tokens, padding_ids)
     positions = order.positions(targets.reshape(-1).long())
     rows = hidden.reshape(-1, hidden.shape[-1])
+    # not the parameter itself: of a node between the two the backward pass knows if it is asked for
+    weight = weight.view_as(weight)
     logprobs = LinearLogLikelihood.apply(rows, weight, bias, positions, order, softcap)
     target_logprobs, boundary_logprobs = (each.view(targets.shape) for each in logprobs)
     return target_logprobs, None if boundary_ids is None else boundary_logprobs

@@ -66,6 +66,8 @@ class LinearLogLikelihood(torch.autograd.Function):
         """The logits again, turned into their gradient, block by block."""
         hidden, weight, bias, positions, maxima, sums = ctx.saved_tensors
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        # where gradients of terms are compared, nobody asks for the weight's, a third of the work
+        needs_weight = needs_weight and torch._C._will_engine_execute_node(ctx.next_functions[1][0])
         precision = ctx.precision
         blocks = LogitBlocks(hidden, weight, bias, ctx.softcap, precision)
         operations = operations_for(hidden.device, precision, ctx.softcap)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from alm_lightning.likelihood import blocks
 from alm_lightning.likelihood.linear import linear_log_likelihood
+from alm_lightning.likelihood.products import add_product
 
 NUM_TOKENS, WIDTH = 37, 8
 
@@ -113,6 +114,31 @@ def test_frozen_inputs_get_no_gradient(only):
     for name in {"hidden", "weight"} - {only}:
         inputs[name].requires_grad_(False)
     assert_same(inputs, boundary_ids=BOUNDARY_IDS)
+
+
+def test_the_weight_has_no_gradient_where_nobody_asks_for_it(monkeypatch):
+    """Gradients of terms are compared at a matrix before the output layer, again and again."""
+    shapes = []
+
+    def noted(total, left, right, dtype):
+        found = add_product(total, left, right, dtype)
+        shapes.append(tuple(found.shape))
+        return found
+
+    monkeypatch.setattr("alm_lightning.likelihood.online_softmax.add_product", noted)
+    before, weight, targets = make((7,)).values()
+    total = linear_log_likelihood(before * 1.0, weight, targets)[0].sum()
+    (alone,) = torch.autograd.grad(total, before, retain_graph=True)
+    assert shapes
+    assert not [shape for shape in shapes if shape[0] == NUM_TOKENS]
+    both = torch.autograd.grad(total, (before, weight), retain_graph=True)
+    (of_weight,) = torch.autograd.grad(total, weight, retain_graph=True)
+    total.backward()
+    assert torch.equal(before.grad, alone)
+    assert torch.equal(both[0], alone)
+    assert torch.equal(both[1], weight.grad)
+    assert torch.equal(of_weight, weight.grad)
+    assert weight.grad.any()
 
 
 def test_nothing_is_kept_where_no_gradient_is_needed():
