@@ -47,10 +47,10 @@ class SideTokens:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "SideTokens":
         """The same tokens on another device."""
-        if device.type == "cpu":
+        if device.type == "cpu" == self.host.ids.device.type:
             return self.host
         moved = {k: v.to(device, non_blocking=non_blocking) for k, v in self._tensors().items()}
-        return SideTokens(**moved, optional_host=self.host)
+        return SideTokens(**moved, optional_host=None if device.type == "cpu" else self.host)
 
     def pin_memory(self) -> "SideTokens":
         """The same tokens where a GPU can copy them from while it computes."""
@@ -120,11 +120,11 @@ class DistillBatch:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "DistillBatch":
         """The same batch on another device; with `non_blocking`, before the copy is done."""
-        if device.type == "cpu":
+        if device.type == "cpu" == self.host.chunk_mask.device.type:
             return self.host
         values = self._moving().items()
         moved = {name: value.to(device, non_blocking=non_blocking) for name, value in values}
-        return replace(self, **moved, optional_host=self.host)
+        return replace(self, **moved, optional_host=None if device.type == "cpu" else self.host)
 
     def pin_memory(self) -> "DistillBatch":
         """The same batch where a GPU can copy it from while it computes; loaders call it."""
@@ -146,7 +146,7 @@ def placed(value: Shaped[Tensor, "..."], device: torch.device) -> Shaped[Tensor,
     Returns:
         The same where the device is the processor.
     """
-    if device.type == "cpu":
+    if value.device.type == device.type:
         return value
     if device.type == "cuda":
         # from other memory the copy would begin when all that the GPU has to do is done

@@ -240,13 +240,17 @@ for architecture in (80, 90):
             if n not in fixed and n != "softcap"
         }
         source = ASTSource(kernel, signature, fixed, multiples)
-        options = {"num_warps": kernels.NUM_WARPS, "enable_fp_fusion": True}
-        made = triton.compile(source, GPUTarget("cuda", architecture, 32), options)
+        target = GPUTarget("cuda", architecture, 32)
+        few, made = (
+            triton.compile(source, target, {"num_warps": n, "enable_fp_fusion": True})
+            for n in (1, kernels.NUM_WARPS)
+        )
         assembly = made.asm["ptx"]
         found[f"{architecture} {kernel.fn.__name__}"] = {
             "loads": len(re.findall(r"ld\\.global\\.v4\\.b32", assembly)),
             "stores": len(re.findall(r"st\\.global\\.v4\\.b32", assembly)),
-            "spills": "st.local" in assembly,
+            # of machine code: registers are given out after the assembly
+            "spills": ["STL" in each.asm["sass"] for each in (few, made)],
             "bytes": len(made.asm["cubin"]),
         }
 print(json.dumps(found))
@@ -264,7 +268,8 @@ def test_kernels_compile_for_cards_and_move_16_bytes_at_once():
     assert len(found) == 4
     for name, figures in found.items():
         assert figures["bytes"] > 1000
-        assert not figures["spills"]
+        # a single warp can't hold a row's part in its registers
+        assert figures["spills"] == [True, False]
         # 8,192 float32 by 256 threads, in fours (and a bias of 8 bfloat16 a load)
         assert figures["loads"] >= 8
         assert figures["stores"] == (0 if "add_up" in name else 4)

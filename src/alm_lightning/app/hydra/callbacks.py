@@ -95,10 +95,13 @@ def _is_started_from_outside() -> bool:
 
 def _rank() -> str:
     """Which process of its run this is, by what its launcher says; ``0`` for the only one."""
-    # torchrun numbers processes by itself: the first may be on a node, or have been started by a
-    # task of SLURM, of another number
-    of_all, *others = (os.environ.get(rank) for rank in RANKS)
-    return of_all or next((rank for rank in others if rank and rank != "0"), "0")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # torchrun numbers processes by itself: the first may be on a node, or have been started by
+        # a task of SLURM, of another number
+        return os.environ["RANK"]
+    # a RANK of 0 may be that of a container, in which Lightning starts processes of its own
+    given = (os.environ.get(rank) for rank in RANKS)
+    return next((rank for rank in given if rank and rank != "0"), "0")
 
 
 def free_folder(folder: Path) -> Path:

@@ -124,13 +124,22 @@ def test_a_folder_that_was_given_is_that_of_the_first_process(monkeypatch, rank)
 
 def test_the_rank_of_torchrun_alone_decides(monkeypatch):
     """Its first process may have been started by any task of SLURM."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
     monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert not is_first_process()
     monkeypatch.setenv("RANK", "0")
     assert is_first_process()
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("RANK", "8")
+    assert not is_first_process()
+
+
+def test_a_rank_that_a_container_has_does_not_decide(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    assert is_first_process()
+    monkeypatch.setenv("LOCAL_RANK", "1")
     assert not is_first_process()
 
 
