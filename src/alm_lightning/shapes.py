@@ -38,6 +38,7 @@ An axis that one module alone has is explained there.
                   two side by side
 ``other_width``   channels of another matrix of the same tokens
 ``token``         tokens of a vocabulary that are worked on
+``term``          terms of an objective
 ``piece``         old tokens that new ones are cut into, one new token after another
 ``text``          texts that are tokenized at once
 ``atom``          tokens of a donor that others are written in; ``other_atom`` the same again
