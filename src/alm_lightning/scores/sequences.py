@@ -1,0 +1,45 @@
+"""What a teacher says of one sequence of its tokens, and who can say it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """What a teacher says of one sequence of its tokens.
+
+    Attributes:
+        logprobs: Log-probability of the token at each position given all before it, nats; 0.0 at
+            the first.
+        boundary_logprobs: Log-mass on boundary tokens right after each position, nats.
+        top_ids: The likeliest tokens in place of the one at each position, the likeliest first;
+            -1 where there are fewer, and at the first position. None if they were not asked for.
+        top_logprobs: Their log-probabilities, nats; -inf where there is none.
+        hidden: Last hidden state at each position; None if it was not asked for.
+    """
+
+    logprobs: Float[np.ndarray, " pos"]
+    boundary_logprobs: Float[np.ndarray, " pos"]
+    top_ids: Int[np.ndarray, "pos top"] | None = None
+    top_logprobs: Float[np.ndarray, "pos top"] | None = None
+    hidden: Float[np.ndarray, "pos hidden"] | None = None
+
+
+@runtime_checkable
+class SequenceScorer(Protocol):
+    """Who reads sequences of a teacher's tokens: the model itself, or a server that has it."""
+
+    def score(self, sequences: Sequence[Int[np.ndarray, " pos"]]) -> Iterator[TokenScores]:
+        """What the teacher says of each sequence, in their order.
+
+        Args:
+            sequences: Whole sequences, start token included.
+
+        Returns:
+            As many as there are sequences.
+        """
+        ...
