@@ -6,15 +6,18 @@ import functools
 import importlib.util
 import io
 import itertools
+import pkgutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import hydra_plugins
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from tests.runs import REPOSITORY
@@ -47,6 +50,16 @@ NOWHERE = "paths.output_dir=no-such-folder/of-these-tests"
 """Where runs would write, and none does."""
 BAKEOFF = ["alm_next_token", "next_token"]
 """Objectives that a bake-off is planned with; test_bakeoff.py composes all of them."""
+PLUGINS = {
+    "hydra/launcher=joblib": "hydra_joblib_launcher",
+    "hydra/launcher=ray": "hydra_ray_launcher",
+    "hydra/launcher=submitit": "hydra_submitit_launcher",
+    "hydra/sweeper=optuna": "hydra_optuna_sweeper",
+    "sweep=search": "hydra_optuna_sweeper",
+}
+"""Beginnings of overrides that need a plugin of Hydra's: without it they can't be composed."""
+STUDY = "callbacks.prune.storage=no-such-database"
+"""What only a running job of a search knows."""
 RUNS_OF_A_BENCHMARK = 3
 """So many are composed; those of objectives.py beyond differ in their objective alone."""
 
@@ -124,8 +137,10 @@ def _configurations(
 ) -> Iterator[tuple[DictConfig, Sequence[str]]]:
     """What a command line composes, each with its overrides: one, or those of a multirun."""
     said = _parsed(get_args_parser(), arguments)
-    if said is None or said.help or said.shell_completion:
+    if said is None or said.help or said.shell_completion or _lacks_plugin(said.overrides):
         return
+    if "sweep=search" in said.overrides:
+        said.overrides += [STUDY, "search.trial=0"]
     first = _jobs(said.overrides)[0] if said.multirun else said.overrides
     cfg, own = _composed(name, first)
     if not said.multirun and own.mode != RunMode.MULTIRUN:
@@ -138,10 +153,31 @@ def _configurations(
         yield (cfg if job == first else _composed(name, job)[0]), said.overrides
 
 
+def _lacks_plugin(overrides: Sequence[str]) -> bool:
+    needed = {
+        module
+        for beginning, module in PLUGINS.items()
+        if any(override.startswith(beginning) for override in overrides)
+    }
+    found = {module.name for module in pkgutil.iter_modules(hydra_plugins.__path__)}
+    return not needed <= found
+
+
 def _jobs(overrides: Sequence[str]) -> list[list[str]]:
     parsed = OverridesParser.create().parse_overrides(list(overrides))
+    # of the values between two, the first one
+    parsed = [
+        _parsed_again(override.get_key_element(), override.value().start)
+        if override.is_interval_sweep()
+        else override
+        for override in parsed
+    ]
     (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     return jobs
+
+
+def _parsed_again(key: str, value: float) -> Override:
+    return OverridesParser.create().parse_override(f"{key}={value}")
 
 
 def _composed(name: str, overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:

@@ -15,7 +15,7 @@ from alm_lightning.app.hydra.overrides import as_typed
 
 OPEN = ("objective", "callbacks", "logger", "harness")
 """Groups whose parts may have any name."""
-ADDED = ("bakeoff",)
+ADDED = ("bakeoff", "search")
 """Groups of `conf/sweep/`."""
 
 

@@ -15,13 +15,23 @@ from rich.table import Table
 
 from alm_lightning.app.hydra.bakeoff_mode import LOCK_FILE, is_bakeoff
 from alm_lightning.app.hydra.overrides import as_typed, parsed, quoted
-from alm_lightning.app.hydra.sweep_table import TEXTS, cell, sweep_rows, write_failure, write_sweep
+from alm_lightning.app.hydra.search_mode import check_search, is_search, mark_search
+from alm_lightning.app.hydra.sweep_table import (
+    TEXTS,
+    cell,
+    portable,
+    sweep_rows,
+    write_failure,
+    write_sweep,
+)
 from alm_lightning.app.naming import name_run
 
 log = logging.getLogger(__name__)
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 """Environment variables in which launchers number the processes of a run."""
+SAME_IN_A_SEARCH = ("bpb teacher", "bpb before", "s a step")
+"""Columns of a sweep's table that say nothing of the settings that a search tries."""
 
 
 class NameRun(Callback):
@@ -66,11 +76,13 @@ class TakeFreeFolder(Callback):
                 )
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
-        """Makes the folder of a sweep; that of a bake-off may exist, if it is continued."""
+        """Makes the folder of a sweep; that of a bake-off or a search may exist: it goes on."""
+        folder = Path(config.hydra.sweep.dir)
+        if is_search(config):
+            mark_search(folder, config)
         # Hydra composes each run again, where the folder would be named once more
         if _is_default(config, "sweep"):
-            folder = Path(config.hydra.sweep.dir)
-            if not is_bakeoff(config):
+            if not is_bakeoff(config) and not is_search(config):
                 folder = free_folder(folder)
             with read_write(config.hydra), open_dict(config.hydra):
                 config.hydra.sweep.dir = str(folder)
@@ -147,6 +159,10 @@ class RefuseExistingFolder(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         """Checks the folder of a sweep."""
         folder = Path(config.hydra.sweep.dir)
+        if is_search(config):
+            if not check_search(folder, config):
+                refuse_existing(folder)
+            return
         if not is_bakeoff(config):
             if not _is_default(config, "sweep"):
                 refuse_existing(folder)
@@ -199,6 +215,7 @@ class SweepTable(Callback):
             error = write_failure(output_dir, job_return)
             if is_sweep:
                 log.error("%s failed, the other runs continue: %s", output_dir, error)
+                job_return.return_value = portable(job_return._return_value)
         if is_sweep:
             write_sweep(Path(config.hydra.sweep.dir))
 
@@ -208,7 +225,11 @@ class SweepTable(Callback):
             return
         folder = Path(config.hydra.sweep.dir)
         rows = sweep_rows(folder)
-        table = Table(title=f"{len(rows)} runs in {folder}", title_justify="left")
+        order = ""
+        if is_search(config):
+            order = ", best first"
+            rows = [{k: v for k, v in row.items() if k not in SAME_IN_A_SEARCH} for row in rows]
+        table = Table(title=f"{len(rows)} runs in {folder}{order}", title_justify="left")
         for name in rows[0] if rows else []:
             is_text = name in TEXTS
             # overrides are folded where figures leave too few columns for them

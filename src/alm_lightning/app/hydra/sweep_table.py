@@ -1,12 +1,19 @@
 """The table of a sweep: a row for each of its runs, with the error of those that failed."""
 
 import json
+import math
+import pickle
+import re
+import traceback
 from pathlib import Path
 
+from filelock import FileLock
 from hydra.core.utils import JobReturn
 
 from alm_lightning.app.errors import UserError
 from alm_lightning.app.evaluate.table import grid
+from alm_lightning.app.hydra.pruning import PRUNED
+from alm_lightning.app.hydra.search_mode import MARK, TRIAL
 
 COLUMNS = {
     "bits_per_byte.teacher": "bpb teacher",
@@ -22,6 +29,8 @@ COLUMNS = {
 TEXTS = ("overrides", "failed")
 MOST_OF_AN_ERROR = 300
 """The most characters of an error in a table; the run's folder has all."""
+LONG_NUMBER = re.compile(r"(?<==)\d*\.\d{6,}(?:e[+-]?\d+)?(?=,|$)")
+"""A value of an override that a sampler drew: sweep.json has all its digits, a table four."""
 FAILURE = "failure.json"
 """The file with the error, in the folder of a run that failed."""
 
@@ -38,6 +47,19 @@ def write_failure(folder: Path, job_return: JobReturn) -> str:
     return error
 
 
+def portable(error: BaseException) -> BaseException:
+    """An error that can go from a process of a launcher to the one that started it.
+
+    One that can't would end the sweep there, and the runs that go on. In its place comes its text.
+    """
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        # whatever a class does when it is made anew
+        return RuntimeError("".join(traceback.format_exception(error)))
+    return error
+
+
 def read_failure(folder: Path) -> str | None:
     """The error of the run in `folder`; None if it has written none."""
     path = folder / FAILURE
@@ -46,9 +68,11 @@ def read_failure(folder: Path) -> str | None:
 
 def write_sweep(folder: Path) -> None:
     """Writes the table of the sweep in `folder`, in place of that of fewer runs."""
-    rows = sweep_rows(folder)
-    (folder / "sweep.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
-    (folder / "sweep.md").write_text(markdown(rows), encoding="utf-8")
+    # runs end side by side: whichever writes last must have seen all that ended before
+    with FileLock(folder / ".sweep.lock"):
+        rows = sweep_rows(folder)
+        (folder / "sweep.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
+        (folder / "sweep.md").write_text(markdown(rows), encoding="utf-8")
 
 
 def sweep_rows(folder: Path) -> list[dict[str, str | float | None]]:
@@ -56,6 +80,8 @@ def sweep_rows(folder: Path) -> list[dict[str, str | float | None]]:
 
     They have the order of the runs, or of their folders' names where `hydra.sweep.subdir` gives
     names instead of numbers. If runs failed, the last column has their errors.
+
+    Those of a search are in the order of what it minimises, with the names of their folders.
     """
     ended = {path.parent for name in ("summary.json", FAILURE) for path in folder.glob(f"*/{name}")}
     folders = sorted(ended, key=_run_order)
@@ -65,17 +91,36 @@ def sweep_rows(folder: Path) -> list[dict[str, str | float | None]]:
     shared = set.intersection(
         *(set(summary["overrides"]) for summary in summaries or [{"overrides": []}])
     )
+    is_search = (folder / MARK).is_file()
+    pruned = [_pruned_at(run) for run in folders]
     rows = []
-    for summary, failure in zip(summaries, failures, strict=True):
-        own = [override for override in summary["overrides"] if override not in shared]
-        row: dict[str, str | float | None] = {"overrides": ", ".join(own)}
+    for run, summary, failure, step in zip(folders, summaries, failures, pruned, strict=True):
+        own = [
+            override
+            for override in summary["overrides"]
+            if override not in shared and not override.startswith(f"{TRIAL}=")
+        ]
+        row: dict[str, str | float | None] = {"run": run.name} if is_search else {}
+        row["overrides"] = ", ".join(own)
         for name, title in COLUMNS.items():
             group, _, key = name.partition(".")
             row[title] = summary.get(group, {}).get(key)
+        if any(pruned):
+            row["stopped at step"] = step
         if any(failures):
             row["failed"] = " ".join((failure or "").split())[:MOST_OF_AN_ERROR]
         rows.append(row)
-    return rows
+    return sorted(rows, key=_minimised) if is_search else rows
+
+
+def _minimised(row: dict[str, str | float | None]) -> float:
+    value = row["bpb after"]
+    return value if isinstance(value, float) else math.inf
+
+
+def _pruned_at(folder: Path) -> str:
+    path = folder / PRUNED
+    return str(json.loads(path.read_text(encoding="utf-8"))["step"]) if path.is_file() else ""
 
 
 def _summary(folder: Path) -> dict:
@@ -116,4 +161,6 @@ def cell(value: str | float | None) -> str:
     """
     if value is None:  # a run that timed no step
         return "-"
-    return value if isinstance(value, str) else f"{value:.3f}"
+    if isinstance(value, str):
+        return LONG_NUMBER.sub(lambda found: f"{float(found[0]):.4g}", value)
+    return f"{value:.3f}"

@@ -94,6 +94,18 @@ def test_a_bake_off_keeps_its_folder():
     assert not Path("multirun").exists()
 
 
+def test_a_search_goes_on_in_its_folder_and_in_no_other(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="the extra sweeps")
+    cfg = config("sweep=search")
+    for _ in range(2):
+        RefuseExistingFolder().on_multirun_start(cfg)
+        TakeFreeFolder().on_multirun_start(cfg)
+        assert cfg.hydra.sweep.dir == "multirun/gemma_to_bytes/search"
+    given = config("sweep=search", hydra=[f"hydra.sweep.dir={tmp_path}"])
+    with pytest.raises(SystemExit, match="never writes over"):
+        RefuseExistingFolder().on_multirun_start(given)
+
+
 def test_a_folder_that_was_given_is_refused_where_it_exists(monkeypatch):
     cfg = config(hydra=["hydra.run.dir=mine"])
     RefuseExistingFolder().on_run_start(cfg)

@@ -1,4 +1,5 @@
 import json
+import threading
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
@@ -6,7 +7,14 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from alm_lightning.app.hydra.callbacks import SweepTable
-from alm_lightning.app.hydra.sweep_table import markdown, read_failure, sweep_rows
+from alm_lightning.app.hydra.sweep_table import (
+    cell,
+    markdown,
+    portable,
+    read_failure,
+    sweep_rows,
+    write_sweep,
+)
 
 
 @pytest.fixture
@@ -112,3 +120,56 @@ def test_a_single_run_has_no_table_but_leaves_word_of_its_failure(tmp_path):
     SweepTable().on_job_end(config, job_return=done)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert read_failure(tmp_path / "run") == "ValueError: x"
+
+
+class Unportable(Exception):
+    """One that pickle makes anew from its text alone, as many errors of web clients."""
+
+    def __init__(self, message, *, response):
+        super().__init__(message)
+
+
+def test_an_error_that_no_other_process_can_read_becomes_its_text(tmp_path):
+    plain = ValueError("x")
+    assert portable(plain) is plain
+    config, done = job(tmp_path, 0, error=Unportable("not found", response=404))
+    SweepTable().on_job_end(config, job_return=done)
+    with pytest.raises(RuntimeError, match="Unportable: not found"):
+        _ = done.return_value
+    assert read_failure(tmp_path / "0") == "Unportable: not found"
+
+
+def test_runs_that_end_at_once_are_all_in_the_table(sweep):
+    folder = sweep(**{str(number): 1.5 for number in range(4)})
+    threads = [threading.Thread(target=write_sweep, args=[folder]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(json.loads((folder / "sweep.json").read_text(encoding="utf-8"))) == 4
+    assert len((folder / "sweep.md").read_text(encoding="utf-8").splitlines()) == 6
+
+
+def test_rows_of_a_search_have_the_order_of_what_it_minimises(sweep):
+    folder = sweep(**{"0": 1.5, "1": 1.5, "2": 1.5})
+    (folder / "search.json").write_text("{}", encoding="utf-8")
+    for run, value in (("0", 2.5), ("1", 1.5)):
+        path = folder / run / "summary.json"
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary["overrides"] += [f"search.trial={run}", f"rate={value}"]
+        summary["bits_per_byte"]["student_after"] = value
+        path.write_text(json.dumps(summary), encoding="utf-8")
+    (folder / "0" / "pruned.json").write_text('{"step": 20}', encoding="utf-8")
+    config, done = job(folder, 2, error=ValueError("x"))
+    (folder / "2" / "summary.json").unlink()
+    SweepTable().on_job_end(config, job_return=done)
+    rows = sweep_rows(folder)
+    assert [row["run"] for row in rows] == ["1", "0", "2"]
+    assert [row["overrides"] for row in rows[:2]] == ["name=1, rate=1.5", "name=0, rate=2.5"]
+    assert [row["stopped at step"] for row in rows] == ["", "20", ""]
+
+
+def test_a_number_that_a_sampler_drew_is_short_in_a_table():
+    assert cell("a.rate=0.0005900552117104903, b=inf") == "a.rate=0.0005901, b=inf"
+    assert cell("rate=6.165182191827253e-05") == "rate=6.165e-05"
+    assert cell("seed=0, rate=3.0e-4, path=1.5000000x") == "seed=0, rate=3.0e-4, path=1.5000000x"

@@ -1,0 +1,25 @@
+"""A sweep through Hydra's joblib launcher: its runs are processes of this machine, side by side."""
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_failed_run_costs_the_one_beside_it_nothing(run_apart, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra sweeps")
+    finished = run_apart(
+        *("objective.alm.temperature=-1,5", "budget.steps=1", "sample_prompts=0"),
+        *("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={tmp_path}/sweep"),
+        cwd=tmp_path,
+        flags=("-m",),
+    )
+    assert finished.returncode == 1
+    assert "temperature" in finished.stderr
+    rows = json.loads((tmp_path / "sweep/sweep.json").read_text(encoding="utf-8"))
+    assert [row["overrides"].rpartition("=")[2] for row in rows] == ["-1", "5"]
+    assert "temperature" in rows[0]["failed"]
+    assert rows[1]["failed"] == ""
+    assert rows[1]["bpb after"] > 0
+    assert (tmp_path / "sweep/1/model").is_dir()
