@@ -67,11 +67,15 @@ class Chart:
 
 @dataclass(frozen=True)
 class Charts:
-    """Drawings side by side; `series` are numbers of marks by name, for a legend."""
+    """Drawings side by side, or as wide as the page (`is_whole`).
+
+    `series` are numbers of marks by name, for a legend.
+    """
 
     kind: ClassVar = "charts"
     charts: Sequence[Chart]
     series: Mapping[str, int] | None = None
+    is_whole: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,14 @@ class Table:
         rows: By the heading of a group of rows; an empty heading is not written.
         columns: Headings of the columns; none for no row of headings.
         form: What becomes of it on a narrow page: ``headline`` has a line of labels over each row,
-            ``stack`` a line for each cell, ``facts`` a value below its name.
+            ``stack`` a line for each cell, ``facts`` a value below its name; ``runs`` is moved.
         caption: What it shows; may be empty.
     """
 
     kind: ClassVar = "table"
     rows: Mapping[str, Sequence[Row]]
     columns: Sequence[str] = ()
-    form: Literal["headline", "stack", "facts"] = "stack"
+    form: Literal["headline", "stack", "facts", "runs"] = "stack"
     caption: str = ""
 
 

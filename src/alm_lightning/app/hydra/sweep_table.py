@@ -14,6 +14,7 @@ from alm_lightning.app.errors import UserError
 from alm_lightning.app.evaluate.table import grid
 from alm_lightning.app.hydra.pruning import PRUNED
 from alm_lightning.app.hydra.search_mode import MARK, TRIAL
+from alm_lightning.evaluation.sweep import write_sweep_page
 
 COLUMNS = {
     "bits_per_byte.teacher": "bpb teacher",
@@ -66,13 +67,24 @@ def read_failure(folder: Path) -> str | None:
     return json.loads(path.read_text(encoding="utf-8"))["error"] if path.is_file() else None
 
 
-def write_sweep(folder: Path) -> None:
-    """Writes the table of the sweep in `folder`, in place of that of fewer runs."""
+def write_sweep(folder: Path) -> Path:
+    """Writes table and page of the sweep in `folder`, in place of those of fewer runs.
+
+    Args:
+        folder: The folder of the sweep.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FileNotFoundError: No run of the sweep has ended.
+    """
     # runs end side by side: whichever writes last must have seen all that ended before
     with FileLock(folder / ".sweep.lock"):
         rows = sweep_rows(folder)
         (folder / "sweep.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
         (folder / "sweep.md").write_text(markdown(rows), encoding="utf-8")
+        return write_sweep_page(folder)
 
 
 def sweep_rows(folder: Path) -> list[dict[str, str | float | None]]:
