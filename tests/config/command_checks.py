@@ -26,6 +26,7 @@ from alm_lightning.app.bakeoff.plan import make_plan
 from alm_lightning.app.commands import bias as bias_command
 from alm_lightning.app.commands import inspect as inspect_command
 from alm_lightning.app.commands import sweep_page as sweep_page_command
+from alm_lightning.app.commands import workspace as workspace_command
 from alm_lightning.app.evaluate.arguments import model_arguments
 from alm_lightning.app.evaluate.harnesses import plan_harnesses
 from alm_lightning.app.evaluate.models import find_model
@@ -42,6 +43,7 @@ MODULES = {
     "alm_lightning.inspect": inspect_command,
     "alm_lightning.bias": bias_command,
     "alm_lightning.sweep_page": sweep_page_command,
+    "alm_lightning.wandb_workspace": workspace_command,
 }
 """Programs that are started by `python -m`, and where their parsers are."""
 PROGRAMS = {

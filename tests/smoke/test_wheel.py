@@ -38,8 +38,8 @@ def test_the_wheel_has_all_that_is_read_at_run_time(wheel):
         if file.is_file() and "__pycache__" not in file.parts
     }
     assert expected <= names
-    for name in ("alm-train", "alm-evaluate", "alm-inspect", "alm-bias", "alm-sweep-page"):
-        assert f"{name} = " in scripts
+    for name in ("train", "evaluate", "inspect", "bias", "sweep-page", "workspace"):
+        assert f"alm-{name} = " in scripts
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,20 @@ import logging
 import netrc
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 log = logging.getLogger(__name__)
+
+TAGGED = ("experiment", "objective", "tokenizer", "adapter")
+"""Groups whose chosen options are tags of a run; W&B has all other settings as its config."""
+MOST_OF_A_TAG = 64
+"""Letters that W&B takes."""
+GROUP, JOB_TYPE = "WANDB_RUN_GROUP", "WANDB_JOB_TYPE"
+"""W&B's own environment variables, by which a bake-off tells its runs that they are its own."""
 
 
 def wandb_logger(
@@ -17,6 +27,7 @@ def wandb_logger(
     save_dir: str,
     entity: str | None,
     group: str | None,
+    job_type: str | None,
     tags: Sequence[str],
 ) -> WandbLogger:
     """A W&B logger that never asks for a key: online with one, offline without.
@@ -26,13 +37,14 @@ def wandb_logger(
         name: Name of the run.
         save_dir: Where the run's files go.
         entity: W&B user or team.
-        group: Runs to show together, such as those of a sweep.
-        tags: Labels.
+        group: Runs to show together; None for those of a sweep or of a bake-off.
+        job_type: What the run is for; None for ``train``, or ``bakeoff`` in a bake-off.
+        tags: Labels beside the options of `TAGGED`.
 
     Returns:
         The logger.
     """
-    offline = os.environ.get("WANDB_MODE") == "offline" or not _has_wandb_key()
+    offline = is_wandb_offline()
     if offline:
         log.info("W&B: no key, so this run is logged offline; `wandb sync` uploads it later.")
     return WandbLogger(
@@ -40,10 +52,45 @@ def wandb_logger(
         name=name,
         save_dir=save_dir,
         entity=entity,
-        group=group,
-        tags=list(tags),
+        group=group or os.environ.get(GROUP) or _sweep(),
+        job_type=job_type or os.environ.get(JOB_TYPE) or "train",
+        tags=[*tags, *_chosen()],
         offline=offline,
     )
+
+
+def group_of(folder: Path) -> str:
+    """The W&B group of the runs of a sweep: the last two parts of its folder.
+
+    Args:
+        folder: The folder of the sweep.
+
+    Returns:
+        A name.
+
+    Example:
+        >>> group_of(Path("/multirun/gemma_to_bytes/search"))
+        'gemma_to_bytes_search'
+    """
+    folder = folder.absolute()
+    return "_".join(part for part in (folder.parent.name, folder.name) if part)
+
+
+def _sweep() -> str | None:
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return group_of(Path(HydraConfig.get().sweep.dir))
+
+
+def _chosen() -> list[str]:
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    tags = [f"{name}={choices[name]}" for name in TAGGED if choices.get(name)]
+    return [tag[:MOST_OF_A_TAG] for tag in tags]
+
+
+def is_wandb_offline() -> bool:
+    """Whether W&B is told to be offline, or finds no key."""
+    return os.environ.get("WANDB_MODE") == "offline" or not _has_wandb_key()
 
 
 def log_samples(loggers: Sequence[Logger], samples: Sequence[Mapping[str, str]]) -> None:

@@ -23,6 +23,7 @@ from alm_lightning.app.bakeoff.schedule import Schedule
 from alm_lightning.app.bakeoff.state import BakeoffState
 from alm_lightning.app.bakeoff.table import screen
 from alm_lightning.app.hydra.overrides import as_typed
+from alm_lightning.app.log import GROUP, JOB_TYPE, group_of
 
 NOT_FOR_RUNS = ("hydra.mode", "hydra.run", "hydra.sweep", "hydra.sweeper", "hydra.launcher")
 """Hydra's own settings that are for the bake-off itself."""
@@ -51,7 +52,8 @@ def bakeoff(cfg: DictConfig, train_command: Sequence[str], evaluate_command: Seq
             lambda overrides: compose(own.job.config_name, overrides),
         )
         check_earlier_runs(plan)
-        pool = ProcessPool(environments(settings["jobs"]))
+        names = {GROUP: group_of(folder), JOB_TYPE: "bakeoff"}
+        pool = ProcessPool([own_share | names for own_share in environments(settings["jobs"])])
         programs = Programs(
             train_command=train_command,
             evaluate_command=evaluate_command,
