@@ -1,4 +1,4 @@
-"""The programs `alm-train` and `alm-evaluate`, which train.py and evaluate.py share."""
+"""The programs `alm-train`, `alm-score` and `alm-evaluate`; train.py and evaluate.py share two."""
 
 import sys
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from alm_lightning.app.hydra.bakeoff_mode import is_bakeoff
 from alm_lightning.app.hydra.model_groups import register_models
 from alm_lightning.app.known_settings import check_known
 from alm_lightning.app.naming import name_job
+from alm_lightning.app.scoring import score_corpus
 from alm_lightning.app.train.command import train
 
 PACKAGE = Path(__file__).parents[1]
@@ -65,6 +66,13 @@ def _command(name: str, scripts: Path | None) -> list[str]:
 
 
 @explained
+def score_program(cfg: DictConfig) -> None:
+    """Writes what a teacher says of a corpus."""
+    check_known(cfg)
+    score_corpus(cfg)
+
+
+@explained
 def evaluate_program(cfg: DictConfig) -> None:
     """Evaluates one model, several, or an ensemble."""
     check_known(cfg)
@@ -77,6 +85,12 @@ def alm_train() -> None:
     """The program alm-train."""
     register_models(conf_folder())
     _hydra_main("train")(train_program)()
+
+
+def alm_score() -> None:
+    """The program alm-score."""
+    register_models(conf_folder())
+    _hydra_main("score")(score_program)()
 
 
 def alm_evaluate() -> None:

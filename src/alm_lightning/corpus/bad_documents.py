@@ -10,7 +10,10 @@ from alm_lightning.corpus.document import BadDocument
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
-KINDS = ("not text", "not UTF-8", "lone surrogate", "not JSON", "no column", "bad chat", "other")
+KINDS = (
+    *("not text", "not UTF-8", "lone surrogate", "not JSON", "no column", "bad chat"),
+    *("not scored", "other"),
+)
 """What can be wrong with a document."""
 
 SHOWN = 5

@@ -157,6 +157,20 @@ def _batches(documents: Iterable[AnyDocument]) -> Iterator[list[Row]]:
         yield rows
 
 
+def document_hash(document: AnyDocument) -> int:
+    """A number for what a document says, the same in every process and run.
+
+    Args:
+        document: The document; its name does not count.
+
+    Returns:
+        64 bits with a sign, never 0.
+    """
+    content = repr(roles_and_contents(document)).encode("utf-8")
+    value = int.from_bytes(blake2b(content, digest_size=8).digest(), "little", signed=True)
+    return value or 1
+
+
 def roles_and_contents(document: AnyDocument) -> tuple[list[str] | None, list[str]]:
     """Roles and contents of a chat's messages; of a text None, and the text alone."""
     if isinstance(document, Document):

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+from alm_lightning.data.scores import ScoredTokens
 from alm_lightning.shapes import NO_CHUNK
 
 
@@ -82,6 +83,8 @@ class DistillBatch:
         rewritten_bytes: Bytes that a normaliser changed.
         is_packed: Whether a row may hold several windows. Models then see positions instead of the
             mask.
+        optional_scores: What the teacher said of its tokens, where it is read from a store: read
+            `scores`.
         optional_host: The same batch in the memory of the processor, if this one is elsewhere: read
             `host`.
     """
@@ -96,7 +99,15 @@ class DistillBatch:
     outside_bytes: Int[Tensor, "batch reason"]
     rewritten_bytes: Int[Tensor, " batch"]
     is_packed: bool
+    optional_scores: ScoredTokens | None = None
     optional_host: "DistillBatch | None" = None
+
+    @property
+    def scores(self) -> ScoredTokens:
+        """What the teacher said of its tokens; a ValueError where no store was read."""
+        if self.optional_scores is None:
+            raise ValueError("the batch has no scores: give its collator a store of them.")
+        return self.optional_scores
 
     @property
     def host(self) -> "DistillBatch":
@@ -131,9 +142,10 @@ class DistillBatch:
         return replace(self, **{k: v.pin_memory() for k, v in self._moving().items()})
 
     def _moving(self) -> dict[str, Any]:
-        """Tensors and sides by name."""
+        """Tensors, sides and scores by name."""
         stays = ("is_packed", "optional_host")
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in stays}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in stays}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def placed(value: Shaped[Tensor, "..."], device: torch.device) -> Shaped[Tensor, "..."]:

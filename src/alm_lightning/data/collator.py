@@ -15,6 +15,7 @@ from alm_lightning.data.rows import (
     stack,
     target_flags,
 )
+from alm_lightning.data.scores import WindowScores
 from alm_lightning.data.windows import Window
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -29,6 +30,7 @@ class Collator:
         teacher: The teacher's tokenizer.
         micro_batch_size: Rows of one forward pass; an optimizer step takes as many as it needs.
         packing: Which windows share a row; each has its own if None.
+        scores: A store of what the teacher said of each window; None for a teacher that is asked.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Collator:
         teacher: TokenizerView,
         micro_batch_size: int,
         packing: Packing | None = None,
+        scores: WindowScores | None = None,
     ):
         if micro_batch_size < 1:
             raise ValueError(f"micro_batch_size is {micro_batch_size}: expected at least 1 row.")
@@ -45,6 +48,7 @@ class Collator:
         self.teacher = SpecialIds.of(teacher)
         self.micro_batch_size = micro_batch_size
         self.packing = OnePerRow() if packing is None else packing
+        self.scores = scores
 
     def __call__(self, items: Sequence[Window | None]) -> list[DistillBatch]:
         """The micro-batches of one optimizer step.
@@ -89,9 +93,12 @@ class Collator:
             The batch.
         """
         chunks = [chunk_flags(row) for row in rows]
+        teacher = side_tokens(rows, lambda window: window.teacher, self.teacher)
+        scores = None if self.scores is None else self.scores.batch(rows, teacher.ids.shape[1])
         return DistillBatch(
             student=side_tokens(rows, lambda window: window.student, self.student),
-            teacher=side_tokens(rows, lambda window: window.teacher, self.teacher),
+            teacher=teacher,
+            optional_scores=scores,
             student_targets=stack([target_flags(row) for row in rows]),
             chunk_mask=stack([np.ones(len(structure), bool) for structure, _ in chunks]),
             chunk_is_structure=stack([structure for structure, _ in chunks]),

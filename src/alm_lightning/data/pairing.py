@@ -1,5 +1,6 @@
 """How a document becomes windows: both tokenizers, chunks, lengths, and templates for chats."""
 
+from collections.abc import Sequence
 from itertools import islice
 
 from alm_lightning.alignment.boundaries import ChunkSelection
@@ -8,7 +9,10 @@ from alm_lightning.alignment.text import align_text
 from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
 from alm_lightning.corpus.chat import SYSTEM_POLICIES
 from alm_lightning.corpus.document import Document
+from alm_lightning.corpus.document_store import document_hash
+from alm_lightning.corpus.pieces import LEAST_BYTES, pieces
 from alm_lightning.corpus.sources.source import AnyDocument
+from alm_lightning.data.scores import WindowScores
 from alm_lightning.data.windows import NUM_EXTRA, Window, windows
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -58,6 +62,10 @@ class Pairing:
         teacher_length: The same for the teacher.
         chat: How chats are paired.
         on_bad: What becomes of a document that can't be paired; None raises.
+        cut_bytes: Texts are cut into pieces of at most so many bytes, whatever the tokenizers, and
+            each piece, or chat, gives its first window; None cuts where both lengths allow.
+        scores: What the teacher has said of each window, where it is read from a store; a document
+            that it lacks is bad.
     """
 
     def __init__(
@@ -70,7 +78,15 @@ class Pairing:
         teacher_length: int,
         chat: ChatSettings = ALL_TRAINED,
         on_bad: BadDocuments | None = None,
+        cut_bytes: int | None = None,
+        scores: WindowScores | None = None,
     ):
+        if cut_bytes is not None and cut_bytes < LEAST_BYTES:
+            raise ValueError(
+                f"windows.cut_bytes is {cut_bytes}: expected at least {LEAST_BYTES} bytes, which "
+                "one character may have, or null, which cuts nothing."
+            )
+        self.cut_bytes, self.scores = cut_bytes, scores
         self.student, self.teacher, self.alignment = student, teacher, alignment
         self.chat, self.on_bad = chat, on_bad or Refuse()
         self.student_length = student_length - NUM_EXTRA
@@ -111,25 +127,40 @@ class Pairing:
         Returns:
             Its windows, in order.
         """
-        student, teacher = self.student, self.teacher
+        if self.cut_bytes is None:
+            return self._pair(document, at_most)
+        parts: Sequence[AnyDocument] = [document]
+        if isinstance(document, Document):
+            parts = pieces(document, self.cut_bytes)
+        found = (
+            window
+            for number, part in enumerate(parts, start=1)
+            for window in self._pair(part, 1, continues=number < len(parts))
+        )
+        return list(islice(found, at_most))
+
+    def _pair(
+        self, document: AnyDocument, at_most: int | None, *, continues: bool = False
+    ) -> list[Window]:
+        """The first windows of a document or of a piece, which another one follows or not."""
+        views = {"student": self.student, "teacher": self.teacher}
         name, alignment = document.name, self.alignment
         if isinstance(document, Document):
-            aligned = align_text(
-                document.text, student=student, teacher=teacher, alignment=alignment, name=name
-            )
+            aligned = align_text(document.text, **views, alignment=alignment, name=name)
         else:
             aligned = align_messages(
-                document,
-                student=student,
-                teacher=teacher,
-                alignment=alignment,
-                name=name,
-                **vars(self.chat),
+                document, **views, alignment=alignment, name=name, **vars(self.chat)
             )
         found = windows(
             aligned,
             student_length=self.student_length,
             teacher_length=self.teacher_length,
             name=name,
+            continues=continues,
+            document=document_hash(document),
         )
-        return list(islice(found, at_most))
+        chosen = list(islice(found, at_most))
+        if self.scores is not None:
+            for window in chosen:
+                self.scores.check(window, name)
+        return chosen

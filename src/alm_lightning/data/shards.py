@@ -1,17 +1,24 @@
 """Files of paired windows: each written in one go, with its hash, and mapped into memory."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-from jaxtyping import Shaped
 
+from alm_lightning.data.arrow_files import (
+    digest_of,
+    list_column,
+    list_values,
+    note_path,
+    number_column,
+    number_values,
+    read_arrays,
+    write_arrays,
+    write_note,
+)
 from alm_lightning.data.windows import Window, WindowTokens
 
 ARRAYS = {
@@ -30,6 +37,7 @@ NUMBERS = {
     "rewritten_bytes": np.int64,
     "opens": np.bool_,
     "ends_document": np.bool_,
+    "document": np.int64,
 }
 """Columns of one value a window."""
 
@@ -66,7 +74,7 @@ class ShardNote:
             ValueError: The note is damaged.
         """
         try:
-            note = json.loads(_note_path(path).read_bytes())
+            note = json.loads(note_path(path).read_bytes())
             return cls(**note | {"bad": tuple(map(tuple, note["bad"]))})
         except (ValueError, TypeError, KeyError) as error:
             raise damaged(path, f"its note can't be read: {error}") from error
@@ -91,26 +99,11 @@ def write_shard(
         The note.
     """
     rows = [_row(window) for window in windows]
-    arrays = {name: _column([row[name] for row in rows], dtype) for name, dtype in ARRAYS.items()}
-    arrays |= {
-        # Arrow packs booleans into bits, which can't be looked at in place
-        name: pyarrow.array(np.array([row[name] for row in rows], dtype).view(_plain(dtype)))
-        for name, dtype in NUMBERS.items()
-    }
-    batch = pyarrow.record_batch(arrays)
-    unfinished = _unfinished(path)
-    with (
-        pyarrow.OSFile(str(unfinished), "wb") as file,
-        pyarrow.ipc.new_file(file, batch.schema) as writer,
-    ):
-        writer.write_batch(batch)
-    note = ShardNote(
-        num_documents, len(windows), unfinished.stat().st_size, _digest(unfinished), tuple(bad)
-    )
-    unfinished.replace(path)
-    unfinished_note = _unfinished(_note_path(path))
-    unfinished_note.write_text(json.dumps(asdict(note)), encoding="utf-8")
-    unfinished_note.replace(_note_path(path))
+    arrays = {n: list_column([row[n] for row in rows], dtype) for n, dtype in ARRAYS.items()}
+    arrays |= {n: number_column([row[n] for row in rows], dtype) for n, dtype in NUMBERS.items()}
+    size, digest = write_arrays(path, arrays)
+    note = ShardNote(num_documents, len(windows), size, digest, tuple(bad))
+    write_note(path, asdict(note))
     return note
 
 
@@ -123,7 +116,7 @@ def is_finished(path: Path) -> bool:
     Returns:
         Whether it has its note.
     """
-    return _note_path(path).is_file()
+    return note_path(path).is_file()
 
 
 class Shard(Sequence[Window]):
@@ -136,17 +129,11 @@ class Shard(Sequence[Window]):
             path: The shard's file, finished and verified.
         """
         self.path = path
-        reader = pyarrow.ipc.open_file(pyarrow.memory_map(str(path)))
-        batch = reader.get_batch(0)
-        self._arrays = {}
-        for name, dtype in ARRAYS.items():
-            column = batch.column(name)
-            values = column.values.to_numpy(zero_copy_only=True).view(dtype)
-            self._arrays[name] = (column.offsets.to_numpy(), values)
+        batch = read_arrays(path)
+        self._arrays = {n: list_values(batch.column(n), dtype) for n, dtype in ARRAYS.items()}
         # plain numbers of Python's, as a window that was just paired has them
         self._numbers = {
-            name: batch.column(name).to_numpy().view(dtype).tolist()
-            for name, dtype in NUMBERS.items()
+            n: number_values(batch.column(n), dtype).tolist() for n, dtype in NUMBERS.items()
         }
         self._length = batch.num_rows
 
@@ -191,7 +178,7 @@ def verify(path: Path) -> ShardNote:
     size = path.stat().st_size
     if size != note.size:
         raise damaged(path, f"it has {size:,} bytes, and {note.size:,} were written")
-    if _digest(path) != note.digest:
+    if digest_of(path) != note.digest:
         raise damaged(path, "its content is not what was written")
     return note
 
@@ -221,30 +208,3 @@ def _row(window: Window) -> dict[str, Any]:
         "teacher_ids": teacher.ids,
         "teacher_chunk_ids": teacher.chunk_ids,
     }
-
-
-def _column(values: Sequence[Shaped[np.ndarray, " _"]], dtype: type) -> pyarrow.LargeListArray:
-    # 32 bits would wrap round in silence in a shard of 2 GiB of bytes
-    offsets = np.cumsum([0, *map(len, values)], dtype=np.int64)
-    joined = np.concatenate(values) if values else np.empty(0, dtype)
-    return pyarrow.LargeListArray.from_arrays(
-        pyarrow.array(offsets), pyarrow.array(joined.astype(dtype, copy=False).view(_plain(dtype)))
-    )
-
-
-def _plain(dtype: type) -> type:
-    return np.uint8 if dtype is np.bool_ else dtype
-
-
-def _note_path(path: Path) -> Path:
-    return path.with_suffix(".json")
-
-
-def _unfinished(path: Path) -> Path:
-    # several processes may write one shard, and none sees another's half of it
-    return path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()

@@ -25,7 +25,7 @@ from alm_lightning.data.windows import Window
 
 log = logging.getLogger(__name__)
 
-PAIRING_VERSION = 1
+PAIRING_VERSION = 2
 """To be raised with every change of what pairing makes of a document, or a cache would hide it."""
 
 SHARD_DOCUMENTS = 256
@@ -173,6 +173,9 @@ def cache_key(
         "alignment": f"{type(pairing.alignment).__qualname__} {alignment}",
         "lengths": [pairing.student_length, pairing.teacher_length],
         "windows_per_document": windows_per_document,
+        "cut_bytes": pairing.cut_bytes,
+        # documents that they lack are left out
+        "scores": None if pairing.scores is None else pairing.scores.identity,
         "chat": vars(pairing.chat),
         "documents": len(documents),
         "texts": texts.hexdigest(),

@@ -55,6 +55,7 @@ class Window:
         rewritten_bytes: Bytes that a normaliser changed: the document's, shared by length.
         opens: Whether a start token belongs before it; False where it has its own.
         ends_document: Whether a document ends here, so that an EOS follows.
+        document: Hash of what the window is cut from, by which scores of it are found; 0: unknown.
     """
 
     student: WindowTokens
@@ -67,6 +68,7 @@ class Window:
     rewritten_bytes: int
     opens: bool
     ends_document: bool
+    document: int = 0
 
     @property
     def num_chunks(self) -> int:
@@ -75,7 +77,13 @@ class Window:
 
 
 def windows(
-    aligned: AlignedText, *, student_length: int, teacher_length: int, name: str
+    aligned: AlignedText,
+    *,
+    student_length: int,
+    teacher_length: int,
+    name: str,
+    continues: bool = False,
+    document: int = 0,
 ) -> Iterator[Window]:
     """A document cut into windows, each as long as both limits allow, ending at a chunk's end.
 
@@ -88,6 +96,8 @@ def windows(
         student_length: The most student tokens of a window, special tokens not counted.
         teacher_length: The most teacher tokens of a window, special tokens not counted.
         name: What the log calls the document.
+        continues: Whether more text of the same document follows, so that no EOS does.
+        document: Hash of the document, for `Window.document`.
 
     Yields:
         The windows in order; none where nothing of the document is left.
@@ -104,7 +114,15 @@ def windows(
         _say_nothing_left_once(name)
     counts = accounts(aligned, found, trained, too_long)
     for span, (outside_bytes, rewritten_bytes) in zip(found, counts, strict=True):
-        yield _window(aligned, span, trained, outside_bytes, rewritten_bytes)
+        yield _window(
+            aligned,
+            span,
+            trained,
+            outside_bytes,
+            rewritten_bytes,
+            ends_document=span.is_last and not aligned.is_chat and not continues,
+            document=document,
+        )
 
 
 def _first_with_likelihood(aligned: AlignedText) -> int:
@@ -118,6 +136,9 @@ def _window(
     trained: Bool[np.ndarray, " chunk"],
     outside_bytes: Int[np.ndarray, " reason"],
     rewritten_bytes: int,
+    *,
+    ends_document: bool,
+    document: int,
 ) -> Window:
     chunks = slice(span.start, span.stop)
     kept = span.start + np.flatnonzero(trained[chunks])
@@ -138,7 +159,8 @@ def _window(
         outside_bytes=outside_bytes,
         rewritten_bytes=rewritten_bytes,
         opens=span.opens,
-        ends_document=span.is_last and not aligned.is_chat,
+        ends_document=ends_document,
+        document=document,
     )
 
 

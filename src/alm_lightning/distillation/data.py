@@ -14,7 +14,9 @@ from alm_lightning.data.collator import Collator
 from alm_lightning.data.datamodule import DatasetFactory, DistillDataModule
 from alm_lightning.data.packing import Packing
 from alm_lightning.data.pairing import ChatSettings, Pairing
-from alm_lightning.models.pair import Scorer
+from alm_lightning.models.pair import Scorer, Teacher
+from alm_lightning.scores.reader import check_cut
+from alm_lightning.scores.teacher import StoredTeacher
 from alm_lightning.tokenization.chat.choice import template_of
 from alm_lightning.tokenization.chat.formats import FORMATS
 from alm_lightning.tokenization.view import TokenizerView
@@ -82,6 +84,8 @@ class DataPlan:
         validate_during_fit: Whether there are evaluations between steps as well.
         num_workers: Processes that pair and collate; 0 for this one.
         pins_memory: Whether batches lie in memory from which a GPU copies while it computes.
+        cut_bytes: Texts are cut into pieces of at most so many bytes, whatever the tokenizers; None
+            cuts where both lengths allow.
     """
 
     corpus: Corpus
@@ -103,6 +107,7 @@ class DataPlan:
     validate_during_fit: bool
     num_workers: int
     pins_memory: bool = False
+    cut_bytes: int | None = None
 
     def read(self) -> Documents:
         """Reads the text, and splits held-out documents off before anything else sees them.
@@ -137,18 +142,24 @@ class DataPlan:
             seed=corpus.split_seed,
         )
 
-    def pair(self, documents: Documents, student: Scorer, teacher: Scorer) -> DistillDataModule:
+    def pair(self, documents: Documents, student: Scorer, teacher: Teacher) -> DistillDataModule:
         """Pairs the documents.
 
         Args:
             documents: From `read`.
             student: The student, for its tokenizer.
-            teacher: The teacher, for its tokenizer.
+            teacher: The teacher, for its tokenizer; or a store of what it said.
 
         Returns:
             The data module.
+
+        Raises:
+            ValueError: The store's texts are cut otherwise, or shorter.
         """
         views = {"student": student.view, "teacher": teacher.view}
+        scores = teacher.store if isinstance(teacher, StoredTeacher) else None
+        if scores is not None:
+            check_cut(scores, cut_bytes=self.cut_bytes, length=self.teacher_length)
         rows = self.micro_batch_size
         pairing = Pairing(
             **views,
@@ -158,6 +169,8 @@ class DataPlan:
             teacher_length=self.teacher_length,
             chat=self.chat_of(student.view),
             on_bad=self.on_bad,
+            cut_bytes=self.cut_bytes,
+            scores=scores,
         )
         return DistillDataModule(
             train=documents.train,
@@ -168,6 +181,7 @@ class DataPlan:
                 **views,
                 micro_batch_size=EVALUATED_ROWS if isinstance(rows, str) else rows,
                 packing=self.packing,
+                scores=scores,
             ),
             finds_micro_batch=rows == AUTO,
             batch_size=self.batch_size,

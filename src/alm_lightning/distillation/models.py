@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -12,11 +13,13 @@ from alm_lightning.models.adapters import FullFineTuning, LowRank
 from alm_lightning.models.loading import check_pair, load_model, torch_dtype
 from alm_lightning.models.new_tokenizer import NewTokenizer
 from alm_lightning.models.own_vocabulary import OwnVocabulary
-from alm_lightning.models.pair import Scorer
+from alm_lightning.models.pair import Scorer, Teacher
 from alm_lightning.models.speed import Speed
 from alm_lightning.models.text_part import text_part
 from alm_lightning.models.vocabulary import BytesFromOldTokens
 from alm_lightning.models.weights.sources import WeightSource
+from alm_lightning.scores.reader import StoreReader
+from alm_lightning.scores.teacher import StoredTeacher
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.specials.roles import stop_ids
 from alm_lightning.tokenization.view import TokenizerView
@@ -112,13 +115,68 @@ class GivenModel:
         return Scorer(text_part(self.model), view)
 
 
+@dataclass(frozen=True)
+class StoredScores:
+    """A teacher of which a store has all that a run needs, and whose weights are not there.
+
+    Attributes:
+        folder: The store's.
+
+    Raises:
+        FileNotFoundError: There is no whole store.
+        ValueError: It is damaged.
+    """
+
+    folder: Path
+    _store: StoreReader = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Opens the store: what is wrong with it is said before anything is loaded."""
+        object.__setattr__(self, "_store", StoreReader(self.folder))
+
+    @property
+    def store(self) -> StoreReader:
+        """The store."""
+        return self._store
+
+    @property
+    def name(self) -> str:
+        """The teacher's name."""
+        return self._store.manifest.plan.teacher
+
+    @property
+    def licence(self) -> str:
+        """The teacher's licence."""
+        return self._store.manifest.plan.licence
+
+    def load(self, side: str, device: str) -> StoredTeacher:
+        """What takes the place of the teacher.
+
+        Args:
+            side: ``teacher``.
+            device: Not read.
+
+        Returns:
+            The stored teacher.
+        """
+        manifest = self._store.manifest
+        log.info(
+            "%s: %s, its scores of %s tokens in %s",
+            side,
+            self.name,
+            f"{manifest.tokens:,}",
+            self.folder,
+        )
+        return StoredTeacher(self._store)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PairPlan:
     """How student and teacher are made.
 
     Attributes:
         student: The model that the student starts as.
-        teacher: The model that teaches.
+        teacher: The model that teaches, or a store of what it said.
         differences: Settings in which the two differ; none if they are one model, loaded once.
         tokenizer: From the old tokenizer to the student's.
         embeddings: Makes the student from the model that it starts as.
@@ -128,7 +186,7 @@ class PairPlan:
     """
 
     student: ModelInput
-    teacher: ModelInput
+    teacher: ModelInput | StoredScores
     differences: Sequence[str]
     tokenizer: Callable[[TokenizerView], TokenizerView]
     embeddings: Callable[..., PreTrainedModel]
@@ -166,7 +224,7 @@ class PairPlan:
                 "embeddings=own."
             )
 
-    def build(self, device: str) -> tuple[Scorer, Scorer]:
+    def build(self, device: str) -> tuple[Scorer, Teacher]:
         """Loads the teacher, and makes the student.
 
         Args:
@@ -177,15 +235,17 @@ class PairPlan:
         """
         self.speed.check(device)
         teacher = self.teacher.load("teacher", device)
-        base = self.student.load("student", device) if self.differences else teacher
+        is_one = isinstance(teacher, Scorer) and not self.differences
+        base = teacher if is_one else self.student.load("student", device)
+        loaded = [each for each in (base, teacher) if isinstance(each, Scorer)]
         # a student is made with the attention of the model that it starts as
-        for model in {id(each): each.model for each in (base, teacher)}.values():
+        for model in {id(each): each.model for each in loaded}.values():
             self.speed.apply_loaded(model, device)
         view = self.tokenizer(base.view)
         share_body = self.adapter.share_body
         model = self.embeddings(base.model, old=base.view, new=view, share_body=share_body)
         self.adapter.adapt(model)
-        self.speed.apply(model, teacher.model)
+        self.speed.apply(model, teacher.model if isinstance(teacher, Scorer) else None)
         stops = stop_ids(base.view, view, list(self.stop_tokens))
         model.generation_config.eos_token_id = [view.id_of("eos"), *stops]
         log.info(

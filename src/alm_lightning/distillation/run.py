@@ -12,10 +12,11 @@ import lightning as L
 from alm_lightning.data.datamodule import DistillDataModule
 from alm_lightning.distillation.data import DataPlan, Documents
 from alm_lightning.distillation.figures import Figures, callbacks_of, check_teacher, figures_by_set
-from alm_lightning.distillation.models import PairPlan
-from alm_lightning.models.pair import Scorer
+from alm_lightning.distillation.models import PairPlan, StoredScores
+from alm_lightning.models.pair import Scorer, Teacher
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
+from alm_lightning.scores.kinds import check_kinds
 from alm_lightning.training.callbacks import SaveWhenStopped
 from alm_lightning.training.module import DistillModule, OptimizerFactory
 
@@ -55,11 +56,14 @@ class Plan:
     checkpoint: str | Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuses an objective without terms."""
+        """Refuses an objective without terms, or one that reads more than a store has."""
         if not self.objective:
             raise ValueError("the objective has no terms: take objective=next_byte_hidden, say.")
+        if isinstance(self.pair.teacher, StoredScores):
+            store = self.pair.teacher.store
+            check_kinds(store.manifest.plan.kinds, self.objective, str(store.folder))
 
-    def module(self, student: Scorer, teacher: Scorer) -> DistillModule:
+    def module(self, student: Scorer, teacher: Teacher) -> DistillModule:
         """Student, teacher and objective, put together.
 
         Args:
@@ -88,7 +92,7 @@ class Outcome:
 
     Attributes:
         student: The trained student.
-        teacher: The teacher.
+        teacher: The teacher, or a store of what it said.
         documents: What was trained and evaluated on.
         trainer: The trainer, after the run.
         bad_documents: Documents that were left out, by kind.
@@ -99,7 +103,7 @@ class Outcome:
     """
 
     student: Scorer
-    teacher: Scorer
+    teacher: Teacher
     documents: Documents
     trainer: L.Trainer
     bad_documents: Mapping[str, int]

@@ -5,6 +5,7 @@ vocabulary. They get log-probabilities of the positions that they name, and sum 
 positions (`likelihood.slices`): logits of a whole batch never exist.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,35 @@ from alm_lightning.likelihood.products import (
 )
 
 
+class TokenDistributions(ABC):
+    """Next-token distributions of a model on one batch: `Distributions`, `StoredDistributions`."""
+
+    @property
+    @abstractmethod
+    def num_tokens(self) -> int:
+        """Columns of `logprobs`: as many as the tokenizer has ids."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where `logprobs` are computed."""
+
+    @abstractmethod
+    def logprobs(self, places: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
+        """Log-probabilities of every token at some places, given all tokens before.
+
+        Args:
+            places: Places in the flattened batch, row * length + position, of tokens that have a
+                target.
+
+        Returns:
+            Float32 nats; a row of the output matrix that no token has gets a finite number so low
+            that its probability is 0.
+        """
+
+
 @dataclass(frozen=True)
-class Distributions:
+class Distributions(TokenDistributions):
     """What the next-token distributions of one model on one batch are made from.
 
     Attributes:
@@ -37,6 +65,16 @@ class Distributions:
     hidden: Float[Tensor, "batch pos hidden"]
     embedded: Float[Tensor, "batch pos width"]
     head: OutputHead
+
+    @property
+    def num_tokens(self) -> int:
+        """Columns of `logprobs`."""
+        return self.head.num_tokens
+
+    @property
+    def device(self) -> torch.device:
+        """Where `logprobs` are computed."""
+        return self.hidden.device
 
     def predicting(self, places: Int[Tensor, " row"]) -> Float[Tensor, "row hidden"]:
         """Hidden states from which the tokens at some places are predicted.
@@ -51,15 +89,7 @@ class Distributions:
         return self.hidden.flatten(0, 1)[places - 1]
 
     def logprobs(self, places: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
-        """Log-probabilities of every token at some places, given all tokens before.
-
-        Args:
-            places: As for `predicting`.
-
-        Returns:
-            Float32 nats, as many columns as the tokenizer has ids; a row of the output matrix that
-            no token has gets a finite number so low that its probability is 0.
-        """
+        """Log-probabilities of every token at some places, as `TokenDistributions` says."""
         return self.logprobs_of(self.predicting(places))
 
     def logprobs_of(self, hidden: Float[Tensor, "row hidden"]) -> Float[Tensor, "row vocab"]:
@@ -79,9 +109,9 @@ class Distributions:
         return logits.log_softmax(dim=1)
 
 
-def widest_vocabulary(*sides: Distributions) -> int:
+def widest_vocabulary(*sides: TokenDistributions) -> int:
     """The largest number of columns that `logprobs` has, over some models."""
-    return max(side.head.num_tokens for side in sides)
+    return max(side.num_tokens for side in sides)
 
 
 class _Logits(torch.autograd.Function):

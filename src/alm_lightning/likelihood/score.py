@@ -94,17 +94,42 @@ def model_signal(
 
     Without `keep_tokens` there is no product with the output matrix.
     """
-    num_chunks = chunk_is_structure.shape[1]
-    ends = last_positions(tokens.chunk_ids, num_chunks=num_chunks)
     scores = None
     if keep_tokens:
-        logprobs, boundary = token_logprobs(hidden, tokens, head)
-        scores = TokenLogprobs(
-            token_logprobs=logprobs,
-            chunk_logprobs=sum_into_chunks(logprobs, tokens.chunk_ids, num_chunks=num_chunks),
-            boundary_logprobs=boundary.gather(1, ends).masked_fill(chunk_is_structure, 0.0),
-        )
-    at_ends = None
-    if keep_hidden:
-        at_ends = hidden.gather(1, ends.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])).float()
+        scores = chunk_scores(*token_logprobs(hidden, tokens, head), tokens, chunk_is_structure)
+    at_ends = states_at_ends(hidden, tokens, chunk_is_structure.shape[1]) if keep_hidden else None
     return ModelSignal(optional_tokens=scores, optional_hidden=at_ends)
+
+
+def chunk_scores(
+    logprobs: Float[Tensor, "batch pos"],
+    boundary: Float[Tensor, "batch pos"],
+    tokens: SideTokens,
+    chunk_is_structure: Bool[Tensor, "batch chunk"],
+) -> TokenLogprobs:
+    """Log-likelihoods of chunks from those of tokens.
+
+    Args:
+        logprobs: Log-probability of the token at each position, nats.
+        boundary: Log-mass on boundary tokens after each position, nats.
+        tokens: The sequences.
+        chunk_is_structure: True for a chunk that is structure.
+
+    Returns:
+        Both.
+    """
+    num_chunks = chunk_is_structure.shape[1]
+    ends = last_positions(tokens.chunk_ids, num_chunks=num_chunks)
+    return TokenLogprobs(
+        token_logprobs=logprobs,
+        chunk_logprobs=sum_into_chunks(logprobs, tokens.chunk_ids, num_chunks=num_chunks),
+        boundary_logprobs=boundary.gather(1, ends).masked_fill(chunk_is_structure, 0.0),
+    )
+
+
+def states_at_ends(
+    hidden: Float[Tensor, "batch pos hidden"], tokens: SideTokens, num_chunks: int
+) -> Float[Tensor, "batch chunk hidden"]:
+    """Hidden states at the last token of each chunk, in float32."""
+    ends = last_positions(tokens.chunk_ids, num_chunks=num_chunks)
+    return hidden.gather(1, ends.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])).float()

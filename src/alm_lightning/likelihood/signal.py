@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from alm_lightning.data.batch import SideTokens
-from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.data.scores import ByteShares
+from alm_lightning.likelihood.distributions import Distributions, TokenDistributions
 
 T = TypeVar("T")
 
@@ -49,12 +50,15 @@ class ModelSignal:
         optional_hidden: Last hidden state at the last token of each chunk, if an objective asked
             for it: read `hidden`.
         optional_distributions: Whole next-token distributions, if an objective asked for them: read
-            `distributions`.
+            `distributions`, or `token_distributions`.
+        next_bytes: Distributions of the next byte in the memory of the processor, where they were
+            read from a store; None where they follow from `token_distributions`.
     """
 
     optional_tokens: TokenLogprobs | None = None
     optional_hidden: Float[Tensor, "batch chunk hidden"] | None = None
-    optional_distributions: Distributions | None = None
+    optional_distributions: TokenDistributions | None = None
+    next_bytes: ByteShares | None = None
 
     @property
     def token_logprobs(self) -> Float[Tensor, "batch pos"]:
@@ -77,16 +81,24 @@ class ModelSignal:
         return _required(self.optional_hidden, "needs_hidden")
 
     @property
-    def distributions(self) -> Distributions:
-        """Whole next-token distributions; a ValueError if nobody asked."""
+    def token_distributions(self) -> TokenDistributions:
+        """Whole next-token distributions, from wherever; a ValueError if nobody asked."""
         return _required(self.optional_distributions, "needs_distributions")
+
+    @property
+    def distributions(self) -> Distributions:
+        """The same with the hidden states that they are made from; a ValueError without."""
+        found = self.token_distributions
+        if not isinstance(found, Distributions):
+            raise ValueError("an objective reads what a store of the teacher's scores lacks.")
+        return found
 
     def nothing(self) -> Float[Tensor, ""]:
         """A zero with a gradient of zero for all that this side was computed from."""
         if self.optional_hidden is not None:
             part = self.optional_hidden
         elif self.optional_distributions is not None:
-            part = self.optional_distributions.hidden
+            part = self.distributions.hidden
         else:
             part = self.token_logprobs
         return part.flatten()[:0].sum()

@@ -1,6 +1,7 @@
 """The pair: a student that learns, and a frozen teacher that stays out of checkpoints."""
 
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,46 @@ from alm_lightning.likelihood.score import model_signal
 from alm_lightning.likelihood.signal import ModelSignal
 from alm_lightning.models.structure import check_packable, head_of, last_hidden, output_head
 from alm_lightning.tokenization.view import TokenizerView
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """What says the teacher's side of the signal: a `Scorer`, or a store of what it said."""
+
+    @property
+    def view(self) -> TokenizerView:
+        """The teacher's tokenizer."""
+        ...
+
+    @property
+    def hidden_size(self) -> int:
+        """Channels of the last hidden states."""
+        ...
+
+    @property
+    def embedding_size(self) -> int:
+        """Channels of the input embeddings."""
+        ...
+
+    def __call__(
+        self,
+        batch: DistillBatch,
+        tokens: SideTokens,
+        *,
+        keep_tokens: bool = True,
+        keep_hidden: bool = False,
+        keep_distributions: bool = False,
+    ) -> ModelSignal:
+        """The teacher's side of the signal."""
+        ...
+
+    def freeze(self) -> None:
+        """Makes sure that nothing of it is trained."""
+        ...
+
+    def to(self, device: torch.device) -> "Teacher":
+        """Moves what there is to move, in place."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +101,7 @@ class Scorer:
             hidden = last_hidden(self.model, tokens.ids, positions)
         else:
             hidden = self.body(tokens.ids, positions)
-        head = self._head()
+        head = self.head()
         signal = model_signal(
             hidden,
             tokens,
@@ -75,7 +116,7 @@ class Scorer:
             embedded = self.model.get_input_embeddings()(tokens.ids)
         return replace(signal, optional_distributions=Distributions(hidden, embedded, head))
 
-    def _head(self) -> OutputHead:
+    def head(self) -> OutputHead:
         """The output layer; its ids are copied once a device: a GPU would wait for each copy."""
         layer = self.model.get_output_embeddings()
         device = layer.weight.device
@@ -85,6 +126,20 @@ class Scorer:
             self._ids[device] = (made.boundary_ids, unused)
         boundary_ids, unused = self._ids[device]
         return replace(head_of(self.model, self.view.num_tokens, unused), boundary_ids=boundary_ids)
+
+    @property
+    def hidden_size(self) -> int:
+        """Channels of the last hidden states."""
+        return self.model.config.get_text_config().hidden_size
+
+    @property
+    def embedding_size(self) -> int:
+        """Channels of the input embeddings."""
+        return self.model.get_input_embeddings().weight.shape[1]
+
+    def freeze(self) -> None:
+        """Makes the model one that is not trained."""
+        self.model.requires_grad_(False).eval()
 
     def to(self, device: torch.device) -> "Scorer":
         """Moves the model in place, and returns this scorer."""

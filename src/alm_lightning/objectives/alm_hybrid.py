@@ -135,7 +135,7 @@ class ALMHybrid(ALM):
     ) -> Float[Tensor, ""]:
         """Sum of the KL on the cells, times T^2."""
         temperature = self.distribution_temperature
-        student, teacher = signal.student.distributions, signal.teacher.distributions
+        student, teacher = signal.student.distributions, signal.teacher.token_distributions
 
         def tempered(logprobs: Float[Tensor, "row vocab"]) -> Float[Tensor, "row vocab"]:
             return logprobs if temperature == 1 else (logprobs / temperature).log_softmax(dim=1)

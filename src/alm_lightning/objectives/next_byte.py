@@ -19,8 +19,8 @@ from alm_lightning.objectives.chunks.token_bytes import (
     COPIES,
     TokenBytes,
     Trees,
-    next_byte_shares,
     shares,
+    teacher_shares,
 )
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, Vocabulary
@@ -70,6 +70,7 @@ class NextByte(Objective):
     needs_teacher: ClassVar[bool] = True
     needs_tokens: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = True
+    distribution_kinds: ClassVar[tuple[str, ...]] = ("next_byte", "top_k")
     opens: Bool[Tensor, " cell"]
 
     def __init__(self, *, end: str, positions: str):
@@ -110,8 +111,8 @@ class NextByte(Objective):
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
         """Sum of the divergences at all compared bytes, nats."""
         compared = self._compared(signal)
-        targets = next_byte_shares(
-            signal.teacher.distributions,
+        targets = teacher_shares(
+            signal.teacher,
             TokenBytes.of(compared.teacher, signal.host.teacher_tokens.ids),
             Trees(self.teacher, self._hosts[1]),
             self._cells,

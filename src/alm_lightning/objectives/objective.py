@@ -22,6 +22,8 @@ class Objective(nn.Module):
             saves a product with the output matrix.
         needs_hidden: Whether hidden states at the ends of chunks must be there, on both sides.
         needs_distributions: Whether whole next-token distributions must be there, on both sides.
+        distribution_kinds: Kinds of stored scores that serve for those of the teacher, the nearest
+            to them first; none for a term that reads more of it.
         learning_rate: Peak learning rate of the parameters that `setup` makes; None: the student's.
         fades_by: By which share of the steps the weight of the term falls to 0, in a line; None: it
             stays as the balance gives it.
@@ -31,6 +33,7 @@ class Objective(nn.Module):
     needs_tokens: ClassVar[bool] = True
     needs_hidden: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = False
+    distribution_kinds: ClassVar[tuple[str, ...]] = ("top_k",)
     learning_rate: float | None = None
     fades_by: float | None = None
 

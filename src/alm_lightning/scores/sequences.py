@@ -20,6 +20,7 @@ class TokenScores:
             -1 where there are fewer, and at the first position. None if they were not asked for.
         top_logprobs: Their log-probabilities, nats; -inf where there is none.
         hidden: Last hidden state at each position; None if it was not asked for.
+        next_bytes: Distributions of the next byte; None if they were not asked for.
     """
 
     logprobs: Float[np.ndarray, " pos"]
@@ -27,13 +28,32 @@ class TokenScores:
     top_ids: Int[np.ndarray, "pos top"] | None = None
     top_logprobs: Float[np.ndarray, "pos top"] | None = None
     hidden: Float[np.ndarray, "pos hidden"] | None = None
+    next_bytes: "NextBytes | None" = None
+
+
+@dataclass(frozen=True)
+class NextBytes:
+    """Sparse distributions of the next byte, one for each prefix of each token but the first.
+
+    The prefixes are those from the empty one to all but the last byte; a token without bytes has
+    the empty one.
+
+    Attributes:
+        sizes: Number of entries of each prefix.
+        symbols: What each entry is of: as in `data.scores.ByteShares`.
+        shares: Its probability, given the prefix.
+    """
+
+    sizes: Int[np.ndarray, " prefix"]
+    symbols: Int[np.ndarray, " entry"]
+    shares: Float[np.ndarray, " entry"]
 
 
 @runtime_checkable
 class SequenceScorer(Protocol):
     """Who reads sequences of a teacher's tokens: the model itself, or a server that has it."""
 
-    def score(self, sequences: Sequence[Int[np.ndarray, " pos"]]) -> Iterator[TokenScores]:
+    def score(self, sequences: Sequence[Int[np.ndarray, " _"]]) -> Iterator[TokenScores]:
         """What the teacher says of each sequence, in their order.
 
         Args:

@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.datamodule import DistillDataModule
-from alm_lightning.models.pair import Scorer
+from alm_lightning.models.pair import Scorer, Teacher
 from alm_lightning.models.structure import last_matrix, layers_of
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
@@ -47,7 +47,8 @@ class DistillModule(EvaluatedModule):
     Args:
         student: The student; all of its parameters that require a gradient are trained.
         teacher: The teacher; frozen here, and kept out of checkpoints. A student with low-rank
-            adapters may have its parameters, as frozen weights of its own modules.
+            adapters may have its parameters, as frozen weights of its own modules. Or a store of
+            what it said.
         objective: The terms of the loss, by name.
         balance: How the terms are weighed.
         optimizer: Makes the optimizer from groups of parameters.
@@ -62,7 +63,7 @@ class DistillModule(EvaluatedModule):
         self,
         *,
         student: Scorer,
-        teacher: Scorer,
+        teacher: Teacher,
         objective: Mapping[str, Objective],
         balance: Balance,
         optimizer: OptimizerFactory,
@@ -92,7 +93,7 @@ class DistillModule(EvaluatedModule):
         self._student_scorer = student
         # a scorer is no module: Lightning neither trains nor saves nor moves what is in it
         self._teacher_scorer = teacher
-        teacher.model.requires_grad_(False).eval()
+        teacher.freeze()
         self._teacher_sides = TeacherSides(teacher)
         self._spread: SpreadPair | None = None
         pair = PairFacts(_facts(student), _facts(teacher))
@@ -146,7 +147,7 @@ class DistillModule(EvaluatedModule):
         self._teacher_scorer = self._spread.teacher_scorer
         self._teacher_sides = TeacherSides(self._teacher_scorer)
 
-    def whole_pair(self) -> tuple[Scorer, Scorer]:
+    def whole_pair(self) -> tuple[Scorer, Teacher]:
         """Student and teacher as a single process has them, after a run. Every rank must call.
 
         Returns:
@@ -306,7 +307,5 @@ class DistillModule(EvaluatedModule):
         checkpoint["state_dict"] |= {name: own[name] for name in missing & frozen}
 
 
-def _facts(scorer: Scorer) -> SideFacts:
-    model = scorer.model
-    width = model.get_input_embeddings().weight.shape[1]
-    return SideFacts(scorer.view, model.config.get_text_config().hidden_size, width)
+def _facts(scorer: Teacher) -> SideFacts:
+    return SideFacts(scorer.view, scorer.hidden_size, scorer.embedding_size)

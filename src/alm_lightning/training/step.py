@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.likelihood.signal import ModelSignal, Signal, Supervision
-from alm_lightning.models.pair import Scorer
+from alm_lightning.models.pair import Scorer, Teacher
 from alm_lightning.objectives.combine import Balance, faded
 from alm_lightning.objectives.objective import Objective
 
@@ -92,7 +92,7 @@ class DistillStep:
         self,
         *,
         student: Scorer,
-        teacher: Scorer,
+        teacher: Teacher,
         terms: Mapping[str, Objective],
         balance: Balance,
         compared_at: Callable[[], nn.Parameter] | None,
@@ -242,8 +242,7 @@ class DistillStep:
         self, batches: Sequence[DistillBatch], signals: Sequence[ModelSignal]
     ) -> Float[Tensor, " hidden"]:
         """Mean square of each channel of the teacher at the ends of all chunks of the step."""
-        width = self.teacher.model.config.get_text_config().hidden_size
-        squares = torch.zeros(width, device=self.student.model.device)
+        squares = torch.zeros(self.teacher.hidden_size, device=self.student.model.device)
         chunks = torch.zeros((), device=self.student.model.device)
         for batch, signal in zip(batches, signals, strict=True):
             chunks_alone = batch.chunk_mask.unsqueeze(-1)

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.likelihood.signal import ModelSignal
-from alm_lightning.models.pair import Scorer
+from alm_lightning.models.pair import Teacher
 
 
 class TeacherSides:
@@ -13,7 +13,7 @@ class TeacherSides:
     A few numbers a token, where computing them again takes half of a validation's time or more.
     """
 
-    def __init__(self, teacher: Scorer):
+    def __init__(self, teacher: Teacher):
         """Nothing is kept yet.
 
         Args:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
@@ -12,13 +13,15 @@ from transformers import PreTrainedModel
 
 from alm_lightning.distillation.checks import chosen_precision, chosen_workers
 from alm_lightning.distillation.data import ON_BAD_DOCUMENT, Corpus, DataPlan
-from alm_lightning.distillation.models import PairPlan, StoredModel
+from alm_lightning.distillation.models import ModelInput, PairPlan, StoredModel, StoredScores
 from alm_lightning.distillation.run import Plan
 from alm_lightning.likelihood.hardware import uses_cuda
 from alm_lightning.tokenization.specials.roles import REPLACE
 
 log = logging.getLogger(__name__)
 
+SCORES = "scores"
+"""The setting of a teacher that is read from a store."""
 LOADED = ("source", "dtype", "attention")
 """Settings of a student and a teacher that are one model, loaded once, where these are equal."""
 
@@ -56,10 +59,18 @@ def pair_plan(cfg: DictConfig) -> PairPlan:
     Returns:
         The plan.
     """
+    if SCORES in cfg.teacher:
+        teacher: ModelInput | StoredScores = StoredScores(
+            Path(cfg.teacher.scores.path).expanduser()
+        )
+        differences = ["weights"]
+    else:
+        teacher = stored_model(cfg.teacher)
+        differences = [key for key in LOADED if cfg.student[key] != cfg.teacher[key]]
     return PairPlan(
         student=stored_model(cfg.student),
-        teacher=stored_model(cfg.teacher),
-        differences=[key for key in LOADED if cfg.student[key] != cfg.teacher[key]],
+        teacher=teacher,
+        differences=differences,
         tokenizer=instantiate(cfg.tokenizer),
         embeddings=_embeddings(cfg.embeddings),
         adapter=instantiate(cfg.adapter),
@@ -139,6 +150,7 @@ def data_plan(cfg: DictConfig) -> DataPlan:
         validate_during_fit=budget.validate_every is not None,
         num_workers=workers,
         pins_memory=uses_cuda(cfg.trainer.accelerator),
+        cut_bytes=cfg.windows.cut_bytes,
     )
 
 

@@ -23,7 +23,7 @@ from alm_lightning.distillation.figures import Figures, summary_of
 from alm_lightning.distillation.models import PairPlan
 from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.distillation.run import run
-from alm_lightning.models.pair import Scorer
+from alm_lightning.models.pair import Scorer, Teacher
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +87,12 @@ def _export(
 
 
 def _samples(
-    cfg: DictConfig, student: Scorer, teacher: Scorer, documents: Sequence[AnyDocument]
+    cfg: DictConfig, student: Scorer, teacher: Teacher, documents: Sequence[AnyDocument]
 ) -> list[dict[str, str]]:
     try:
-        # Lightning leaves the student, which it owns, on the CPU
-        student.to(teacher.model.device)
+        if isinstance(teacher, Scorer):
+            # Lightning leaves the student, which it owns, on the CPU
+            student.to(teacher.model.device)
         return sample_continuations(
             student, teacher, documents, num_prompts=cfg.sample_prompts, num_bytes=cfg.sample_bytes
         )

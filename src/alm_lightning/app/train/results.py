@@ -9,15 +9,16 @@ from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.distillation.export import flat
 from alm_lightning.evaluation.generation.texts import continuation
 from alm_lightning.export.card import Value
-from alm_lightning.models.pair import Scorer
+from alm_lightning.models.pair import Scorer, Teacher
 
+NOT_LOADED = "(not loaded: its scores were read)"
 PROMPT_CHARACTERS = 200
 """Long enough to show what a text is about, short enough to read."""
 
 
 def sample_continuations(
     student: Scorer,
-    teacher: Scorer,
+    teacher: Teacher,
     documents: Sequence[AnyDocument],
     *,
     num_prompts: int,
@@ -27,7 +28,7 @@ def sample_continuations(
 
     Args:
         student: The trained student.
-        teacher: The teacher.
+        teacher: The teacher; of a store of what it said, nothing is sampled.
         documents: Held-out documents; the longest ones are continued from near their start, a chat
             as plain text.
         num_prompts: How many documents.
@@ -47,7 +48,9 @@ def sample_continuations(
                 "document": document.name,
                 "prompt": prompt,
                 "text": rest.decode("utf-8", errors="replace"),
-                "teacher": continuation(teacher, prompt, num_bytes=num_bytes),
+                "teacher": continuation(teacher, prompt, num_bytes=num_bytes)
+                if isinstance(teacher, Scorer)
+                else NOT_LOADED,
                 "student": continuation(student, prompt, num_bytes=num_bytes),
             }
         )

@@ -59,25 +59,26 @@ class Speed:
         if self.attention is not None:
             set_attention(model, attention_for(model, self.attention, device))
 
-    def apply(self, student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    def apply(self, student: PreTrainedModel, teacher: PreTrainedModel | None) -> None:
         """What is done to the two models of a run when all of their modules are there.
 
         Args:
             student: The student, with its adapters; changed in place.
-            teacher: The teacher; likewise.
+            teacher: The teacher; likewise. None where it is not loaded.
 
         Raises:
             ValueError: The student's family has no activation checkpointing, Liger has no kernels
                 for one of the models, or a model has no list of blocks.
         """
         if self.liger:
-            for model in (student, teacher):
+            for model in (student, *([] if teacher is None else [teacher])):
                 use_liger(model)
         if self.checkpointing:
             checkpoint_blocks(student)
         if self.compile:
             compile_blocks(student, keep_last=True)
-            compile_blocks(teacher)
+            if teacher is not None:
+                compile_blocks(teacher)
 
 
 def checkpoint_blocks(model: PreTrainedModel) -> None:

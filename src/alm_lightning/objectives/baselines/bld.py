@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.objectives.chunks.byte_runs import PairedBytes, SideBytes, paired_bytes
-from alm_lightning.objectives.chunks.token_bytes import TokenBytes, Trees, next_byte_shares
+from alm_lightning.objectives.chunks.token_bytes import TokenBytes, Trees, teacher_shares
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 from alm_lightning.objectives.vocabularies.prefix_tree import (
@@ -52,6 +52,7 @@ class BLD(Objective):
     needs_teacher: ClassVar[bool] = True
     needs_tokens: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = True
+    distribution_kinds: ClassVar[tuple[str, ...]] = ("next_byte", "top_k")
 
     def __init__(
         self,
@@ -90,8 +91,8 @@ class BLD(Objective):
         logprobs = self.head(states, tokens, both.student.steps, values)
         cpu = torch.device("cpu")
         theirs = SideBytes(both.teacher.positions.to(cpu), both.teacher.steps.to(cpu))
-        target = next_byte_shares(
-            signal.teacher.distributions,
+        target = teacher_shares(
+            signal.teacher,
             TokenBytes.of(theirs, signal.host.teacher_tokens.ids),
             Trees(self.teacher_tree, *self._host),
             _outcomes,

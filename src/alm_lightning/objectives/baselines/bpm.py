@@ -96,7 +96,7 @@ class BytePrefix(Objective):
         """Sum of the divergences at the starts of chunks."""
         runs = token_runs(signal)
         taught = self._taught(signal, runs.student.first)
-        student, teacher = signal.student.distributions, signal.teacher.distributions
+        student, teacher = signal.student.distributions, signal.teacher.token_distributions
         own_ids = signal.student_tokens.ids.flatten()[runs.student.first]
         first_ids = signal.teacher_tokens.ids.flatten()[runs.teacher.first]
         moved = self._moved(signal, runs, own_ids, first_ids)
@@ -131,7 +131,7 @@ class BytePrefix(Objective):
 
     def losses_inside(self, signal: Signal, inner: InnerTokens) -> Float[Tensor, ""]:
         """Sum of the divergences inside the teacher's tokens."""
-        student, teacher = signal.student.distributions, signal.teacher.distributions
+        student, teacher = signal.student.distributions, signal.teacher.token_distributions
 
         def kl(student: Distributions, *rows: Int[Tensor, " row"]) -> Float[Tensor, ""]:
             with torch.no_grad():

@@ -51,6 +51,8 @@ class DSKD(Objective):
     needs_teacher: ClassVar[bool] = True
     needs_tokens: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = True
+    # it reads embeddings and hidden states of all tokens as well
+    distribution_kinds: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, temperature: float | int, learning_rate: float | int):
         super().__init__()

@@ -52,7 +52,7 @@ class ESCD(BytePrefix):
 
     def losses_inside(self, signal: Signal, inner: InnerTokens) -> Float[Tensor, ""]:
         """Sum of the terms inside the teacher's tokens, nats."""
-        student, teacher = signal.student.distributions, signal.teacher.distributions
+        student, teacher = signal.student.distributions, signal.teacher.token_distributions
 
         def cross_entropy(student: Distributions, *rows: Int[Tensor, " row"]) -> Float[Tensor, ""]:
             with torch.no_grad():

@@ -107,7 +107,7 @@ class GOLD(Objective):
         """Sum over chunks of the weighted divergence, nats, and distance, without a unit."""
         shared_weight, rest_weight = self.used_weights
         chunks = _predicted_chunks(signal)
-        student, teacher = signal.student.distributions, signal.teacher.distributions
+        student, teacher = signal.student.distributions, signal.teacher.token_distributions
 
         def loss(
             student: Distributions,

@@ -82,10 +82,10 @@ class MinED(Objective):
 
         Some of a row's ids may be equal. The probabilities of a row sum to 1.
         """
-        teacher = signal.teacher.distributions
-        top_k = min(self.top_k, teacher.head.num_tokens)
+        teacher = signal.teacher.token_distributions
+        top_k = min(self.top_k, teacher.num_tokens)
         parts = torch.split(
-            single.teacher_positions, slice_rows(teacher.head.num_tokens, teacher.hidden.device)
+            single.teacher_positions, slice_rows(teacher.num_tokens, teacher.device)
         )
         tops = [teacher.logprobs(part).topk(top_k, dim=1) for part in parts]
         teacher_ids = torch.cat([top.indices for top in tops])

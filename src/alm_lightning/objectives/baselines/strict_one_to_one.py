@@ -6,7 +6,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Distributions, widest_vocabulary
+from alm_lightning.likelihood.distributions import (
+    Distributions,
+    TokenDistributions,
+    widest_vocabulary,
+)
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.chunks.one_to_one import one_to_one
@@ -53,7 +57,7 @@ class StrictOneToOne(Objective):
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
         """Sum over those chunks of the KL on the shared vocabulary, nats times T^2."""
-        student, teacher = signal.student.distributions, signal.teacher.distributions
+        student, teacher = signal.student.distributions, signal.teacher.token_distributions
 
         def kl(
             student: Distributions,
@@ -79,7 +83,7 @@ class StrictOneToOne(Objective):
         return single.student_positions[is_shared], single.teacher_positions[is_shared]
 
     def _restricted(
-        self, side: Distributions, positions: Int[Tensor, " row"], ids: Int[Tensor, " shared"]
+        self, side: TokenDistributions, positions: Int[Tensor, " row"], ids: Int[Tensor, " shared"]
     ) -> Float[Tensor, "row shared"]:
         """Log-probabilities of the shared tokens at a temperature, among themselves."""
         return (side.logprobs(positions)[:, ids] / self.temperature).log_softmax(dim=1)

@@ -44,7 +44,7 @@ class ULD(Objective):
 
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
         """Sum over positions of the distance of the sorted probabilities, from 0 to 2 each."""
-        student, teacher = signal.student.distributions, signal.teacher.distributions
+        student, teacher = signal.student.distributions, signal.teacher.token_distributions
         tokens = (signal.student_tokens, signal.teacher_tokens)
         # both have the same number of each document, so that the n-th positions belong together
         chosen = (_compared(*tokens), _compared(*reversed(tokens)))

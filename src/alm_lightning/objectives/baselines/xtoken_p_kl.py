@@ -6,7 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from alm_lightning.likelihood.distributions import Distributions, widest_vocabulary
+from alm_lightning.likelihood.distributions import (
+    Distributions,
+    TokenDistributions,
+    widest_vocabulary,
+)
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.chunks.token_runs import Runs, TokenRuns, token_runs
@@ -68,7 +72,7 @@ class ProjectedKL(Objective):
     def forward(self, signal: Signal) -> Float[Tensor, ""]:
         """Sum over chunks, nats times T^2."""
         runs = token_runs(signal)
-        student, teacher = signal.student.distributions, signal.teacher.distributions
+        student, teacher = signal.student.distributions, signal.teacher.token_distributions
         compared = self._compared(signal, runs)
 
         def kl(
@@ -100,7 +104,7 @@ class ProjectedKL(Objective):
         return _sums(lost, runs.student.counts) == 0
 
     def _mean(
-        self, side: Distributions, positions: Int[Tensor, " pos"], counts: Int[Tensor, " row"]
+        self, side: TokenDistributions, positions: Int[Tensor, " pos"], counts: Int[Tensor, " row"]
     ) -> Float[Tensor, "row vocab"]:
         """The student's probabilities, the mean over the positions of each chunk."""
         probs = (side.logprobs(positions) / self.temperature).softmax(dim=1)
@@ -113,7 +117,7 @@ class ProjectedKL(Objective):
         return masses.log() - masses.sum(dim=1, keepdim=True).log()
 
     def _teacher_mean(
-        self, side: Distributions, positions: Int[Tensor, " pos"], counts: Int[Tensor, " row"]
+        self, side: TokenDistributions, positions: Int[Tensor, " pos"], counts: Int[Tensor, " row"]
     ) -> Float[Tensor, "row subset"]:
         """The teacher's log-probabilities, the mean over the positions of each chunk."""
         logprobs = side.logprobs(positions)[:, self.projection.teacher_ids] / self.temperature

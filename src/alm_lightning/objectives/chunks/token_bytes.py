@@ -8,7 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from alm_lightning.data.batch import placed
-from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.data.scores import END, ByteShares
+from alm_lightning.likelihood.distributions import TokenDistributions
+from alm_lightning.likelihood.signal import ModelSignal
 from alm_lightning.likelihood.slices import slice_rows
 from alm_lightning.objectives.chunks.byte_runs import SideBytes
 from alm_lightning.objectives.vocabularies.prefix_tree import ByteMasses, Cut, PrefixTree
@@ -126,7 +128,7 @@ class Trees:
 
 @torch.no_grad()
 def next_byte_shares(
-    model: Distributions,
+    model: TokenDistributions,
     tokens: TokenBytes,
     trees: Trees,
     classes: Callable[[ByteMasses], Float[Tensor, "prefix cell"]],
@@ -142,8 +144,8 @@ def next_byte_shares(
     Returns:
         The share of each class, float32; all 0 where none has mass.
     """
-    device = model.hidden.device
-    size = slice_rows(COPIES * model.head.num_tokens, device)
+    device = model.device
+    size = slice_rows(COPIES * model.num_tokens, device)
     found = []
     for start in range(0, max(len(tokens.ids), 1), size):
         part = tokens.part(start, start + size)
@@ -152,6 +154,64 @@ def next_byte_shares(
         masses = classes(trees.device.masses(logprobs, known.cut))
         found.append(shares(masses[known.places]).float())
     return torch.cat(found)
+
+
+def teacher_shares(
+    teacher: ModelSignal,
+    tokens: TokenBytes,
+    trees: Trees,
+    classes: Callable[[ByteMasses], Float[Tensor, "prefix cell"]],
+) -> Float[Tensor, "byte cell"]:
+    """What a teacher says of each byte: from its distributions, or as a store has it.
+
+    Args:
+        teacher: The teacher's side of the signal.
+        tokens: The bytes, in the memory of the processor.
+        trees: The trie of the teacher's vocabulary.
+        classes: As for `next_byte_shares`.
+
+    Returns:
+        The share of each class, float32.
+    """
+    stored = teacher.next_bytes
+    if stored is None:
+        return next_byte_shares(teacher.token_distributions, tokens, trees, classes)
+    masses, device = stored_masses(stored, tokens, trees.host), trees.device.order.device
+    found = classes(ByteMasses(**{n: placed(v, device) for n, v in vars(masses).items()}))
+    return shares(found).float()
+
+
+def stored_masses(stored: ByteShares, tokens: TokenBytes, tree: PrefixTree) -> ByteMasses:
+    """The masses after the prefixes before some bytes, as a store has them.
+
+    Args:
+        stored: What the store has of the batch.
+        tokens: The bytes, in the memory of the processor.
+        tree: The trie of the teacher's vocabulary, there too.
+
+    Returns:
+        One row a byte, float64; the mass of the prefix itself is 1.
+
+    Raises:
+        ValueError: The store has nothing of one of the bytes.
+    """
+    firsts = stored.first.flatten()[tokens.positions].long()
+    if (firsts < 0).any():
+        raise ValueError("the store has no distribution for a token that is compared.")
+    prefixes = firsts.repeat_interleave(tokens.num_bytes) + tokens.steps
+    starts = stored.starts.long()
+    counts = starts[prefixes + 1] - starts[prefixes]
+    rows = torch.repeat_interleave(counts)
+    ends = counts.cumsum(0)
+    entries = torch.arange(len(rows)) + (starts[prefixes] - ends + counts)[rows]
+    symbols, values = stored.symbols[entries].long(), stored.shares[entries].double()
+    num_rows = len(prefixes)
+    cells = torch.zeros(num_rows, END + 1 + tree.num_special, dtype=torch.float64)
+    is_special = symbols > END
+    classes = tree.special_classes[(symbols - END - 1).clamp_min(0)] + END + 1
+    columns = torch.where(is_special, classes, symbols)
+    cells = cells.index_put((rows, columns), values, accumulate=True)
+    return ByteMasses(cells[:, :END], cells[:, END], cells[:, END + 1 :])
 
 
 def shares(masses: Float[Tensor, "byte cell"]) -> Float[Tensor, "byte cell"]:

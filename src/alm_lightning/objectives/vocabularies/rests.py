@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from alm_lightning.counterparts import NONE
-from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.likelihood.distributions import TokenDistributions
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, Vocabulary
 from alm_lightning.objectives.vocabularies.prefix_tree import ROOT, PrefixTree
 from alm_lightning.objectives.vocabularies.tables import register_tables
@@ -36,7 +36,7 @@ class Continuations:
 
 def continuations(
     tree: PrefixTree,
-    teacher: Distributions,
+    teacher: TokenDistributions,
     positions: Int[Tensor, " row"],
     steps: Int[Tensor, " row"],
     nodes: Int[Tensor, " row"],

@@ -6,7 +6,7 @@ from itertools import zip_longest
 import torch
 
 from alm_lightning.data.batch import DistillBatch
-from alm_lightning.models.pair import Scorer
+from alm_lightning.models.pair import Scorer, Teacher
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.training.sharding.models import Sharded, ShardedTerms
 from alm_lightning.training.sharding.strategy import ShardedStrategy
@@ -30,23 +30,24 @@ class SpreadPair:
     def __init__(
         self,
         student: Scorer,
-        teacher: Scorer,
+        teacher: Teacher,
         terms: Sequence[Objective],
         strategy: ShardedStrategy,
     ):
         spread, is_first = strategy.spread(), strategy.is_global_zero
         # what a whole teacher has anyway is not held a second time, in shares
-        whole = [] if strategy.shard_teacher else list(teacher.model.parameters())
+        shared = teacher if isinstance(teacher, Scorer) and not strategy.shard_teacher else None
+        whole = [] if shared is None else list(shared.model.parameters())
         self.student = Sharded(student, spread, whole=whole, keeps_copy=is_first)
         self.teacher: Sharded | None = None
-        if strategy.shard_teacher:
+        if strategy.shard_teacher and isinstance(teacher, Scorer):
             self.teacher = Sharded(teacher, spread, keeps_copy=is_first)
         models = [self.student] if self.teacher is None else [self.student, self.teacher]
         # block by block in both: a weight that they share lies whole on a device from the moment
         # when one model spreads it until the other one does
         for _ in zip_longest(*(model.spread() for model in models)):
             pass
-        self.teacher_scorer = teacher if self.teacher is None else self.teacher.scorer
+        self.teacher_scorer: Teacher = teacher if self.teacher is None else self.teacher.scorer
         self._terms = ShardedTerms(terms, spread)
         self._seen: DistillBatch | None = None
         self._missing = 0
@@ -98,7 +99,7 @@ class SpreadPair:
         if self.teacher is not None:
             self.teacher.reshard()
 
-    def whole(self) -> tuple[Scorer, Scorer]:
+    def whole(self) -> tuple[Scorer, Teacher]:
         """Student and teacher put together on the CPU of the first rank. Every rank must call.
 
         Returns:

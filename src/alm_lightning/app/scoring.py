@@ -1,0 +1,97 @@
+"""A teacher's scores of a corpus on the command line: configuration in, a store out."""
+
+import logging
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from alm_lightning.app.keys import keys_in_errors
+from alm_lightning.app.train.build import SCORES, data_plan, stored_model
+from alm_lightning.app.versions import versions
+from alm_lightning.distillation.quiet import quiet_warnings
+from alm_lightning.distillation.scoring import Scoring, score
+from alm_lightning.objectives.objective import Objective
+from alm_lightning.scores.kinds import ALM, HIDDEN, Kinds
+from alm_lightning.scores.writing import Part
+
+log = logging.getLogger(__name__)
+
+
+def score_corpus(cfg: DictConfig) -> None:
+    """Scores a corpus with a teacher.
+
+    Args:
+        cfg: The composed configuration: that of train.yaml, and `scores`.
+
+    Raises:
+        ValueError: A setting is not what is expected.
+    """
+    quiet_warnings()
+    with keys_in_errors():
+        if SCORES in cfg.teacher:
+            raise ValueError(
+                "teacher=scores is a store already: give the model that is to say what is stored, "
+                "as teacher=same or teacher=gemma3_270m."
+            )
+        settings = cfg.scores
+        scoring = Scoring(
+            folder=Path(settings.path).expanduser(),
+            teacher=stored_model(cfg.teacher),
+            data=data_plan(cfg),
+            kinds=_kinds(cfg),
+            most_documents=settings.documents,
+            batch_tokens=settings.batch_tokens,
+            part=Part.of(settings.part),
+            precision=cfg.trainer.precision,
+            accelerator=cfg.trainer.accelerator,
+            versions=versions(),
+        )
+        manifest = score(scoring)
+    if manifest is None:
+        return
+    size = sum(size for size, _ in manifest.shards.values())
+    log.info(
+        "%s sequences, %s tokens, %s bytes of text; %.1f MB, %.2f bytes a byte of text. Train with "
+        "teacher=scores teacher.scores.path=%s and the same corpus, chat and windows.cut_bytes",
+        f"{manifest.sequences:,}",
+        f"{manifest.tokens:,}",
+        f"{manifest.text_bytes:,}",
+        size / 1e6,
+        size / max(manifest.text_bytes, 1),
+        scoring.folder,
+    )
+
+
+def _kinds(cfg: DictConfig) -> Kinds:
+    settings = cfg.scores
+    kinds = settings.kinds
+    if isinstance(kinds, str):
+        if kinds != "auto":
+            raise ValueError(
+                f"scores.kinds is {kinds!r}: expected auto, or a list such as [{kinds}]."
+            )
+        terms = [instantiate(term) for term in cfg.objective.values() if term is not None]
+        kinds = sorted({kind for term in terms for kind in _read_by(term)})
+        log.info("scores.kinds=%s, which this objective reads", [ALM, *kinds])
+    return Kinds(
+        kinds=tuple(kinds),
+        top=settings.top,
+        dtype=settings.dtype,
+        least_share=float(settings.least_share),
+    )
+
+
+def _read_by(term: Objective) -> set[str]:
+    """Kinds that a term reads, the nearest to the teacher itself."""
+    if not term.needs_teacher:
+        return set()
+    found = {HIDDEN} if term.needs_hidden else set()
+    if term.needs_distributions:
+        if not term.distribution_kinds:
+            raise ValueError(
+                f"{type(term).__name__} reads more of the teacher than a store can hold. Take "
+                "another objective, or give scores.kinds."
+            )
+        found.add(term.distribution_kinds[0])
+    return found

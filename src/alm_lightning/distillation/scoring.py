@@ -1,0 +1,182 @@
+"""A teacher's scores of a corpus, written once for every run that learns from them."""
+
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from alm_lightning.alignment.boundaries import Finest
+from alm_lightning.corpus.document_store import document_hash
+from alm_lightning.corpus.sources.source import AnyDocument
+from alm_lightning.data.pairing import ChatSettings, Pairing
+from alm_lightning.distillation.checks import chosen_precision
+from alm_lightning.distillation.data import DataPlan
+from alm_lightning.distillation.models import ModelInput
+from alm_lightning.likelihood.hardware import uses_cuda
+from alm_lightning.scores.kinds import Kinds
+from alm_lightning.scores.local import LocalScorer
+from alm_lightning.scores.manifest import Manifest, ScorePlan
+from alm_lightning.scores.writing import Part, StoreWriter
+from alm_lightning.tokenization.chat.choice import template_of
+from alm_lightning.tokenization.view import TokenizerView
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What a store is made of, before anything large is read.
+
+    Attributes:
+        folder: The store's.
+        teacher: The model that teaches.
+        data: How text is read and cut; of the lengths, the teacher's counts.
+        kinds: What is kept of each token.
+        most_documents: The most documents to train on that are read; None for all.
+        batch_tokens: The most tokens of a forward pass.
+        part: Which share of the shards is written.
+        precision: What is computed in, as Lightning names it, or ``auto``.
+        accelerator: Where, as Lightning names it.
+        versions: Of the packages.
+    """
+
+    folder: Path
+    teacher: ModelInput
+    data: DataPlan
+    kinds: Kinds
+    most_documents: int | None
+    batch_tokens: int
+    part: Part
+    precision: str
+    accelerator: str
+    versions: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        """Refuses a number of documents that is none.
+
+        Raises:
+            ValueError: It is not above 0.
+        """
+        if self.most_documents is not None and self.most_documents < 1:
+            raise ValueError(
+                f"scores.documents is {self.most_documents}: expected at least 1, or null for all."
+            )
+
+
+def score(scoring: Scoring) -> Manifest | None:
+    """Reads a corpus with a teacher, and writes what it says.
+
+    Held-out documents are read too: a run evaluates on them.
+
+    Args:
+        scoring: What the store is made of.
+
+    Returns:
+        What the store holds; None where other parts of it are still missing.
+    """
+    documents = _documents(scoring)
+    teacher = scoring.teacher.load("teacher", scoring.accelerator)
+    precision = chosen_precision(scoring.precision, scoring.accelerator)
+    pairing = _pairing(scoring.data, teacher.view)
+    plan = ScorePlan(
+        teacher=scoring.teacher.name,
+        licence=scoring.teacher.licence,
+        weights=weights_digest(teacher.model),
+        tokenizer=teacher.view.fingerprint,
+        num_tokens=teacher.view.num_tokens,
+        hidden_size=teacher.hidden_size,
+        precision=precision,
+        template=_template(pairing.chat, teacher.view, documents),
+        cut_bytes=pairing.cut_bytes,
+        length=scoring.data.teacher_length,
+        kinds=scoring.kinds,
+        corpus=tuple(c.name for c in (scoring.data.corpus, scoring.data.other) if c is not None),
+        documents=len(documents),
+        texts=_digest(documents),
+    )
+    writer = StoreWriter(
+        scoring.folder,
+        plan=plan,
+        documents=documents,
+        pairing=pairing,
+        versions=dict(scoring.versions),
+    )
+    device = torch.device("cuda" if uses_cuda(scoring.accelerator) else "cpu")
+
+    def autocast() -> AbstractContextManager:
+        if precision != "bf16-mixed":
+            return nullcontext()
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+
+    scorer = LocalScorer(
+        teacher.to(device),
+        kinds=scoring.kinds,
+        batch_tokens=scoring.batch_tokens,
+        autocast=autocast,
+    )
+    return writer.write(scorer, scoring.part)
+
+
+def weights_digest(model: PreTrainedModel) -> str:
+    """Hash of a model's parameters, their names and types.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Equal for equal weights alone.
+    """
+    digest = blake2b(digest_size=16)
+    for name, parameter in model.named_parameters():
+        digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _documents(scoring: Scoring) -> list[AnyDocument]:
+    """All documents that a run may need, those that it evaluates on first."""
+    found = scoring.data.read()
+    train = islice(iter(found.train), scoring.most_documents)
+    return [*(d for each in found.evaluation.values() for d in each), *train]
+
+
+def _pairing(data: DataPlan, view: TokenizerView) -> Pairing:
+    """The teacher's tokenizer on both sides: texts go the same way as in a run."""
+    chat = vars(data.chat_of(view)) | {
+        # what is trained on, a run says; scores are of starts of chats, whatever comes first
+        "trained": "all",
+        "student_template": data.chat.teacher_template,
+    }
+    return Pairing(
+        student=view,
+        teacher=view,
+        alignment=Finest(),
+        student_length=data.teacher_length,
+        teacher_length=data.teacher_length,
+        chat=ChatSettings(**chat),
+        on_bad=data.on_bad,
+        cut_bytes=data.cut_bytes,
+    )
+
+
+def _template(
+    chat: ChatSettings, view: TokenizerView, documents: list[AnyDocument]
+) -> dict[str, str | None]:
+    """What decides how the teacher sees chats; nothing where there are none."""
+    if not any(hasattr(document, "messages") for document in documents):
+        return {}
+    text = template_of(view, chat.teacher_template)
+    return {"system": chat.system, "template": text if isinstance(text, str) else repr(text)}
+
+
+def _digest(documents: list[AnyDocument]) -> str:
+    digest = blake2b(digest_size=16)
+    for document in documents:
+        digest.update(document_hash(document).to_bytes(8, "little", signed=True))
+    return digest.hexdigest()

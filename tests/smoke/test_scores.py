@@ -1,0 +1,85 @@
+"""Runs that learn from a store are those that learn from the teacher itself."""
+
+import csv
+import json
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from alm_lightning.app.scoring import score_corpus
+from alm_lightning.scores.manifest import read_manifest
+from tests.runs import REPOSITORY
+
+CUT = "windows.cut_bytes=60"
+EXACT = ["scores.dtype=float32", "scores.least_share=0", "scores.top=null"]
+
+
+@pytest.fixture
+def score_here(tiny, tmp_path):
+    """Scores the corpora of a tiny run, in this process."""
+
+    def run(*overrides, folder="store"):
+        path = tmp_path / folder
+        said = [*tiny, f"scores.path={path}", CUT, "trainer.precision=32-true", *overrides]
+        with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
+            score_corpus(compose("score", said))
+        return path
+
+    return run
+
+
+def figures_of(summary):
+    names = ("bits_per_byte", "bits_per_byte_other", "chunk_difference", "chunks")
+    return {name: summary[name] for name in names}
+
+
+def losses_of(folder):
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [
+        {name: float(value) for name, value in row.items() if name.startswith("train/") and value}
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("objective", "kinds"),
+    [
+        ("alm_next_token", ["alm"]),
+        ("alm_next_token_hidden", ["alm", "hidden"]),
+        ("next_byte_hidden", ["alm", "hidden", "next_byte"]),
+        ("bpm", ["alm", "top_k"]),
+    ],
+)
+def test_the_same_run(run_here, score_here, tmp_path, objective, kinds):
+    said = [f"objective={objective}", "+objective.hidden_states=null"] if objective == "" else []
+    said += [f"objective={objective}", CUT, "trainer.precision=32-true"]
+    threshold = "objective.alm.threshold"
+    without = () if "alm" in objective else (threshold,)
+    store = score_here(*EXACT, f"objective={objective}", *_without(without))
+    have = read_manifest(store).plan.kinds
+    assert sorted({"alm", *have.kinds}) == sorted(kinds)
+
+    live = run_here(*said, f"paths.output_dir={tmp_path / 'live'}", without=without)
+    stored = run_here(
+        *said,
+        "teacher=scores",
+        f"teacher.scores.path={store}",
+        f"paths.output_dir={tmp_path / 'stored'}",
+        without=without,
+    )
+    assert _flat(figures_of(stored)) == pytest.approx(_flat(figures_of(live)), rel=1e-5, abs=1e-6)
+    for ours, theirs in zip(
+        losses_of(tmp_path / "stored"), losses_of(tmp_path / "live"), strict=True
+    ):
+        assert ours == pytest.approx(theirs, rel=2e-5, abs=1e-6)
+
+
+def _without(names):
+    return [f"~{name}" for name in names] if names else []
+
+
+def _flat(node, prefix=""):
+    if isinstance(node, dict):
+        return {k: v for key, n in node.items() for k, v in _flat(n, f"{prefix}.{key}").items()}
+    return {prefix: node}
