@@ -1,14 +1,13 @@
 """Runs that learn from a store are those that learn from the teacher itself."""
 
 import csv
-import json
 
 import pytest
 from hydra import compose, initialize_config_dir
+from tests.runs import REPOSITORY
 
 from alm_lightning.app.scoring import score_corpus
 from alm_lightning.scores.manifest import read_manifest
-from tests.runs import REPOSITORY
 
 CUT = "windows.cut_bytes=60"
 EXACT = ["scores.dtype=float32", "scores.least_share=0", "scores.top=null"]
@@ -18,9 +17,10 @@ EXACT = ["scores.dtype=float32", "scores.least_share=0", "scores.top=null"]
 def score_here(tiny, tmp_path):
     """Scores the corpora of a tiny run, in this process."""
 
-    def run(*overrides, folder="store"):
+    def run(*overrides, folder="store", without=()):
         path = tmp_path / folder
-        said = [*tiny, f"scores.path={path}", CUT, "trainer.precision=32-true", *overrides]
+        kept = [override for override in tiny if override.partition("=")[0] not in without]
+        said = [*kept, f"scores.path={path}", CUT, "trainer.precision=32-true", *overrides]
         with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
             score_corpus(compose("score", said))
         return path
@@ -52,11 +52,9 @@ def losses_of(folder):
     ],
 )
 def test_the_same_run(run_here, score_here, tmp_path, objective, kinds):
-    said = [f"objective={objective}", "+objective.hidden_states=null"] if objective == "" else []
-    said += [f"objective={objective}", CUT, "trainer.precision=32-true"]
-    threshold = "objective.alm.threshold"
-    without = () if "alm" in objective else (threshold,)
-    store = score_here(*EXACT, f"objective={objective}", *_without(without))
+    said = [f"objective={objective}", CUT, "trainer.precision=32-true"]
+    without = () if "alm" in objective else ("objective.alm.threshold",)
+    store = score_here(*EXACT, f"objective={objective}", without=without)
     have = read_manifest(store).plan.kinds
     assert sorted({"alm", *have.kinds}) == sorted(kinds)
 
@@ -73,10 +71,6 @@ def test_the_same_run(run_here, score_here, tmp_path, objective, kinds):
         losses_of(tmp_path / "stored"), losses_of(tmp_path / "live"), strict=True
     ):
         assert ours == pytest.approx(theirs, rel=2e-5, abs=1e-6)
-
-
-def _without(names):
-    return [f"~{name}" for name in names] if names else []
 
 
 def _flat(node, prefix=""):

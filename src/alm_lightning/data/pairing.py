@@ -143,13 +143,20 @@ class Pairing:
         self, document: AnyDocument, at_most: int | None, *, continues: bool = False
     ) -> list[Window]:
         """The first windows of a document or of a piece, which another one follows or not."""
-        views = {"student": self.student, "teacher": self.teacher}
+        student, teacher = self.student, self.teacher
         name, alignment = document.name, self.alignment
         if isinstance(document, Document):
-            aligned = align_text(document.text, **views, alignment=alignment, name=name)
+            aligned = align_text(
+                document.text, student=student, teacher=teacher, alignment=alignment, name=name
+            )
         else:
             aligned = align_messages(
-                document, **views, alignment=alignment, name=name, **vars(self.chat)
+                document,
+                student=student,
+                teacher=teacher,
+                alignment=alignment,
+                name=name,
+                **vars(self.chat),
             )
         found = windows(
             aligned,

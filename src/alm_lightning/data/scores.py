@@ -1,8 +1,8 @@
 """What a teacher said of the tokens of a batch, where it is read from a store."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -67,8 +67,11 @@ class ScoredTokens:
         return self._changed(lambda value: value.pin_memory())
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> "ScoredTokens":
-        tensors = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **tensors)
+        values: dict[str, Any] = {
+            name: change(value) if isinstance(value, Tensor) else value
+            for name, value in vars(self).items()
+        }
+        return ScoredTokens(**values)
 
 
 @runtime_checkable

@@ -130,7 +130,9 @@ class Shard(Sequence[Window]):
         """
         self.path = path
         batch = read_arrays(path)
-        self._arrays = {n: list_values(batch.column(n), dtype) for n, dtype in ARRAYS.items()}
+        self._arrays: dict[str, tuple[Any, Any]] = {
+            name: list_values(batch.column(name), dtype) for name, dtype in ARRAYS.items()
+        }
         # plain numbers of Python's, as a window that was just paired has them
         self._numbers = {
             n: number_values(batch.column(n), dtype).tolist() for n, dtype in NUMBERS.items()

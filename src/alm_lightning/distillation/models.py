@@ -235,8 +235,10 @@ class PairPlan:
         """
         self.speed.check(device)
         teacher = self.teacher.load("teacher", device)
-        is_one = isinstance(teacher, Scorer) and not self.differences
-        base = teacher if is_one else self.student.load("student", device)
+        if isinstance(teacher, Scorer) and not self.differences:
+            base = teacher
+        else:
+            base = self.student.load("student", device)
         loaded = [each for each in (base, teacher) if isinstance(each, Scorer)]
         # a student is made with the attention of the model that it starts as
         for model in {id(each): each.model for each in loaded}.values():

@@ -109,7 +109,7 @@ def score(scoring: Scoring) -> Manifest | None:
     )
     device = torch.device("cuda" if uses_cuda(scoring.accelerator) else "cpu")
 
-    def autocast() -> AbstractContextManager:
+    def autocast() -> AbstractContextManager[object]:
         if precision != "bf16-mixed":
             return nullcontext()
         return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -135,7 +135,8 @@ def weights_digest(model: PreTrainedModel) -> str:
     digest = blake2b(digest_size=16)
     for name, parameter in model.named_parameters():
         digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+        values = parameter.detach().cpu().contiguous()
+        digest.update(values.view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

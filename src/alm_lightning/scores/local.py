@@ -47,7 +47,7 @@ class LocalScorer:
         *,
         kinds: Kinds,
         batch_tokens: int,
-        autocast: Callable[[], AbstractContextManager] = nullcontext,
+        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     ):
         if batch_tokens < 1:
             raise ValueError(f"scores.batch_tokens is {batch_tokens}: expected at least 1.")

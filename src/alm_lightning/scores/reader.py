@@ -52,11 +52,7 @@ class StoreReader:
 
     @cached_property
     def view(self) -> TokenizerView:
-        """The teacher's tokenizer.
-
-        Raises:
-            ValueError: It is not the one that the scores are of.
-        """
+        """The teacher's tokenizer; a ValueError if it is not the one that the scores are of."""
         plan = self.manifest.plan
         view = load_tokenizer(self.folder / TOKENIZER)
         if view.fingerprint != plan.tokenizer:
