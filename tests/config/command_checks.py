@@ -34,7 +34,8 @@ from alm_lightning.app.evaluate.plan import check_ensemble, named_models
 from alm_lightning.app.hydra.bakeoff_mode import is_bakeoff
 from alm_lightning.app.hydra.callbacks import RefuseExistingFolder, refuse_lists
 from alm_lightning.app.keys import keys_in_errors
-from alm_lightning.app.train.build import plan_of
+from alm_lightning.app.scoring import scoring_of
+from alm_lightning.app.train.build import LOADED, plan_of
 from alm_lightning.app.train.checks import check_settings
 
 CONF, BENCHMARKS = REPOSITORY / "conf", REPOSITORY / "benchmarks"
@@ -87,6 +88,11 @@ def check(words: tuple[str, ...], is_inline: bool) -> None:
             _train(arguments)
         elif program == "evaluate.py":
             _evaluate(arguments)
+        elif program == "-m" and arguments and arguments[0] == "alm_lightning.score":
+            for cfg, _ in _configurations("score", arguments[1:]):
+                _is_complete(cfg)
+                with keys_in_errors():
+                    scoring_of(cfg)
         elif program == "-m" and arguments and arguments[0] in MODULES:
             _parse(MODULES[arguments[0]], arguments[1:], is_inline)
         elif Path(program).parent.name == BENCHMARKS.name and (REPOSITORY / program).is_file():
@@ -106,6 +112,9 @@ def _train(arguments: Sequence[str]) -> None:
 def _starts(cfg: DictConfig) -> None:
     """A run gets as far as its plan: nothing is read or loaded yet."""
     _is_complete(cfg)
+    if "scores" in cfg.teacher:
+        # there is no such store here: all but its own settings are checked with another teacher
+        cfg.teacher = {key: cfg.student[key] for key in ("name", "licence", *LOADED)}
     with keys_in_errors():
         check_settings(cfg)
         plan_of(cfg)

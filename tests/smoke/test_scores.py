@@ -1,6 +1,9 @@
 """Runs that learn from a store are those that learn from the teacher itself."""
 
 import csv
+import os
+import subprocess
+import sys
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -77,3 +80,45 @@ def _flat(node, prefix=""):
     if isinstance(node, dict):
         return {k: v for key, n in node.items() for k, v in _flat(n, f"{prefix}.{key}").items()}
     return {prefix: node}
+
+
+@pytest.mark.slow
+def test_two_commands(tiny, run_apart, tmp_path):
+    kept = [override for override in tiny if not override.startswith("objective")]
+    said = [*kept, "objective=alm_next_token", CUT, "scores.path=store"]
+    scored = subprocess.run(
+        [sys.executable, "-m", "alm_lightning.score", "-m", "scores.part=0/2,1/2", *said],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert scored.returncode == 0, scored.stderr
+    assert "bytes a byte of text" in scored.stdout + scored.stderr
+    assert read_manifest(tmp_path / "store").sequences > 10
+    trained = run_apart(
+        "objective=alm_next_token",
+        CUT,
+        "teacher=scores",
+        "teacher.scores.path=store",
+        "sample_prompts=1",
+        cwd=tmp_path,
+        without=("objective", "objective.alm.threshold"),
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "(not loaded: its scores were read)" in trained.stdout
+    # another cut is one clear error before the first step
+    other = run_apart(
+        "objective=alm_next_token",
+        "teacher=scores",
+        "teacher.scores.path=store",
+        cwd=tmp_path,
+        is_traced=False,
+        without=("objective", "objective.alm.threshold"),
+    )
+    assert other.returncode != 0
+    assert "windows.cut_bytes=60" in other.stderr
+    assert "Traceback" not in other.stderr

@@ -15,6 +15,8 @@ from alm_lightning.app.hydra.overrides import as_typed
 
 OPEN = ("objective", "callbacks", "logger", "harness")
 """Groups whose parts may have any name."""
+TEACHERS = ("scores", "server", "tokenizer")
+"""Settings of a teacher that is no model: `conf/teacher/`."""
 ADDED = ("bakeoff", "search")
 """Groups of `conf/sweep/`."""
 
@@ -35,8 +37,9 @@ def check_known(cfg: DictConfig) -> None:
     _check_unicode(as_typed(HydraConfig.get().overrides.task))
     base = OmegaConf.to_container(compose(HydraConfig.get().job.config_name), resolve=False)
     if "student" in base:
-        # any model can be the teacher
-        base["teacher"] = base["teacher"] | dict.fromkeys(base["student"])
+        # any model can be the teacher, and what has the place of one
+        more = dict.fromkeys((*base["student"], *TEACHERS))
+        base["teacher"] = base["teacher"] | more
     written = OmegaConf.to_yaml(cfg) + OmegaConf.to_yaml(HydraConfig.get())
     referred = re.findall(r"\$\{(\.*)([\w.]+)", written)
     for key, others in _unknown(OmegaConf.to_container(cfg, resolve=False), base):

@@ -7,10 +7,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from alm_lightning.app.keys import keys_in_errors
-from alm_lightning.app.train.build import SCORES, data_plan, stored_model
+from alm_lightning.app.train.build import SCORES, SERVER, data_plan, stored_model
 from alm_lightning.app.versions import versions
 from alm_lightning.distillation.quiet import quiet_warnings
-from alm_lightning.distillation.scoring import Scoring, score
+from alm_lightning.distillation.scoring import Scoring, ServedTeacher, score
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.scores.kinds import ALM, HIDDEN, Kinds
 from alm_lightning.scores.writing import Part
@@ -29,24 +29,7 @@ def score_corpus(cfg: DictConfig) -> None:
     """
     quiet_warnings()
     with keys_in_errors():
-        if SCORES in cfg.teacher:
-            raise ValueError(
-                "teacher=scores is a store already: give the model that is to say what is stored, "
-                "as teacher=same or teacher=gemma3_270m."
-            )
-        settings = cfg.scores
-        scoring = Scoring(
-            folder=Path(settings.path).expanduser(),
-            teacher=stored_model(cfg.teacher),
-            data=data_plan(cfg),
-            kinds=_kinds(cfg),
-            most_documents=settings.documents,
-            batch_tokens=settings.batch_tokens,
-            part=Part.of(settings.part),
-            precision=cfg.trainer.precision,
-            accelerator=cfg.trainer.accelerator,
-            versions=versions(),
-        )
+        scoring = scoring_of(cfg)
         manifest = score(scoring)
     if manifest is None:
         return
@@ -60,6 +43,47 @@ def score_corpus(cfg: DictConfig) -> None:
         size / 1e6,
         size / max(manifest.text_bytes, 1),
         scoring.folder,
+    )
+
+
+def scoring_of(cfg: DictConfig) -> Scoring:
+    """What a store is made of; nothing large is read.
+
+    Args:
+        cfg: The composed configuration.
+
+    Returns:
+        The settings, checked.
+
+    Raises:
+        ValueError: A setting is not what is expected.
+    """
+    if SCORES in cfg.teacher:
+        raise ValueError(
+            "teacher=scores is a store already: give the model that is to say what is stored, as "
+            "teacher=same or teacher=gemma3_270m."
+        )
+    settings = cfg.scores
+    return Scoring(
+        folder=Path(settings.path).expanduser(),
+        teacher=_served(cfg.teacher) if SERVER in cfg.teacher else stored_model(cfg.teacher),
+        data=data_plan(cfg),
+        kinds=_kinds(cfg),
+        most_documents=settings.documents,
+        batch_tokens=settings.batch_tokens,
+        part=Part.of(settings.part),
+        precision=cfg.trainer.precision,
+        accelerator=cfg.trainer.accelerator,
+        versions=versions(),
+    )
+
+
+def _served(node: DictConfig) -> ServedTeacher:
+    return ServedTeacher(
+        name=str(node.name),
+        licence=node.licence,
+        tokenizer=node.tokenizer,
+        settings=instantiate(node.server),
     )
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -19,14 +19,54 @@ from alm_lightning.distillation.checks import chosen_precision
 from alm_lightning.distillation.data import DataPlan
 from alm_lightning.distillation.models import ModelInput
 from alm_lightning.likelihood.hardware import uses_cuda
-from alm_lightning.scores.kinds import Kinds
+from alm_lightning.scores.kinds import HIDDEN, NEXT_BYTE, TOP_K, Kinds
 from alm_lightning.scores.local import LocalScorer
 from alm_lightning.scores.manifest import Manifest, ScorePlan
+from alm_lightning.scores.sequences import SequenceScorer
+from alm_lightning.scores.server.scorer import ServerScorer
+from alm_lightning.scores.server.settings import ServerSettings
 from alm_lightning.scores.writing import Part, StoreWriter
 from alm_lightning.tokenization.chat.choice import template_of
+from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedTeacher:
+    """A teacher behind an endpoint.
+
+    Attributes:
+        name: What errors, logs and model cards call it.
+        licence: Its licence, in a few words.
+        tokenizer: Where its tokenizer is, for `load_tokenizer`.
+        settings: Which endpoint, and how it is asked.
+    """
+
+    name: str
+    licence: str
+    tokenizer: str
+    settings: ServerSettings
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Who reads the corpus.
+
+    Attributes:
+        view: The teacher's tokenizer.
+        scorer: Gives the scores.
+        weights: What tells its weights apart.
+        hidden_size: Channels of its last hidden states; 0 where nobody knows.
+        precision: What it computes in.
+    """
+
+    view: TokenizerView
+    scorer: SequenceScorer
+    weights: str
+    hidden_size: int
+    precision: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +75,7 @@ class Scoring:
 
     Attributes:
         folder: The store's.
-        teacher: The model that teaches.
+        teacher: The model that teaches, or a server that has it.
         data: How text is read and cut; of the lengths, the teacher's counts.
         kinds: What is kept of each token.
         most_documents: The most documents to train on that are read; None for all.
@@ -47,7 +87,7 @@ class Scoring:
     """
 
     folder: Path
-    teacher: ModelInput
+    teacher: ModelInput | ServedTeacher
     data: DataPlan
     kinds: Kinds
     most_documents: int | None
@@ -58,11 +98,13 @@ class Scoring:
     versions: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        """Refuses a number of documents that is none.
+        """Refuses a number of documents that is none, and what a server can't say.
 
         Raises:
-            ValueError: It is not above 0.
+            ValueError: The number is not above 0, or a kind can't be had.
         """
+        if isinstance(self.teacher, ServedTeacher):
+            _check_served(self.kinds, self.teacher.settings)
         if self.most_documents is not None and self.most_documents < 1:
             raise ValueError(
                 f"scores.documents is {self.most_documents}: expected at least 1, or null for all."
@@ -81,18 +123,17 @@ def score(scoring: Scoring) -> Manifest | None:
         What the store holds; None where other parts of it are still missing.
     """
     documents = _documents(scoring)
-    teacher = scoring.teacher.load("teacher", scoring.accelerator)
-    precision = chosen_precision(scoring.precision, scoring.accelerator)
-    pairing = _pairing(scoring.data, teacher.view)
+    reader = _served(scoring) if isinstance(scoring.teacher, ServedTeacher) else _local(scoring)
+    pairing = _pairing(scoring.data, reader.view)
     plan = ScorePlan(
         teacher=scoring.teacher.name,
         licence=scoring.teacher.licence,
-        weights=weights_digest(teacher.model),
-        tokenizer=teacher.view.fingerprint,
-        num_tokens=teacher.view.num_tokens,
-        hidden_size=teacher.hidden_size,
-        precision=precision,
-        template=_template(pairing.chat, teacher.view, documents),
+        weights=reader.weights,
+        tokenizer=reader.view.fingerprint,
+        num_tokens=reader.view.num_tokens,
+        hidden_size=reader.hidden_size,
+        precision=reader.precision,
+        template=_template(pairing.chat, reader.view, documents),
         cut_bytes=pairing.cut_bytes,
         length=scoring.data.teacher_length,
         kinds=scoring.kinds,
@@ -107,6 +148,14 @@ def score(scoring: Scoring) -> Manifest | None:
         pairing=pairing,
         versions=dict(scoring.versions),
     )
+    return writer.write(reader.scorer, scoring.part)
+
+
+def _local(scoring: Scoring) -> _Reader:
+    """The teacher in memory."""
+    assert not isinstance(scoring.teacher, ServedTeacher)
+    teacher = scoring.teacher.load("teacher", scoring.accelerator)
+    precision = chosen_precision(scoring.precision, scoring.accelerator)
     device = torch.device("cuda" if uses_cuda(scoring.accelerator) else "cpu")
 
     def autocast() -> AbstractContextManager[object]:
@@ -114,13 +163,40 @@ def score(scoring: Scoring) -> Manifest | None:
             return nullcontext()
         return torch.autocast(device.type, dtype=torch.bfloat16)
 
+    weights = weights_digest(teacher.model)
     scorer = LocalScorer(
         teacher.to(device),
         kinds=scoring.kinds,
         batch_tokens=scoring.batch_tokens,
         autocast=autocast,
     )
-    return writer.write(scorer, scoring.part)
+    return _Reader(teacher.view, scorer, weights, teacher.hidden_size, precision)
+
+
+def _served(scoring: Scoring) -> _Reader:
+    """The teacher behind an endpoint."""
+    teacher = scoring.teacher
+    assert isinstance(teacher, ServedTeacher)
+    view = load_tokenizer(teacher.tokenizer)
+    keep = (scoring.kinds.top or 0) if TOP_K in scoring.kinds else 0
+    scorer = ServerScorer(replace(teacher.settings, keep_top=keep), view)
+    weights = f"{teacher.settings.model or teacher.name} on a server"
+    return _Reader(view, scorer, weights, 0, "a server's")
+
+
+def _check_served(kinds: Kinds, settings: ServerSettings) -> None:
+    for kind in (NEXT_BYTE, HIDDEN):
+        if kind in kinds:
+            raise ValueError(
+                f"scores.kinds has {kind}, which no endpoint says: it would need the teacher's "
+                "weights. From a server come alm and top_k: give scores.kinds=[alm] or [top_k], "
+                "and train with objective=alm_next_token, or bpm."
+            )
+    if TOP_K in kinds and (kinds.top is None or kinds.top > settings.top):
+        raise ValueError(
+            f"scores.top is {kinds.top}, and the endpoint is asked for {settings.top} alternatives "
+            "(teacher.server.top). Raise that, as far as the endpoint goes, or lower scores.top."
+        )
 
 
 def weights_digest(model: PreTrainedModel) -> str:

@@ -1,4 +1,5 @@
 import pytest
+from tests.conftest import SENTENCES
 
 from alm_lightning.alignment.boundaries import Finest
 from alm_lightning.corpus.chat import Chat
@@ -13,7 +14,6 @@ from alm_lightning.scores.manifest import ScorePlan
 from alm_lightning.scores.reader import StoreReader
 from alm_lightning.scores.teacher import StoredTeacher
 from alm_lightning.scores.writing import Part, StoreWriter
-from tests.conftest import SENTENCES
 
 EXACT = Kinds(kinds=("next_byte", "top_k", "hidden"), top=None, dtype="float32", least_share=0.0)
 CUT, LENGTH = 70, 80

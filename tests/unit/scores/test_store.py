@@ -3,6 +3,7 @@ import pickle
 from dataclasses import replace
 
 import pytest
+from tests.unit.scores.conftest import CUT, EXACT, LENGTH
 
 from alm_lightning.corpus.bad_documents import Skip
 from alm_lightning.corpus.document import BadDocument, Document
@@ -11,7 +12,6 @@ from alm_lightning.scores.local import LocalScorer
 from alm_lightning.scores.manifest import read_manifest
 from alm_lightning.scores.reader import NOT_SCORED, StoreReader, check_cut
 from alm_lightning.scores.writing import Part
-from tests.unit.scores.conftest import CUT, EXACT, LENGTH
 
 ALM = Kinds(kinds=("alm",), top=None, dtype="float32", least_share=0.0)
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from tests.unit.scores.conftest import EXACT
 
 from alm_lightning.objectives.chunks.byte_runs import SideBytes
 from alm_lightning.objectives.chunks.token_bytes import TokenBytes, Trees, teacher_shares
 from alm_lightning.objectives.vocabularies.prefix_tree import PrefixTree
 from alm_lightning.scores.kinds import Kinds
-from tests.unit.scores.conftest import EXACT
 
 ALL = {"keep_tokens": True, "keep_hidden": True, "keep_distributions": True}
 

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 SCORES = "scores"
 """The setting of a teacher that is read from a store."""
+SERVER = "server"
+"""The setting of one that is behind an endpoint."""
 LOADED = ("source", "dtype", "attention")
 """Settings of a student and a teacher that are one model, loaded once, where these are equal."""
 
@@ -59,6 +61,12 @@ def pair_plan(cfg: DictConfig) -> PairPlan:
     Returns:
         The plan.
     """
+    if SERVER in cfg.teacher:
+        raise ValueError(
+            "teacher=server is asked by python -m alm_lightning.score, which keeps its answers in "
+            "a store: call that with the same settings and scores.path=DIR, and train with "
+            "teacher=scores teacher.scores.path=DIR."
+        )
     if SCORES in cfg.teacher:
         teacher: ModelInput | StoredScores = StoredScores(
             Path(cfg.teacher.scores.path).expanduser()

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from alm_lightning.app.hydra.callbacks import is_first_process
 from alm_lightning.app.keys import KEYS
+from alm_lightning.app.train.build import SCORES, SERVER
 from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST, check_numbers, check_trainer
 from alm_lightning.distillation.data import ON_BAD_DOCUMENT
 from alm_lightning.training.optimizers import check_torchao
@@ -79,7 +80,7 @@ def _check_spread(cfg: DictConfig) -> None:
 
 def _check_teacher(cfg: DictConfig) -> None:
     """Refuses a student that is its own teacher: it would learn rounding errors."""
-    if "scores" in cfg.teacher:
+    if SCORES in cfg.teacher or SERVER in cfg.teacher:
         # whose they are, the store says
         return
     is_same = (
