@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 """Environment variables in which launchers number the processes of a run."""
-SAME_IN_A_SEARCH = ("bpb teacher", "bpb before", "s a step")
-"""Columns of a sweep's table that say nothing of the settings that a search tries."""
+NOT_ON_SCREEN = ("bpb teacher", "bpb before", "chunk", "s a step")
+"""Beginnings of columns that are left to sweep.md, where a search needs room for its settings."""
 
 
 class NameRun(Callback):
@@ -228,7 +228,10 @@ class SweepTable(Callback):
         order = ""
         if is_search(config):
             order = ", best first"
-            rows = [{k: v for k, v in row.items() if k not in SAME_IN_A_SEARCH} for row in rows]
+            rows = [
+                {name: value for name, value in row.items() if not name.startswith(NOT_ON_SCREEN)}
+                for row in rows
+            ]
         table = Table(title=f"{len(rows)} runs in {folder}{order}", title_justify="left")
         for name in rows[0] if rows else []:
             is_text = name in TEXTS

@@ -150,7 +150,7 @@ def test_runs_that_end_at_once_are_all_in_the_table(sweep):
     assert len((folder / "sweep.md").read_text(encoding="utf-8").splitlines()) == 6
 
 
-def test_rows_of_a_search_have_the_order_of_what_it_minimises(sweep):
+def test_rows_of_a_search_have_the_order_of_what_it_minimises(sweep, capsys):
     folder = sweep(**{"0": 1.5, "1": 1.5, "2": 1.5})
     (folder / "search.json").write_text("{}", encoding="utf-8")
     for run, value in (("0", 2.5), ("1", 1.5)):
@@ -167,6 +167,14 @@ def test_rows_of_a_search_have_the_order_of_what_it_minimises(sweep):
     assert [row["run"] for row in rows] == ["1", "0", "2"]
     assert [row["overrides"] for row in rows[:2]] == ["name=1, rate=1.5", "name=0, rate=2.5"]
     assert [row["stopped at step"] for row in rows] == ["", "20", ""]
+    # the screen has room for what a search is about
+    config.search = {"trial": 0}
+    capsys.readouterr()
+    SweepTable().on_multirun_end(config)
+    shown = capsys.readouterr().out
+    assert "3 runs in" in shown
+    assert "teacher" not in shown
+    assert (folder / "sweep.md").read_text(encoding="utf-8").startswith("| run | overrides |")
 
 
 def test_a_number_that_a_sampler_drew_is_short_in_a_table():
