@@ -432,3 +432,13 @@ def test_uld(ran):
     # each is told as a multiple of the first
     assert numbers(parts[0][3:]) == [1]
     assert min(float(part[3]) for part in parts) > 0
+
+
+def test_boundary_estimates(ran, model_folder, texts):
+    arguments = ("--model", model_folder, "--text", texts["corpus"], "--sequences", 2)
+    output = ran("boundary_estimates", *arguments)
+    lines = [line.split(" | ") for line in output.splitlines() if " share by number " in line]
+    assert [line[0] for line in lines] == ["| 5", "| 20", "| 100"]
+    errors = [float(line[3]) for line in lines]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.05

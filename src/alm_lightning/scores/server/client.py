@@ -26,6 +26,10 @@ def openai_package() -> ModuleType:
     return importlib.import_module("openai")
 
 
+BUSY = (429, 502, 503, 504)
+"""Statuses that say nothing about the request."""
+
+
 class Client:
     """Asks an endpoint; for use within one event loop.
 
@@ -33,9 +37,10 @@ class Client:
 
     Args:
         settings: Which endpoint, and how.
+        model: The model's name on the endpoint; None to ask for it where the settings have none.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, model: str | None = None) -> None:
         self._package = openai_package()
         self.settings = settings
         self._key = settings.key()
@@ -54,7 +59,7 @@ class Client:
             max_retries=settings.retries,
         )
         self._free = Semaphore(settings.concurrency)
-        self._model = settings.model
+        self._model = model or settings.model
 
     async def post(
         self, path: str, body: Mapping[str, object], *, tokens: int, retries: int | None = None
@@ -144,18 +149,20 @@ class Client:
             )
         if status == 404 and self._model is not None and tokens:
             return RequestRefused(f"{said} {await self._served()}")
-        if status == 429 or status >= 500:
-            return RequestRefused(
-                f"{said} It was asked {settings.retries + 1} times. Look into the server's log; "
-                f"where it is busy, lower teacher.server.concurrency={settings.concurrency}, or "
-                "raise teacher.server.retries."
-            )
-        return RequestRefused(
-            f"{said} Where the prompt is too long, start the server with a context of at least "
-            "two tokens more than the longest sequence, or lower budget.teacher_length; where "
-            f"there are too many alternatives, lower teacher.server.top={settings.top}, or start "
-            "the server with more (vLLM: --max-logprobs)."
+        too_much = (
+            "Where the prompt is too long, start the server with a context of at least two tokens "
+            "more than the longest sequence, or lower budget.teacher_length; where there are too "
+            f"many alternatives, lower teacher.server.top={settings.top}, or start the server with "
+            "more (vLLM: --max-logprobs)."
         )
+        if status in BUSY:
+            return ServerError(
+                f"{said} It is busy, or not up, {tries}: lower teacher.server.concurrency="
+                f"{settings.concurrency}, raise teacher.server.retries, or look into its log."
+            )
+        if status >= 500:
+            return RequestRefused(f"{said} Look into the server's log. {too_much}")
+        return RequestRefused(f"{said} {too_much}")
 
     async def _served(self) -> str:
         """What to do about a path or a model that the endpoint does not have."""

@@ -84,7 +84,7 @@ class ServerScorer:
         if not len(sequences):
             return
         with start_blocking_portal() as portal:
-            client = Client(self._settings)
+            client = Client(self._settings, self._model)
             waiting: deque[Future[Answer]] = deque()
             try:
                 if self._dialect is None:

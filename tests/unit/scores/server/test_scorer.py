@@ -1,5 +1,10 @@
 """Answers of endpoints, over real HTTP, against the table that they come from."""
 
+import os
+import signal
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -98,6 +103,25 @@ def test_a_caller_that_stops_gives_up_what_waits(view, sequences):
         assert asked < 20
 
 
+def test_an_interrupt_ends_it_at_once(view, sequences):
+    with Endpoint(view) as endpoint:
+        endpoint.failures = [0.0, *[20.0] * 20]
+        found = scorer(endpoint, concurrency=2).score(sequences)
+        timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
+        started = time.monotonic()
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            list(found)
+        assert time.monotonic() - started < 10
+
+
+def test_a_busy_server_is_not_taken_for_another_kind(view, sequences):
+    with Endpoint(view) as endpoint:
+        endpoint.failures = [429] * 2
+        with pytest.raises(ServerError, match=r"status 429.*is busy"):
+            list(scorer(endpoint).score(sequences))
+
+
 def test_no_sequences_are_no_request(view):
     with Endpoint(view) as endpoint:
         assert list(scorer(endpoint).score([])) == []
@@ -167,7 +191,8 @@ def test_what_an_endpoint_refuses(view, sequences, monkeypatch):
     cases = [
         (401, {}, r"refused the key with status 401.*MY_KEY was sent"),
         (403, {"key_variable": "NOT_SET"}, "NOT_SET was not sent, for the variable is not set"),
-        (500, {}, "status 500.*asked 1 times"),
+        (500, {}, "status 500.*server's log"),
+        (503, {}, "status 503.*is busy, or not up, after 1 tries"),
         (400, {}, "lower teacher.server.top=20"),
         (0.7, {"timeout": 0.2}, "no answer within 0.2 s, after 1 tries, to a prompt of"),
     ]
