@@ -6,6 +6,7 @@ positions (`likelihood.slices`): logits of a whole batch never exist.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from alm_lightning.likelihood.blocks import LogitBlocks
+from alm_lightning.likelihood.blocks import LogitBlocks, block_columns
 from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.products import (
     HALF_PRECISION,
@@ -107,6 +108,41 @@ class Distributions(TokenDistributions):
             # finite: 0 * -inf would be nan in every expectation
             logits = logits.index_fill(1, head.padding_ids, torch.finfo(logits.dtype).min / 4)
         return logits.log_softmax(dim=1)
+
+    @torch.no_grad()
+    def blocks(
+        self, places: Int[Tensor, " row"], order: Int[Tensor, " rank"]
+    ) -> Iterator[Float[Tensor, "row _"]]:
+        """Logits of some tokens at some places, a block of tokens at a time, without a gradient.
+
+        For sums over the vocabulary: the output matrix is read once, and no row is ever whole.
+
+        Args:
+            places: As for `predicting`.
+            order: The tokens, in the order of the columns.
+
+        Yields:
+            Logits of the next `block_columns` tokens, in memory that the block after them gets; of
+            a row of the output matrix that no token has, as low a number as in `logprobs`.
+        """
+        head = self.head
+        blocks = LogitBlocks(self.predicting(places), head.weight, head.bias, head.softcap)
+        rows = slice(0, len(places))
+        memory = blocks.hidden.new_empty(len(places) * blocks.num_columns, dtype=blocks.dtype)
+        unused = None
+        if head.padding_ids is not None:
+            unused = torch.zeros(head.num_tokens, dtype=torch.bool, device=places.device)
+            unused = unused.index_fill(0, head.padding_ids, True)
+        for ids in order.split(block_columns(places.device)):
+            if not len(ids):
+                # an empty order is split into one empty part
+                continue
+            out = memory[: len(places) * len(ids)].view(len(places), len(ids))
+            with torch.autocast(places.device.type, enabled=False):
+                logits = blocks.logits(rows, *blocks.select(ids), out)
+            if unused is not None:
+                logits.masked_fill_(unused[ids], torch.finfo(logits.dtype).min / 4)
+            yield logits
 
 
 def widest_vocabulary(*sides: TokenDistributions) -> int:

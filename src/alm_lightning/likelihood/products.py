@@ -1,10 +1,13 @@
 """Products with the output matrix: what they multiply, and what they add up in.
 
 A graphics card multiplies bfloat16 ten times as fast as float32, and adds up in float32 either way.
-A processor returns what it multiplies, so that there a half-precision product is no float32 sum.
+A processor returns what it is given: there the operands are float32 that hold bfloat16 numbers.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -28,14 +31,14 @@ class Precision:
         operands: What the product that gives logits multiplies.
         gradients: What the two products with the gradient of the logits multiply.
         sums: Logits, and sums over products: float32, or float64 where an input is.
-        in_two_products: Whether logits are the sum of two products in `operands`, of which the
-            second is what the rounding of the first one lost.
+        holds_bfloat16: Whether the operands of logits are float32 that hold bfloat16 numbers, which
+            a processor may multiply as such.
     """
 
     operands: torch.dtype
     gradients: torch.dtype
     sums: torch.dtype
-    in_two_products: bool = False
+    holds_bfloat16: bool = False
 
 
 def precision_of(
@@ -50,8 +53,8 @@ def precision_of(
     0.125 at a magnitude of 30, and log-probabilities were measured to be off by up to 0.17 nats,
     where good models differ by less. CUDA multiplies the halves themselves and accumulates in
     float32, in both directions. So does a CPU that multiplies bfloat16, but it returns bfloat16:
-    there a second product finds what the first one's rounding lost, z - round(z), which together
-    are off by up to 2e-4, for less than one product in float32. All else multiplies in float32.
+    there the operands are cast to float32, and oneDNN may round them to bfloat16 again, which loses
+    nothing (`multiply_in`). All else multiplies in float32.
 
     Args:
         device_type: As in ``torch.device.type``.
@@ -71,7 +74,7 @@ def precision_of(
         if half in HALF_PRECISION:
             return Precision(half, half, torch.float32)
     elif device_type == "cpu" and both == torch.bfloat16 and multiplies_bfloat16("cpu"):
-        return Precision(torch.bfloat16, torch.float32, torch.float32, in_two_products=True)
+        return Precision(torch.float32, torch.float32, torch.float32, holds_bfloat16=True)
     return Precision(torch.float32, torch.float32, torch.float32)
 
 
@@ -95,6 +98,30 @@ def multiply(
         return torch.mm(left, right, out_dtype=out.dtype, out=out)
     # float32 holds the products of halves, so that this is what CUDA computes
     return torch.mm(left.to(out.dtype), right.to(out.dtype), out=out)
+
+
+@contextmanager
+def multiply_in(precision: Literal["bf16", "ieee"]) -> Iterator[None]:
+    """How a processor multiplies float32, whose sums and results stay float32 either way.
+
+    The setting is the process's, and afterwards what it was.
+
+    Args:
+        precision: ``bf16`` lets oneDNN round the operands, which loses nothing where bfloat16 holds
+            them, and takes less than half of the time. ``ieee`` rounds nothing, whatever
+            ``torch.set_float32_matmul_precision`` allows.
+    """
+    settings = getattr(torch.backends.mkldnn, "matmul", None)
+    if settings is None:
+        # torch 2.8 has no setting for the processor alone: nothing is rounded
+        yield
+        return
+    before = settings.fp32_precision
+    settings.fp32_precision = precision
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
 
 
 def add_product(

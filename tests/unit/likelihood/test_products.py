@@ -44,11 +44,11 @@ def test_what_cuda_multiplies(hidden, weight, autocast, operands):
 def test_what_a_processor_multiplies(quick, autocast, monkeypatch):
     monkeypatch.setattr(products, "multiplies_bfloat16", lambda device: quick)
     in_float32 = Precision(F32, F32, F32)
-    two_products = Precision(BF16, F32, F32, in_two_products=True)
+    holding = Precision(F32, F32, F32, holds_bfloat16=True)
     assert precision_of("cpu", F32, F32, autocast) == in_float32
     assert precision_of("cpu", BF16, F32, autocast) == in_float32
     assert precision_of("cpu", FP16, FP16, autocast) == in_float32
-    assert precision_of("cpu", BF16, BF16, autocast) == (two_products if quick else in_float32)
+    assert precision_of("cpu", BF16, BF16, autocast) == (holding if quick else in_float32)
     assert precision_of("mps", BF16, BF16, autocast) == in_float32
 
 

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from alm_lightning.data.batch import placed
 from alm_lightning.data.scores import END, ByteShares
-from alm_lightning.likelihood.distributions import TokenDistributions
+from alm_lightning.likelihood.blocks import block_columns, block_rows
+from alm_lightning.likelihood.distributions import Distributions, TokenDistributions
 from alm_lightning.likelihood.signal import ModelSignal
 from alm_lightning.likelihood.slices import slice_rows
 from alm_lightning.objectives.chunks.byte_runs import SideBytes
+from alm_lightning.objectives.vocabularies.block_sums import Parts
 from alm_lightning.objectives.vocabularies.prefix_tree import ByteMasses, Cut, PrefixTree
 
 COPIES = 4
@@ -145,14 +147,23 @@ def next_byte_shares(
         The share of each class, float32; all 0 where none has mass.
     """
     device = model.device
-    size = slice_rows(COPIES * model.num_tokens, device)
+    columns = min(block_columns(device), model.num_tokens)
+    size = min(block_rows(device), slice_rows(COPIES * columns, device))
+    if not isinstance(model, Distributions):
+        # rows that a store has are whole ones
+        size = slice_rows(COPIES * model.num_tokens, device)
     found = []
     for start in range(0, max(len(tokens.ids), 1), size):
         part = tokens.part(start, start + size)
-        known = trees.cut(part, device)
-        logprobs = model.logprobs(placed(part.positions, device))
-        masses = classes(trees.device.masses(logprobs, known.cut))
-        found.append(shares(masses[known.places]).float())
+        cut = trees.host.cut(part.ids, part.counts)
+        rows = placed(part.positions, device)
+        if isinstance(model, Distributions):
+            parts = Parts.of(cut.lengths, trees.host.bounds, block_columns(device)).to(device)
+            masses = trees.device.masses_at(model, rows, cut.to(device), parts)
+        else:
+            masses = trees.device.masses(model.logprobs(rows), cut.to(device))
+        places = placed(prefix_places(part.counts, part.num_bytes, part.steps), device)
+        found.append(shares(classes(masses)[places]).float())
     return torch.cat(found)
 
 

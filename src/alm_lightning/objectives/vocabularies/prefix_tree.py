@@ -9,6 +9,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from alm_lightning.data.batch import placed
+from alm_lightning.likelihood.distributions import Distributions
+from alm_lightning.objectives.vocabularies.block_sums import (
+    BlockSums,
+    Parts,
+    exponentials,
+    segment_bounds,
+    segment_sums,
+    within,
+)
 from alm_lightning.objectives.vocabularies.pair_facts import Trie
 from alm_lightning.objectives.vocabularies.tables import register_tables
 
@@ -86,6 +95,7 @@ class PrefixTree(nn.Module):
 
     Attributes:
         lengths: Bytes of each token; 0 for a special token.
+        bounds: Ranks where the tokens after a frequent prefix begin and end.
 
     Args:
         trie: The trie of the vocabulary.
@@ -103,6 +113,7 @@ class PrefixTree(nn.Module):
     path_start: Int[Tensor, " vocab"]
     path_nodes: Int[Tensor, " prefix"]
     lengths: Int[Tensor, " vocab"]
+    bounds: Int[Tensor, " bound"]
     without_bytes: Int[Tensor, " special"]
     special_classes: Int[Tensor, " special"]
 
@@ -129,6 +140,7 @@ class PrefixTree(nn.Module):
             # the last entry stands for the nodes of a token without bytes, which has none
             path_nodes=np.append(trie.path_nodes, np.int32(ROOT)),
             lengths=trie.lengths,
+            bounds=segment_bounds(trie),
             without_bytes=trie.ids_without_bytes,
             special_classes=special_classes,
         )
@@ -174,10 +186,10 @@ class PrefixTree(nn.Module):
             The cut.
         """
         rows = _repeated(counts)
-        steps = _within(counts)
+        steps = within(counts)
         nodes = self.nodes(ids[rows], steps)
         pairs = _repeated(self.num_children[nodes])
-        children = self.child_start[nodes][pairs] + _within(self.num_children[nodes])
+        children = self.child_start[nodes][pairs] + within(self.num_children[nodes])
         # tokens that go on as the text's token does are cut further at the prefix that comes next
         has_next = steps[pairs] + 1 < counts[rows[pairs]]
         following = self.nodes(ids[rows], steps + 1)[pairs]
@@ -210,19 +222,75 @@ class PrefixTree(nn.Module):
         Returns:
             As `forward`.
         """
-        sums = self._sums(logprobs, cut)
+        probs = logprobs.index_select(1, self.order).double().exp()
+        sums = segment_sums(probs.flatten(), cut.lengths)
+        special = logprobs.index_select(1, self.without_bytes).double().exp()
+        return self._assembled(sums, self._by_class(special, self.special_classes), cut)
+
+    @torch.no_grad()
+    def masses_at(
+        self, model: Distributions, places: Int[Tensor, " row"], cut: Cut, parts: Parts
+    ) -> ByteMasses:
+        """Masses by a cut that is known, from a block of logits at a time, without a gradient.
+
+        A block is as wide as a cache holds, and the output matrix is read once, where whole rows
+        are so wide that only a few are made at a time, which read it as often. Nothing here waits
+        for a device.
+
+        Args:
+            model: What the masses are of.
+            places: Places of the tokens, as for `Distributions.predicting`.
+            cut: From `cut`, for these tokens.
+            parts: The pieces of the cut, in the blocks of the model.
+
+        Returns:
+            As `forward`.
+        """
+        sums = BlockSums.of(model.blocks(places, self.order), parts)
+        maxima, by_class = list(sums.maxima), []
+        num_blocks = len(maxima)
+        blocks = model.blocks(places, self.without_bytes)
+        for logits, classes in zip(blocks, self.special_classes.split(parts.size), strict=False):
+            values, maximum = exponentials(logits)
+            by_class.append(self._by_class(values.double(), classes))
+            maxima.append(maximum)
+        stacked = torch.stack(maxima, dim=1)
+        # what the sums of each block are multiplied by, to be under the maximum of the row
+        scales = (stacked - stacked.amax(dim=1, keepdim=True)).double().exp()
+        special = scales.new_zeros(len(places), self.num_special)
+        for values, scale in zip(by_class, scales[:, num_blocks:].T, strict=True):
+            special = special + values * scale.unsqueeze(1)
+        pieces = sums.pieces(parts, scales[:, :num_blocks])
+        found = self._assembled(pieces, special, cut)
+        # all tokens begin with the empty prefix, which is the first one of each row
+        first = torch.searchsorted(cut.rows, torch.arange(len(places), device=places.device))
+        total = (found.bytes[first].sum(dim=1) + special.sum(dim=1))[cut.rows].unsqueeze(1)
+        return ByteMasses(found.bytes / total, found.end / total[:, 0], found.special / total)
+
+    def _assembled(
+        self,
+        sums: Float[Tensor, " piece"],
+        special: Float[Tensor, "row special_class"],
+        cut: Cut,
+    ) -> ByteMasses:
+        """Masses from those of the pieces, in the order of rows."""
+        sums = torch.zeros_like(sums).index_put((cut.order,), sums)
         rows, steps = cut.rows, cut.steps
         of_children, end = sums.split([len(cut.places), len(rows)])
         masses = of_children.new_zeros(len(rows), NUM_BYTES)
         masses = masses.index_put((cut.places, cut.bytes), of_children)
         # what is cut further has the mass of all that comes after it
-        below = _suffix_sums(masses.sum(dim=1) + end, cut, len(logprobs))
+        below = _suffix_sums(masses.sum(dim=1) + end, cut, len(special))
         place = cut.kept_places
         masses = masses.index_put((place, cut.kept_bytes), below[place + 1])
-        probs = logprobs.index_select(1, self.without_bytes).double().exp()
-        special = probs.new_zeros(len(logprobs), self.num_special)
-        special = special.index_add(1, self.special_classes, probs)[rows]
-        return ByteMasses(masses, end, special.masked_fill((steps > 0).unsqueeze(1), 0.0))
+        special = special[rows].masked_fill((steps > 0).unsqueeze(1), 0.0)
+        return ByteMasses(masses, end, special)
+
+    def _by_class(
+        self, probs: Float[Tensor, "row id"], classes: Int[Tensor, " id"]
+    ) -> Float[Tensor, "row special_class"]:
+        """The mass of each class of special tokens, from those of some of these tokens."""
+        return probs.new_zeros(len(probs), self.num_special).index_add(1, classes, probs)
 
     def nodes(self, ids: Int[Tensor, " row"], steps: Int[Tensor, " row"]) -> Int[Tensor, " row"]:
         """The node of the first bytes of some tokens; of no meaning beyond a token's last byte."""
@@ -233,27 +301,13 @@ class PrefixTree(nn.Module):
         """The bytes of tokens, one token after another; `SPECIAL` for a token without bytes."""
         lengths = self.lengths[ids]
         counts = lengths.clamp_min(1)
-        values = self.byte[self.nodes(ids[_repeated(counts)], _within(counts) + 1)]
+        values = self.byte[self.nodes(ids[_repeated(counts)], within(counts) + 1)]
         return values.masked_fill((lengths == 0).repeat_interleave(counts), SPECIAL)
-
-    def _sums(self, logprobs: Float[Tensor, "row vocab"], cut: Cut) -> Float[Tensor, " piece"]:
-        """Probability of ranges of ranks, which are disjoint and cover each row."""
-        probs = logprobs.index_select(1, self.order).double().exp()
-        sums = torch.segment_reduce(
-            probs.flatten(), "sum", lengths=cut.lengths, initial=0.0, unsafe=True
-        )
-        return torch.zeros_like(sums).index_put((cut.order,), sums)
 
 
 def _repeated(counts: Int[Tensor, " row"]) -> Int[Tensor, " item"]:
     """The number of each row, as often as it counts."""
     return torch.repeat_interleave(counts)
-
-
-def _within(counts: Int[Tensor, " row"]) -> Int[Tensor, " item"]:
-    """0, 1, ... within each row."""
-    starts = counts.cumsum(0) - counts
-    return torch.arange(int(counts.sum()), device=counts.device) - starts.repeat_interleave(counts)
 
 
 def _suffix_sums(values: Float[Tensor, " item"], cut: Cut, num_rows: int) -> Float[Tensor, " item"]:
