@@ -46,7 +46,7 @@ class ServerSettings:
     model: str | None = None
     key_variable: str = "OPENAI_API_KEY"
     concurrency: int = 16
-    timeout: float = 300.0
+    timeout: int | float = 300.0
     retries: int = 5
     top: int = 20
     keep_top: int = 0
