@@ -55,6 +55,7 @@ STORES = {
 OBJECTIVES = ("alm_next_token", "next_byte")
 """What is taught with and without the teacher's weights."""
 WARM_UP = 2
+NO_STORE = "teacher.scores.path=none-yet"
 
 
 written: list[float] = []
@@ -79,7 +80,7 @@ def runs(arguments: list[str]) -> dict[str, list[str]]:
     names = {"next_token": ["objective=next_token"]}
     for name in OBJECTIVES:
         names[f"{name}, teacher"] = [f"objective={name}"]
-        names[f"{name}, store"] = [f"objective={name}", "teacher=scores"]
+        names[f"{name}, store"] = [f"objective={name}", "teacher=scores", NO_STORE]
     return {name: [*arguments, *more] for name, more in names.items()}
 
 
@@ -158,7 +159,7 @@ def main() -> None:
         steppers = {}
         for name, overrides in runs(arguments).items():
             objective = name.partition(",")[0]
-            if "teacher=scores" in overrides:
+            if NO_STORE in overrides:
                 overrides = [*overrides, f"teacher.scores.path={where[objective]}"]
             steppers[name] = Stepper(composed("train", overrides))
         for _ in range(steppers["next_token"].num_steps):

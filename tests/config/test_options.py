@@ -35,6 +35,12 @@ REQUIRED = {
     "student/hub": ["student.source.hub_id=owner/model"],
     "teacher/folder": ["teacher.source.path=x"],
     "teacher/hub": ["teacher.source.hub_id=owner/model"],
+    "teacher/scores": ["teacher.scores.path=x"],
+    "teacher/server": [
+        "teacher.name=x",
+        "teacher.tokenizer=x",
+        "teacher.server.url=http://127.0.0.1:8000/v1",
+    ],
     "tokenizer/folder": ["tokenizer.source.path=x"],
     "tokenizer/hub": ["tokenizer.source.weights.hub_id=owner/model"],
 }
@@ -84,11 +90,13 @@ def test_option_composes_and_can_be_made(composed, option):
 @pytest.mark.parametrize("option", sorted(REQUIRED))
 def test_what_an_option_asks_for_is_missing_until_it_is_given(composed, option):
     group, _, name = option.rpartition("/")
-    (required,) = REQUIRED[option]
-    key = required.partition("=")[0]
     missing = (InterpolationToMissingValueError, MissingMandatoryValue)
-    with pytest.raises(missing, match=rf"(?s)Missing mandatory value: .*{key}"):
-        OmegaConf.to_container(composed(f"{group}={name}"), resolve=True, throw_on_missing=True)
+    for required in REQUIRED[option]:
+        others = [each for each in REQUIRED[option] if each != required]
+        cfg = composed(f"{group}={name}", *others)
+        key = required.partition("=")[0]
+        with pytest.raises(missing, match=rf"(?s)Missing mandatory value: .*{key}"):
+            OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
 @pytest.mark.parametrize("temperature", ["1", "0.5", "100", "inf"])
