@@ -65,7 +65,7 @@ def _made_of(config: DictConfig, choices: DictConfig, swept: Collection[str | No
         return f"{group}s" if group in swept else _label(choices[group], named or choices[group])
 
     student = label("student")
-    has_teacher = "teacher" in swept or choices.teacher != "same"
+    has_teacher = "teacher" in swept or choices.teacher not in ("same", "scores")
     teacher = label("teacher") if has_teacher else None
     if "tokenizer" not in swept and choices.tokenizer == "own":
         return f"{teacher or student}_to_{student}"

@@ -9,6 +9,8 @@ from omegaconf import DictConfig
 from alm_lightning.app.keys import keys_in_errors
 from alm_lightning.app.train.build import SCORES, SERVER, data_plan, stored_model
 from alm_lightning.app.versions import versions
+from alm_lightning.distillation.checks import check_trainer
+from alm_lightning.distillation.data import ON_BAD_DOCUMENT
 from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.distillation.scoring import Scoring, ServedTeacher, score
 from alm_lightning.objectives.objective import Objective
@@ -63,6 +65,12 @@ def scoring_of(cfg: DictConfig) -> Scoring:
             "teacher=scores is a store already: give the model that is to say what is stored, as "
             "teacher=same or teacher=gemma3_270m."
         )
+    if cfg.on_bad_document not in ON_BAD_DOCUMENT:
+        raise ValueError(
+            f"on_bad_document is {cfg.on_bad_document!r}: expected one of "
+            f"{', '.join(ON_BAD_DOCUMENT)}."
+        )
+    check_trainer(cfg.trainer.precision, "auto")
     settings = cfg.scores
     return Scoring(
         folder=Path(settings.path).expanduser(),

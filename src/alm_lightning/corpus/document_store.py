@@ -157,16 +157,17 @@ def _batches(documents: Iterable[AnyDocument]) -> Iterator[list[Row]]:
         yield rows
 
 
-def document_hash(document: AnyDocument) -> int:
+def document_hash(document: AnyDocument, *, continues: bool = False) -> int:
     """A number for what a document says, the same in every process and run.
 
     Args:
         document: The document; its name does not count.
+        continues: Whether more of the same document follows.
 
     Returns:
         64 bits with a sign, never 0.
     """
-    content = repr(roles_and_contents(document)).encode("utf-8")
+    content = repr((*roles_and_contents(document), continues)).encode("utf-8")
     value = int.from_bytes(blake2b(content, digest_size=8).digest(), "little", signed=True)
     return value or 1
 

@@ -97,14 +97,14 @@ class DistillDataModule(L.LightningDataModule):
         # a document gives a window at least: more of them than windows would be paired for nothing
         whole = {
             name: AllWindows(
-                [documents[index] for index in _spread(len(documents), evaluation_windows)],
+                [documents[index] for index in spread(len(documents), evaluation_windows)],
                 pairing=pairing,
                 name=f"evaluation set {name}",
             )
             for name, documents in evaluation.items()
         }
         self.evaluation = {
-            name: Subset(windows, _spread(len(windows), evaluation_windows))
+            name: Subset(windows, spread(len(windows), evaluation_windows))
             for name, windows in whole.items()
         }
 
@@ -222,7 +222,15 @@ class DistillDataModule(L.LightningDataModule):
             log.warning("documents left out as bad: %s", format_counts(self.bad_documents))
 
 
-def _spread(num_items: int, at_most: int) -> list[int]:
-    """Indices of at most so many items, evenly over all of them."""
+def spread(num_items: int, at_most: int) -> list[int]:
+    """Indices of at most so many items, evenly over all of them.
+
+    Args:
+        num_items: How many there are.
+        at_most: How many are chosen.
+
+    Returns:
+        Ascending indices.
+    """
     count = min(num_items, at_most)
     return [index * num_items // count for index in range(count)]

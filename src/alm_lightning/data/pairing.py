@@ -164,7 +164,7 @@ class Pairing:
             teacher_length=self.teacher_length,
             name=name,
             continues=continues,
-            document=document_hash(document),
+            document=document_hash(document, continues=continues),
         )
         chosen = list(islice(found, at_most))
         if self.scores is not None:

@@ -21,9 +21,10 @@ class ByteShares:
     Attributes:
         first: The first prefix of the token at each position; -1 where nothing was said of it.
         starts: The first entry of each prefix, and after the last one the number of entries.
-        symbols: What each entry is of: a byte, `END` for a token that ends here, or `END` + 1 + n
-            for the n-th of the teacher's ids without bytes.
-        shares: Its probability, given the prefix.
+        symbols: What each entry is of: a byte, `END`, or `END` + 1 + n for the n-th id of the
+            teacher without bytes.
+        shares: Its probability, given the prefix and that the token does not end there; of `END`
+            the probability that it does not. So what is rare has as many digits, in float16 too.
     """
 
     first: Int[Tensor, "batch pos"]
@@ -33,7 +34,7 @@ class ByteShares:
 
 
 END = 256
-"""The symbol for a token that has no further byte."""
+"""The symbol that says whether a token has a further byte; each prefix has it."""
 
 
 @dataclass(frozen=True)

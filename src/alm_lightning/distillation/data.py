@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from alm_lightning.alignment.boundaries import ChunkSelection
 from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, Skip
@@ -12,8 +13,10 @@ from alm_lightning.corpus.reading import Stored, Streamed
 from alm_lightning.corpus.sources.source import AnyDocument, Source
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.datamodule import DatasetFactory, DistillDataModule
+from alm_lightning.data.examples import AllWindows
 from alm_lightning.data.packing import Packing
 from alm_lightning.data.pairing import ChatSettings, Pairing
+from alm_lightning.data.store import CachedWindows
 from alm_lightning.models.pair import Scorer, Teacher
 from alm_lightning.scores.reader import check_cut
 from alm_lightning.scores.teacher import StoredTeacher
@@ -109,6 +112,26 @@ class DataPlan:
     pins_memory: bool = False
     cut_bytes: int | None = None
 
+    def check_first_windows(self) -> None:
+        """Refuses a run that would train on more than the start of each text.
+
+        Raises:
+            ValueError: Texts are not cut, and all windows of each are asked for.
+        """
+        dataset = self.dataset
+        if self.cut_bytes is not None or not isinstance(dataset, partial):
+            return
+        is_all = dataset.func is AllWindows or (
+            dataset.func is CachedWindows and dataset.keywords.get("windows_per_document") != 1
+        )
+        if is_all:
+            raise ValueError(
+                "windows.cut_bytes is null, and all windows of each text are trained on: where "
+                "they begin depends on the student, and a store of scores has starts alone. Give "
+                "windows.cut_bytes, 250 for sequences of 256 bytes, say, to alm-score and to "
+                "every run; or take windows=first."
+            )
+
     def read(self) -> Documents:
         """Reads the text, and splits held-out documents off before anything else sees them.
 
@@ -159,6 +182,7 @@ class DataPlan:
         views = {"student": student.view, "teacher": teacher.view}
         scores = teacher.store if isinstance(teacher, StoredTeacher) else None
         if scores is not None:
+            self.check_first_windows()
             check_cut(scores, cut_bytes=self.cut_bytes, length=self.teacher_length)
         rows = self.micro_batch_size
         pairing = Pairing(

@@ -201,6 +201,11 @@ class PairPlan:
             ValueError: The student is to share the body of another model; embeddings of bytes are
                 for another tokenizer; new embeddings would not be trained.
         """
+        if self.adapter.share_body and isinstance(self.teacher, StoredScores):
+            raise ValueError(
+                "share_body=true, and the teacher is a store of scores, which has no weights to "
+                "share. Take share_body=false."
+            )
         if self.adapter.share_body and self.differences:
             raise ValueError(
                 f"share_body=true, but the student starts as another model than the teacher: their "

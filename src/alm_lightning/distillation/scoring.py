@@ -1,5 +1,6 @@
 """A teacher's scores of a corpus, written once for every run that learns from them."""
 
+import json
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 from alm_lightning.alignment.boundaries import Finest
 from alm_lightning.corpus.document_store import document_hash
 from alm_lightning.corpus.sources.source import AnyDocument
+from alm_lightning.data.datamodule import spread
 from alm_lightning.data.pairing import ChatSettings, Pairing
 from alm_lightning.distillation.checks import chosen_precision
 from alm_lightning.distillation.data import DataPlan
@@ -103,6 +105,7 @@ class Scoring:
         Raises:
             ValueError: The number is not above 0, or a kind can't be had.
         """
+        self.data.check_first_windows()
         if isinstance(self.teacher, ServedTeacher):
             _check_served(self.kinds, self.teacher.settings)
         if self.most_documents is not None and self.most_documents < 1:
@@ -156,7 +159,10 @@ def _local(scoring: Scoring) -> _Reader:
     assert not isinstance(scoring.teacher, ServedTeacher)
     teacher = scoring.teacher.load("teacher", scoring.accelerator)
     precision = chosen_precision(scoring.precision, scoring.accelerator)
-    device = torch.device("cuda" if uses_cuda(scoring.accelerator) else "cpu")
+    device = torch.device("cpu")
+    if uses_cuda(scoring.accelerator):
+        # parts of one machine on a card each
+        device = torch.device("cuda", scoring.part.index % torch.cuda.device_count())
 
     def autocast() -> AbstractContextManager[object]:
         if precision != "bf16-mixed":
@@ -180,8 +186,11 @@ def _served(scoring: Scoring) -> _Reader:
     view = load_tokenizer(teacher.tokenizer)
     keep = (scoring.kinds.top or 0) if TOP_K in scoring.kinds else 0
     scorer = ServerScorer(replace(teacher.settings, keep_top=keep), view)
-    weights = f"{teacher.settings.model or teacher.name} on a server"
-    return _Reader(view, scorer, weights, 0, "a server's")
+    settings = teacher.settings
+    weights = f"{settings.model or teacher.name} on a server"
+    # boundary masses are estimates from so many alternatives
+    precision = f"a server's, dialect {settings.dialect}, {settings.top} alternatives"
+    return _Reader(view, scorer, weights, 0, precision)
 
 
 def _check_served(kinds: Kinds, settings: ServerSettings) -> None:
@@ -200,7 +209,7 @@ def _check_served(kinds: Kinds, settings: ServerSettings) -> None:
 
 
 def weights_digest(model: PreTrainedModel) -> str:
-    """Hash of a model's parameters, their names and types.
+    """Hash of a model's parameters, their names and types, and of what it computes with them.
 
     Args:
         model: The model.
@@ -208,7 +217,12 @@ def weights_digest(model: PreTrainedModel) -> str:
     Returns:
         Equal for equal weights alone.
     """
-    digest = blake2b(digest_size=16)
+    config = model.config
+    # where it was loaded from, and by what, changes no number
+    left_out = ("transformers_version", "_name_or_path")
+    settings = {key: value for key, value in config.to_dict().items() if key not in left_out}
+    text = json.dumps([settings, config._attn_implementation], sort_keys=True, default=str)
+    digest = blake2b(text.encode("utf-8"), digest_size=16)
     for name, parameter in model.named_parameters():
         digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
         values = parameter.detach().cpu().contiguous()
@@ -218,14 +232,18 @@ def weights_digest(model: PreTrainedModel) -> str:
 
 def _documents(scoring: Scoring) -> list[AnyDocument]:
     """All documents that a run may need, those that it evaluates on first."""
-    found = scoring.data.read()
-    train = islice(iter(found.train), scoring.most_documents)
-    return [*(d for each in found.evaluation.values() for d in each), *train]
+    found, most = scoring.data.read(), scoring.most_documents
+    heldout: list[AnyDocument] = []
+    for documents in found.evaluation.values():
+        # with a part of the corpus goes a part of what is evaluated on: that of this budget
+        at_most = len(documents) if most is None else scoring.data.evaluation_windows
+        heldout += [documents[index] for index in spread(len(documents), at_most)]
+    return [*heldout, *islice(iter(found.train), most)]
 
 
 def _pairing(data: DataPlan, view: TokenizerView) -> Pairing:
     """The teacher's tokenizer on both sides: texts go the same way as in a run."""
-    chat = vars(data.chat_of(view)) | {
+    chat = vars(data.chat) | {
         # what is trained on, a run says; scores are of starts of chats, whatever comes first
         "trained": "all",
         "student_template": data.chat.teacher_template,

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from alm_lightning.likelihood.distributions import TokenDistributions
 
+LEAST_REST = 1e-12
+"""The least probability of a token that is not among the likeliest."""
+
 
 @dataclass(frozen=True)
 class StoredDistributions(TokenDistributions):
@@ -58,7 +61,8 @@ class StoredDistributions(TokenDistributions):
         count = is_there.sum(dim=1, keepdim=True) + (~has_own).long()
         others = (self.size - len(self.unused_ids) - count).clamp_min(1)
         lowest = torch.finfo(torch.float32).min / 4
-        rest = ((1.0 - mass) / others).clamp_min(0.0).log().clamp_min(lowest)
+        # never so low that what a student has there would drown all else
+        rest = ((1.0 - mass) / others).clamp_min(LEAST_REST).log()
         rows = rest.expand(-1, self.size).index_fill(1, self.unused_ids, lowest)
         # a column more for what is none
         rows = torch.cat([rows, rest], dim=1)

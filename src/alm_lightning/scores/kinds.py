@@ -21,10 +21,10 @@ class Kinds:
             the distribution of the byte after each prefix of each token; ``top_k``, the likeliest
             tokens; ``hidden``, the last hidden states.
         top: How many likeliest tokens ``top_k`` has; null for all.
-        dtype: Of what is beside ``alm``: ``float16`` or ``float32``. The two numbers of ``alm`` are
-            always float32: rounding them would save 4 bytes a token.
-        least_share: Bytes of ``next_byte`` below this probability are left out, and their mass is
-            shared by the others.
+        dtype: Of ``next_byte`` and ``hidden``: ``float16`` or ``float32``. Log-probabilities are
+            always float32.
+        least_share: Bytes of ``next_byte`` that are less likely than this, where the token does not
+            end, are left out, and their mass is shared by the others; the likeliest always stays.
     """
 
     kinds: tuple[str, ...]
@@ -53,6 +53,16 @@ class Kinds:
                 f"scores.least_share is {self.least_share}: expected a probability of at least 0 "
                 "and below 0.5; 0 keeps every byte."
             )
+
+        # equal stores have equal settings: what nothing reads is as if it were not given
+        kinds = tuple(kind for kind in KINDS if kind != ALM and kind in self.kinds)
+        object.__setattr__(self, "kinds", kinds)
+        if TOP_K not in kinds:
+            object.__setattr__(self, "top", None)
+        if NEXT_BYTE not in kinds:
+            object.__setattr__(self, "least_share", 0.0)
+        if NEXT_BYTE not in kinds and HIDDEN not in kinds:
+            object.__setattr__(self, "dtype", "float32")
 
     def __contains__(self, kind: str) -> bool:
         """Whether a kind is there."""
@@ -87,7 +97,7 @@ def check_kinds(there: Kinds, terms: Mapping[str, Objective], path: str) -> None
 
 
 def _missing(name: str, kinds: Collection[str], there: Kinds, path: str) -> ValueError:
-    have = [ALM, *(kind for kind in there.kinds if kind != ALM)]
+    have = [ALM, *there.kinds]
     return ValueError(
         f"objective.{name} needs scores of the kind {' or '.join(kinds)}, and the store {path} has "
         f"{', '.join(have)}. Score the corpus with "

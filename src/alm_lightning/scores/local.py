@@ -26,6 +26,8 @@ SLICE_TOKENS = 256
 """Tokens whose distributions of bytes are dense at once."""
 
 
+MOST_SYMBOLS = 1 << 16
+"""Symbols of `NextBytes` that a store can tell apart."""
 LOWEST = -1e4
 """Nats that stand for a probability of 0."""
 
@@ -58,6 +60,12 @@ class LocalScorer:
         if NEXT_BYTE in kinds:
             # each token without bytes by itself: which of them a student has, a store can't know
             num_special = len(teacher.view.trie.ids_without_bytes)
+            if END + num_special >= MOST_SYMBOLS:
+                raise ValueError(
+                    f"the teacher's tokenizer has {num_special:,} ids without bytes, and a store "
+                    f"tells {MOST_SYMBOLS - END - 1:,} apart. Take scores.kinds=[top_k], which "
+                    "serves the same objectives."
+                )
             tree = PrefixTree(teacher.view.trie, np.arange(num_special), num_special)
             host = tree.on_host()
             self._trees = Trees(tree.to(teacher.model.device), host)
@@ -136,16 +144,45 @@ class LocalScorer:
             steps = torch.cat([torch.arange(int(count)) for count in counts])
             side = SideBytes(part.repeat_interleave(counts), steps)
             dense = next_byte_shares(whole, TokenBytes.of(side, ids), self._trees, _symbols)
-            dense = dense.masked_fill(dense < self.kinds.least_share, 0.0)
-            is_there = dense > 0
+            entries = sparse(dense, self.kinds.least_share)
+            is_there = entries > 0
+            # the token may be certain to end here
+            is_there[:, END] = True
             sizes = is_there.sum(dim=1)
-            entries = dense / dense.sum(dim=1, keepdim=True)
             found.append((sizes, is_there.nonzero()[:, 1], entries[is_there]))
         if not found:
             return NextBytes(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
         parts = zip(*found, strict=True)
         sizes, symbols, values = (torch.cat(part).cpu().numpy() for part in parts)
         return NextBytes(sizes.astype(np.int32), symbols.astype(np.int32), values)
+
+
+def sparse(
+    shares: Float[Tensor, "prefix symbol"], least_share: float
+) -> Float[Tensor, "prefix symbol"]:
+    """Distributions of symbols, as a store has them.
+
+    Objectives may leave the end of a token out, so that what comes after a token that ends almost
+    certainly counts as much as anything.
+
+    Args:
+        shares: Of all symbols; the rows sum to 1.
+        least_share: What is at least this likely where the token does not end is kept, and the
+            likeliest of it, however many share the mass.
+
+    Returns:
+        Shares given that the token does not end, 0 for what is left out, in rows that sum to 1; at
+        `END` the probability that it does not.
+    """
+    others = shares.index_fill(1, torch.tensor([END], device=shares.device), 0.0)
+    goes_on = others.sum(dim=1, keepdim=True)
+    others = others / torch.where(goes_on > 0, goes_on, 1.0)
+    least = others.amax(dim=1, keepdim=True).clamp_max(least_share)
+    others = others.masked_fill(others < least, 0.0)
+    total = others.sum(dim=1, keepdim=True)
+    others = others / torch.where(total > 0, total, 1.0)
+    others[:, END] = goes_on.squeeze(1)
+    return others
 
 
 def _symbols(masses: ByteMasses) -> Float[Tensor, "prefix symbol"]:

@@ -185,4 +185,4 @@ def differences(found: ScorePlan, asked: ScorePlan) -> list[str]:
     """
     theirs, ours = asdict(found), asdict(asked)
     apart = [key for key in ours if theirs[key] != ours[key]]
-    return [f"{key}: {theirs[key]!r}, not {ours[key]!r}" for key in apart]
+    return [f"{key}: {theirs[key]!r:.200}, not {ours[key]!r:.200}" for key in apart]

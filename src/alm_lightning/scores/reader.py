@@ -73,13 +73,25 @@ class StoreReader:
         return [Shard(self.folder / name, kinds) for name in self.manifest.shards]
 
     @cached_property
-    def _index(self) -> dict[int, tuple[int, int]]:
-        """Shard and row of each document."""
-        return {
-            document: (number, row)
-            for number, shard in enumerate(self._shards)
-            for row, document in enumerate(shard.documents.tolist())
-        }
+    def _index(self) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"]]:
+        """Hashes of all documents in ascending order, and where each stands among all rows."""
+        documents = np.concatenate([shard.documents for shard in self._shards])
+        order = np.argsort(documents, kind="stable")
+        return documents[order], order
+
+    @cached_property
+    def _starts(self) -> Int[np.ndarray, " shard"]:
+        """The first row of each shard among all rows, and how many there are."""
+        return np.cumsum([0, *map(len, self._shards)])
+
+    def _row(self, document: int) -> tuple[Shard, int] | None:
+        documents, order = self._index
+        place = int(np.searchsorted(documents, document))
+        if place == len(documents) or documents[place] != document:
+            return None
+        row = int(order[place])
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self._shards[number], row - int(self._starts[number])
 
     def check(self, window: Window, name: str) -> None:
         """Raises a `BadDocument` where the store lacks a window.
@@ -92,23 +104,25 @@ class StoreReader:
 
     def _place(self, window: Window, name: str) -> tuple[Shard, int, int]:
         """Where the scores of a window are, and how many tokens it has."""
-        place = self._index.get(window.document)
+        place = self._row(window.document)
         if place is None:
+            plan = self.manifest.plan
             raise BadDocument(
                 f"{name}: the store {self.folder} has no scores of this text. It was made of "
-                f"{', '.join(self.manifest.plan.corpus)}, cut after "
-                f"{self.manifest.plan.cut_bytes} bytes. Score this corpus, or take "
-                "on_bad_document=skip to leave out what the store lacks.",
+                f"{', '.join(plan.corpus)}, with windows.cut_bytes="
+                f"{'null' if plan.cut_bytes is None else plan.cut_bytes}. Score this corpus, or "
+                "take on_bad_document=skip to leave out what the store lacks.",
                 kind=NOT_SCORED,
             )
-        shard, row = self._shards[place[0]], place[1]
+        shard, row = place
         ids, own = shard.ids(row), self._ids(window)
         if len(own) > len(ids) or not np.array_equal(ids[: len(own)], own):
             raise BadDocument(
                 f"{name}: the teacher's tokens of this text are others than those that the store "
-                f"{self.folder} has scores of: {_apart(own, ids)}. The student's tokenizer may "
-                "normalise the text, the chat settings may be others, or the text is a later part "
-                "of a document. Score it with these settings, or take on_bad_document=skip.",
+                f"{self.folder} has scores of: {_apart(own, ids)}. What is trained on may begin "
+                "later in the text, as with chat.trained=assistant and a long first message, or "
+                "the chat settings are others. Score it with these settings, or take "
+                "on_bad_document=skip.",
                 kind=NOT_SCORED,
             )
         return shard, row, len(own)

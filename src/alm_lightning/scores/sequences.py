@@ -41,7 +41,7 @@ class NextBytes:
     Attributes:
         sizes: Number of entries of each prefix.
         symbols: What each entry is of: as in `data.scores.ByteShares`.
-        shares: Its probability, given the prefix.
+        shares: Its probability, as there.
     """
 
     sizes: Int[np.ndarray, " prefix"]

@@ -47,7 +47,8 @@ def columns_of(kinds: Kinds) -> dict[str, type]:
         "boundary_logprobs": np.float32,
     }
     if TOP_K in kinds:
-        columns |= {"top_ids": np.int32, "top_logprobs": loose}
+        # what they leave to all others is a small difference
+        columns |= {"top_ids": np.int32, "top_logprobs": np.float32}
     if HIDDEN in kinds:
         columns["hidden"] = loose
     if NEXT_BYTE in kinds:
@@ -67,7 +68,7 @@ def write_shard(path: Path, rows: Sequence[Scored], kinds: Kinds) -> tuple[int, 
         Its size in bytes, and its hash.
 
     Raises:
-        OverflowError: A number is too large for the store's type.
+        ValueError: A number is too large for the store's type.
     """
     flat = [_flat(row) for row in rows]
     columns: dict[str, pyarrow.Array] = {
@@ -97,7 +98,7 @@ def _narrowed(values: np.ndarray, dtype: type, name: str) -> np.ndarray:
         found = values.astype(dtype)
     if (np.isinf(found) & np.isfinite(values)).any():
         largest = np.abs(values[np.isfinite(values)]).max()
-        raise OverflowError(
+        raise ValueError(
             f"{name} has values up to {largest:g}, and float16 ends at 65504. Take "
             "scores.dtype=float32 and another scores.path."
         )

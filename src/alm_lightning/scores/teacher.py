@@ -66,7 +66,8 @@ class StoredTeacher:
             optional_tokens=found,
             optional_hidden=at_ends,
             optional_distributions=distributions,
-            next_bytes=scores.next_bytes,
+            # what is kept of an evaluation set is a few numbers a token
+            next_bytes=scores.next_bytes if keep_distributions else None,
         )
 
     @cached_property

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 SHARD_BYTES = 1 << 18
 """Bytes of text of a shard: what a call that is killed loses."""
 MOST_SHARDS = 2000
-"""More would be more files than a process may have open."""
+"""A larger corpus has larger shards."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,10 @@ class StoreWriter:
                     f"over. It has {'; '.join(apart)}. Give another scores.path."
                 )
             return
+        shutil.rmtree(self.folder / TOKENIZER, ignore_errors=True)
+        for left in self.folder.glob("*.unfinished"):
+            # of a call that was killed before it had begun
+            left.unlink()
         others = sorted(each.name for each in self.folder.iterdir() if each.name != "lock")
         if others:
             raise FileExistsError(
@@ -169,14 +174,17 @@ class StoreWriter:
         missing = [n for n in self.missing if n in set(own)]
         title = "scoring"
         for number in with_progress(missing, title, len(own), len(own) - len(missing)):
-            self._write_shard(number, scorer)
+            if not note_path(self.paths[number]).is_file():
+                self._write_shard(number, scorer)
             if number == missing[0]:
                 self._tell(number, len(missing))
         with self._lock():
             return self._finish()
 
     def _write_shard(self, number: int, scorer: SequenceScorer) -> None:
+        before = self.pairing.on_bad.counts()
         items = self.sequences(number)
+        after = self.pairing.on_bad.counts()
         scores = scorer.score([ids for _, ids in items])
         rows = [Scored(d, ids, s) for (d, ids), s in zip(items, scores, strict=True)]
         size, digest = write_shard(self.paths[number], rows, self.plan.kinds)
@@ -185,6 +193,7 @@ class StoreWriter:
             "size": size,
             "digest": digest,
             "sequences": len(rows),
+            "bad": {kind: count - before.get(kind, 0) for kind, count in after.items()},
             "tokens": sum(len(ids) for _, ids in items),
             "text_bytes": sum(len(document.text.encode("utf-8")) for document in share),
         }
@@ -222,7 +231,7 @@ class StoreWriter:
             sequences=sum(note["sequences"] for note in notes.values()),
             tokens=sum(note["tokens"] for note in notes.values()),
             text_bytes=sum(note["text_bytes"] for note in notes.values()),
-            bad=self.pairing.on_bad.counts(),
+            bad=dict(sum((Counter(note["bad"]) for note in notes.values()), start=Counter())),
             versions=self.versions,
         )
         write_json(self.folder / MANIFEST, manifest)

@@ -8,6 +8,7 @@ from alm_lightning.renamed import with_current_names
 CONTINUED = (
     "corpus",
     "on_bad_document",
+    "windows.cut_bytes",
     "windows.dataset._target_",
     "windows.dataset.windows_per_document",
     "windows.dataset.shuffle_buffer",
@@ -24,6 +25,7 @@ CONTINUED = (
     "optimizer._target_",
     "student.name",
     "teacher.name",
+    "teacher.scores.identity",
     "tokenizer",
     "embeddings",
     "adapter",
@@ -41,6 +43,7 @@ EARLIER = {
     "objective.hidden_states.projection": None,
     "objective.hidden_states.learning_rate": 1e-3,
     "tokenizer.special_tokens": "keep",
+    "windows.cut_bytes": None,
 }
 """What runs did from before these were settings."""
 

@@ -3,12 +3,15 @@ import pickle
 from dataclasses import replace
 
 import pytest
+import torch
 from tests.unit.scores.conftest import CUT, EXACT, LENGTH
 
 from alm_lightning.corpus.bad_documents import Skip
 from alm_lightning.corpus.document import BadDocument, Document
+from alm_lightning.corpus.pieces import pieces
+from alm_lightning.data.scores import END
 from alm_lightning.scores.kinds import Kinds
-from alm_lightning.scores.local import LocalScorer
+from alm_lightning.scores.local import LocalScorer, sparse
 from alm_lightning.scores.manifest import read_manifest
 from alm_lightning.scores.reader import NOT_SCORED, StoreReader, check_cut
 from alm_lightning.scores.writing import Part
@@ -131,11 +134,11 @@ def test_workers_open_it_for_themselves(write, texts):
     assert pickle.loads(pickle.dumps(store)).identity == store.identity
 
 
-def test_equal_texts_are_stored_once(write, texts):
+def test_equal_texts_are_one(write, texts):
     twice = [Document(text.text, name="again") for text in texts]
     once = read_manifest(write(texts, kinds=ALM, folder="once"))
     store = StoreReader(write([*texts, *twice], kinds=ALM))
-    assert len(store._index) == once.sequences
+    assert len({*store._index[0].tolist()}) == once.sequences
 
 
 def test_bytes_a_token(write, texts):
@@ -156,7 +159,7 @@ def test_float16_does_not_overflow_in_silence(scorers, write, texts):
                 yield scores
 
     kinds = Kinds(kinds=("hidden",), top=None, dtype="float16", least_share=0.0)
-    with pytest.raises(OverflowError, match=r"hidden has values up to 100000.*scores\.dtype"):
+    with pytest.raises(ValueError, match=r"hidden has values up to 100000.*scores\.dtype"):
         write(texts, kinds=kinds, scorer=Large())
 
 
@@ -185,3 +188,57 @@ def test_a_manifest_of_another_format(write, texts):
     path.write_text("{")
     with pytest.raises(ValueError, match="can't be read"):
         StoreReader(folder)
+
+
+def test_a_piece_is_not_the_text_that_it_begins_with(write, texts, batches):
+    """One goes on, the other ends: they differ in the end token."""
+    beginning = pieces(texts[-1], CUT)[0]
+    folder = write([texts[-1], Document(beginning.text, name="ends here")], kinds=ALM)
+    both = [texts[-1], Document(beginning.text, name="ends here")]
+    made, _ = batches(folder, both)
+    assert sum(len(batch.student.ids) for batch in made) == read_manifest(folder).sequences
+
+
+def test_the_likeliest_byte_stays_whatever_is_left_out(scorers, write, texts, batches):
+    kinds = Kinds(kinds=("next_byte",), top=None, dtype="float32", least_share=0.49)
+    made, _ = batches(write(texts, kinds=kinds), texts)
+    for batch in made:
+        shares = batch.scores.next_bytes
+        assert (shares.starts.diff() > 0).all()
+        assert shares.shares.isfinite().all()
+
+
+def test_settings_that_nothing_reads_make_no_other_store():
+    plain = Kinds(kinds=(), top=None, dtype="float32", least_share=0.0)
+    assert Kinds(kinds=("alm",), top=64, dtype="float16", least_share=1e-4) == plain
+    both = [
+        Kinds(kinds=kinds, top=top, dtype="float16", least_share=1e-4)
+        for kinds, top in ((("hidden", "next_byte"), 64), (("next_byte", "alm", "hidden"), None))
+    ]
+    assert both[0] == both[1]
+
+
+def test_a_first_call_that_was_killed_blocks_nothing(write, texts, tmp_path):
+    folder = tmp_path / "store"
+    (folder / "tokenizer").mkdir(parents=True)
+    (folder / "tokenizer" / "half.json").write_text("{")
+    (folder / "plan.json.1.unfinished").write_text("{")
+    assert StoreReader(write(texts, kinds=ALM)).view
+    assert not list(folder.glob("*.unfinished"))
+
+
+def test_what_is_left_out_is_counted_whoever_met_it(write, texts):
+    assert read_manifest(write(texts, kinds=ALM)).bad == {}
+
+
+def test_what_rarely_follows_keeps_its_digits():
+    """A token that ends with probability 0.9995, and what comes where it does not."""
+    shares = torch.zeros(1, END + 3)
+    shares[0, END] = 0.9995
+    shares[0, [65, 66, END + 2]] = 5e-4 * torch.tensor([0.7, 0.2999, 0.0001])
+    found = sparse(shares, 1e-3)[0]
+    assert found[END] == pytest.approx(5e-4, rel=1e-5)
+    assert found[[65, 66]].tolist() == pytest.approx([0.7 / 0.9999, 0.2999 / 0.9999], rel=1e-5)
+    assert found[END + 2] == 0.0
+    certain = torch.zeros(1, END + 3).index_fill(1, torch.tensor([END]), 1.0)
+    assert sparse(certain, 1e-3).sum() == 0.0

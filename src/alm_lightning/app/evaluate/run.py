@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alm_lightning.app.evaluate.models import source_identity
-from alm_lightning.app.train.build import data_plan, stored_model
+from alm_lightning.app.train.build import SCORES, data_plan, stored_model
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.distillation.checks import chosen_precision
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
@@ -50,6 +50,7 @@ class RunFigures:
         """
         saved = _config_of(name, run)
         cfg = _current(saved)
+        _check_weights(cfg, name)
         documents = data_plan(cfg).read()
         texts = {"train": documents.train, **documents.evaluation}
         return {
@@ -73,6 +74,7 @@ class RunFigures:
             Totals of each set.
         """
         cfg = _current(_config_of(evaluated.name, evaluated.run))
+        _check_weights(cfg, evaluated.name)
         plan = data_plan(cfg)
         device = evaluated.model.device
         teacher = stored_model(cfg.teacher).load("teacher", device.type).to(device)
@@ -138,3 +140,13 @@ def _config_of(name: str, run: Path | None) -> DictConfig:
 
 def _current(saved: DictConfig) -> DictConfig:
     return OmegaConf.create(with_current_names(OmegaConf.to_container(saved, resolve=False)))
+
+
+def _check_weights(cfg: DictConfig, name: str) -> None:
+    """Refuses a run whose teacher was never loaded."""
+    if SCORES in cfg.teacher:
+        raise ValueError(
+            f"{name} learned from a store of scores ({cfg.teacher.scores.path}), and harness=run "
+            "loads the teacher's weights. summary.json has the figures of the run; elsewhere take "
+            "harness=compare, with the teacher as harness.compare.teacher."
+        )

@@ -206,8 +206,8 @@ class SweepTable(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs) -> None:
         """Writes a failure to the run's folder, and the table of the sweep so far."""
-        if is_bakeoff(config):
-            # each of its runs writes its own failure; Hydra shows the error
+        if is_bakeoff(config) or "scores" in config:
+            # each of its runs writes its own failure; Hydra shows the error. Scores have no figures
             return
         is_sweep = config.hydra.mode == RunMode.MULTIRUN
         if job_return.status == JobStatus.FAILED:
@@ -221,7 +221,7 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs) -> None:
         """Shows the table."""
-        if is_bakeoff(config):
+        if is_bakeoff(config) or "scores" in config:
             return
         folder = Path(config.hydra.sweep.dir)
         rows = sweep_rows(folder)

@@ -37,8 +37,14 @@ def plan_of(cfg: DictConfig) -> Plan:
     Returns:
         The plan; terms of the objective that are null are left out.
     """
+    pair = pair_plan(cfg)
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    if isinstance(pair.teacher, StoredScores):
+        # a path may hold another store by the time when the run goes on
+        config["teacher"]["name"] = pair.teacher.name
+        config["teacher"]["scores"]["identity"] = pair.teacher.store.identity
     return Plan(
-        pair=pair_plan(cfg),
+        pair=pair,
         data=data_plan(cfg),
         objective={k: instantiate(term) for k, term in cfg.objective.items() if term is not None},
         balance=instantiate(cfg.balance),
@@ -47,7 +53,7 @@ def plan_of(cfg: DictConfig) -> Plan:
         gradient_clip=cfg.gradient_clip,
         trainer=lambda: build_trainer(cfg),
         accelerator=cfg.trainer.accelerator,
-        config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
+        config=config,
         checkpoint=cfg.ckpt_path,
     )
 
@@ -158,7 +164,8 @@ def data_plan(cfg: DictConfig) -> DataPlan:
         validate_during_fit=budget.validate_every is not None,
         num_workers=workers,
         pins_memory=uses_cuda(cfg.trainer.accelerator),
-        cut_bytes=cfg.windows.cut_bytes,
+        # a run that is evaluated may be older than the setting
+        cut_bytes=OmegaConf.select(cfg, "windows.cut_bytes"),
     )
 
 

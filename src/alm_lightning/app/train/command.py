@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -55,7 +56,8 @@ def train(cfg: DictConfig) -> dict:
         # the model first: nothing that follows may cost it
         _export(cfg, plan.pair, list(plan.objective), outcome.student, summary)
         heldout = outcome.documents.evaluation[TRAINED]
-        summary["samples"] = _samples(cfg, outcome.student, outcome.teacher, heldout)
+        device = outcome.trainer.strategy.root_device
+        summary["samples"] = _samples(cfg, outcome.student, outcome.teacher, heldout, device)
         log_samples(outcome.trainer.loggers, summary["samples"])
         _report(folder / "summary.json", summary, outcome.before, outcome.after)
     return summary
@@ -87,12 +89,15 @@ def _export(
 
 
 def _samples(
-    cfg: DictConfig, student: Scorer, teacher: Teacher, documents: Sequence[AnyDocument]
+    cfg: DictConfig,
+    student: Scorer,
+    teacher: Teacher,
+    documents: Sequence[AnyDocument],
+    device: torch.device,
 ) -> list[dict[str, str]]:
     try:
-        if isinstance(teacher, Scorer):
-            # Lightning leaves the student, which it owns, on the CPU
-            student.to(teacher.model.device)
+        # Lightning leaves the student, which it owns, on the CPU
+        student.to(teacher.model.device if isinstance(teacher, Scorer) else device)
         return sample_continuations(
             student, teacher, documents, num_prompts=cfg.sample_prompts, num_bytes=cfg.sample_bytes
         )

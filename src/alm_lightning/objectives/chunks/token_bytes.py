@@ -17,6 +17,8 @@ from alm_lightning.objectives.chunks.byte_runs import SideBytes
 from alm_lightning.objectives.vocabularies.block_sums import Parts
 from alm_lightning.objectives.vocabularies.prefix_tree import ByteMasses, Cut, PrefixTree
 
+SMALLEST = 1e-30
+"""The least probability that a token goes on, where a store was asked."""
 COPIES = 4
 """Float64 and a few copies: what is alive of a slice, relative to its logits in float32."""
 
@@ -201,7 +203,7 @@ def stored_masses(stored: ByteShares, tokens: TokenBytes, tree: PrefixTree) -> B
         tree: The trie of the teacher's vocabulary, there too.
 
     Returns:
-        One row a byte, float64; the mass of the prefix itself is 1.
+        One row a byte, float64; the mass of the prefix is 1.
 
     Raises:
         ValueError: The store has nothing of one of the bytes.
@@ -222,7 +224,10 @@ def stored_masses(stored: ByteShares, tokens: TokenBytes, tree: PrefixTree) -> B
     classes = tree.special_classes[(symbols - END - 1).clamp_min(0)] + END + 1
     columns = torch.where(is_special, classes, symbols)
     cells = cells.index_put((rows, columns), values, accumulate=True)
-    return ByteMasses(cells[:, :END], cells[:, END], cells[:, END + 1 :])
+    goes_on = cells[:, END].clone()
+    # a mass that float16 has no number for is still told from none
+    cells = cells * goes_on.clamp_min(SMALLEST).unsqueeze(1)
+    return ByteMasses(cells[:, :END], 1.0 - goes_on, cells[:, END + 1 :])
 
 
 def shares(masses: Float[Tensor, "byte cell"]) -> Float[Tensor, "byte cell"]:
