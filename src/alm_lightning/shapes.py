@@ -47,6 +47,11 @@ An axis that one module alone has is explained there.
 ``rank``          tokens in the order of their bytes
 ``prefix``        prefixes of tokens, from the shortest on, one token after another
 ``special``       tokens without bytes
+``symbol``        what may follow a prefix: bytes, its end, tokens without bytes
+``entry``         symbols that a store has, of all prefixes in one list
+``top``           the likeliest tokens of a position
+``bound``         ranks where sums over a vocabulary begin, and its end
+``whole``         pieces of a vocabulary that are sums of others
 ``item``          items of an evaluation: documents, pairs of sentences, problems
 ``scored``        tokens of a row that are scored, the last ones
 ``target``        scored tokens of all rows in one list
