@@ -182,8 +182,8 @@ class DataPlan:
         views = {"student": student.view, "teacher": teacher.view}
         scores = teacher.store if isinstance(teacher, StoredTeacher) else None
         if scores is not None:
-            self.check_first_windows()
             check_cut(scores, cut_bytes=self.cut_bytes, length=self.teacher_length)
+            self.check_first_windows()
         rows = self.micro_batch_size
         pairing = Pairing(
             **views,
