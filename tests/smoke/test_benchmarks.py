@@ -144,6 +144,19 @@ def test_objectives(ran, transfer):
         assert peak > 10
 
 
+def test_scores(ran, tiny):
+    kept = [override for override in tiny if not override.startswith("objective")]
+    lines = ran("scores", *kept, "budget.steps=4", "windows.cut_bytes=60").splitlines()
+    sizes = {line[:34].strip(): line[34:].split() for line in lines}
+    per_token = {name: float(sizes[name][1]) for name in ("alm", "next_byte", "top_k, 64")}
+    # two float32 and an id are 12 bytes, 64 likeliest tokens 512 more
+    assert 12 < per_token["alm"] < per_token["next_byte"]
+    assert per_token["top_k, 64"] > per_token["alm"] + 500
+    multiples = {name: float(cells[-1]) for name, cells in sizes.items() if "teacher" in name}
+    assert {"alm_next_token, teacher", "next_byte, teacher"} == {*multiples}
+    assert float(sizes["alm_next_token, store"][-1]) > LOWEST
+
+
 def test_objectives_on_gpu(ran, run_here, tmp_path, texts, monkeypatch):
     lines = [json.dumps({"text": text}) for text in texts["corpus_other"].read_text().split("\n\n")]
     (tmp_path / "other.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
