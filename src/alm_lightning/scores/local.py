@@ -17,6 +17,7 @@ from alm_lightning.models.pair import Scorer
 from alm_lightning.models.structure import last_hidden
 from alm_lightning.objectives.chunks.byte_runs import SideBytes
 from alm_lightning.objectives.chunks.token_bytes import TokenBytes, Trees, next_byte_shares
+from alm_lightning.objectives.vocabularies.block_sums import within
 from alm_lightning.objectives.vocabularies.prefix_tree import ByteMasses, PrefixTree
 from alm_lightning.scores.kinds import HIDDEN, NEXT_BYTE, TOP_K, Kinds
 from alm_lightning.scores.sequences import NextBytes, TokenScores
@@ -92,7 +93,9 @@ class LocalScorer:
             start = stop
 
     @torch.no_grad()
-    def _batch(self, sequences: Sequence[Int[np.ndarray, " _"]]) -> Iterator[TokenScores]:
+    def _batch(self, sequences: Sequence[Int[np.ndarray, " _"]]) -> list[TokenScores]:
+        """Those of one forward pass; a list, so that no caller is left within the autocast."""
+        found = []
         tokens = _side(sequences, self.teacher.view.start_id)
         placed = tokens.to(self.teacher.model.device)
         with self.autocast():
@@ -104,16 +107,17 @@ class LocalScorer:
                 length = len(sequence)
                 places = row * tokens.ids.shape[1] + torch.arange(1, length)
                 top_ids, top_logprobs = self._top(whole, places)
-                yield TokenScores(
+                states = hidden[row, :length].float().cpu().numpy()
+                scores = TokenScores(
                     logprobs=logprobs[row, :length].astype(np.float32),
                     boundary_logprobs=boundary[row, :length].astype(np.float32),
                     top_ids=top_ids,
                     top_logprobs=top_logprobs,
-                    hidden=hidden[row, :length].float().cpu().numpy()
-                    if HIDDEN in self.kinds
-                    else None,
+                    hidden=states if HIDDEN in self.kinds else None,
                     next_bytes=self._next_bytes(whole, tokens.ids, places),
                 )
+                found.append(scores)
+        return found
 
     def _top(
         self, whole: Distributions, places: Int[Tensor, " row"]
@@ -141,8 +145,7 @@ class LocalScorer:
         found = []
         for part in places.split(SLICE_TOKENS):
             counts = self._trees.host.lengths[ids.flatten()[part]].clamp_min(1)
-            steps = torch.cat([torch.arange(int(count)) for count in counts])
-            side = SideBytes(part.repeat_interleave(counts), steps)
+            side = SideBytes(part.repeat_interleave(counts), within(counts))
             dense = next_byte_shares(whole, TokenBytes.of(side, ids), self._trees, _symbols)
             entries = sparse(dense, self.kinds.least_share)
             is_there = entries > 0

@@ -14,7 +14,7 @@ from alm_lightning.data.scores import ByteShares, ScoredTokens, padded, row_plac
 from alm_lightning.data.windows import Window
 from alm_lightning.scores.kinds import HIDDEN, NEXT_BYTE, TOP_K
 from alm_lightning.scores.manifest import TOKENIZER, Manifest, read_manifest
-from alm_lightning.scores.sequences import NextBytes
+from alm_lightning.scores.sequences import NextBytes, teacher_ids
 from alm_lightning.scores.shards import Shard
 from alm_lightning.tokenization.load import load_tokenizer
 from alm_lightning.tokenization.view import TokenizerView
@@ -115,7 +115,7 @@ class StoreReader:
                 kind=NOT_SCORED,
             )
         shard, row = place
-        ids, own = shard.ids(row), self._ids(window)
+        ids, own = shard.ids(row), teacher_ids(window, self._special)
         if len(own) > len(ids) or not np.array_equal(ids[: len(own)], own):
             raise BadDocument(
                 f"{name}: the teacher's tokens of this text are others than those that the store "
@@ -126,12 +126,6 @@ class StoreReader:
                 kind=NOT_SCORED,
             )
         return shard, row, len(own)
-
-    def _ids(self, window: Window) -> Int[np.ndarray, " pos"]:
-        """The teacher's tokens of a window, as a batch has them."""
-        first = [self._special.start_id] if window.opens else []
-        last = [self._special.eos_id] if window.ends_document else []
-        return np.concatenate([first, window.teacher.ids, last]).astype(np.int32)
 
     def batch(self, rows: Sequence[Sequence[Window]], width: int) -> ScoredTokens:
         """The scores of all windows of a batch.

@@ -7,6 +7,24 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
+from alm_lightning.data.rows import SpecialIds
+from alm_lightning.data.windows import Window
+
+
+def teacher_ids(window: Window, special: SpecialIds) -> Int[np.ndarray, " pos"]:
+    """The teacher's tokens of a window as a model reads them, as `data.rows.side_tokens` has them.
+
+    Args:
+        window: The window.
+        special: The teacher's start and end tokens.
+
+    Returns:
+        With the start and the end token, where they belong to it.
+    """
+    first = [special.start_id] if window.opens else []
+    last = [special.eos_id] if window.ends_document else []
+    return np.concatenate([first, window.teacher.ids, last]).astype(np.int32)
+
 
 @dataclass(frozen=True)
 class TokenScores:

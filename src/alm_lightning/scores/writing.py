@@ -15,7 +15,6 @@ from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.arrow_files import note_path, write_note
 from alm_lightning.data.pairing import Pairing
 from alm_lightning.data.rows import SpecialIds
-from alm_lightning.data.windows import Window
 from alm_lightning.scores.manifest import (
     MANIFEST,
     PLAN,
@@ -28,7 +27,7 @@ from alm_lightning.scores.manifest import (
     read_plan,
     write_json,
 )
-from alm_lightning.scores.sequences import SequenceScorer
+from alm_lightning.scores.sequences import SequenceScorer, teacher_ids
 from alm_lightning.scores.shards import Scored, write_shard
 from alm_lightning.show.progress import with_progress
 from alm_lightning.tokenization.load import load_tokenizer
@@ -154,7 +153,7 @@ class StoreWriter:
             # of what is not cut, students may take a shorter start, and never a later part
             at_most = None if self.pairing.cut_bytes is not None else 1
             for window in self.pairing.windows(self.documents[index], at_most):
-                found.setdefault(window.document, _ids(window, special))
+                found.setdefault(window.document, teacher_ids(window, special))
         return sorted(found.items(), key=lambda item: -len(item[1]))
 
     def write(self, scorer: SequenceScorer, part: Part) -> Manifest | None:
@@ -236,12 +235,6 @@ class StoreWriter:
         )
         write_json(self.folder / MANIFEST, manifest)
         return manifest
-
-
-def _ids(window: Window, special: SpecialIds) -> Int[np.ndarray, " pos"]:
-    first = [special.start_id] if window.opens else []
-    last = [special.eos_id] if window.ends_document else []
-    return np.concatenate([first, window.teacher.ids, last]).astype(np.int32)
 
 
 def _shares(documents: Sequence[AnyDocument]) -> list[range]:

@@ -44,11 +44,11 @@ def pairing_of(scorers):
     """How documents become windows, of a student or of the teacher with itself."""
     _, teacher = scorers
 
-    def make(student=None, scores=None, on_bad=None, cut_bytes=CUT, length=LENGTH):
+    def make(student=None, scores=None, on_bad=None, cut_bytes=CUT, length=LENGTH, alignment=None):
         return Pairing(
             student=student or teacher.view,
             teacher=teacher.view,
-            alignment=Finest(),
+            alignment=alignment or Finest(),
             student_length=2 * length if student else length,
             teacher_length=length,
             on_bad=on_bad,
@@ -64,7 +64,9 @@ def write(scorers, pairing_of, tmp_path):
     """Writes a store, or what is missing of it."""
     _, teacher = scorers
 
-    def run(documents, *, kinds=EXACT, part=None, scorer=None, folder="store", **changes):
+    def run(
+        documents, *, kinds=EXACT, part=None, scorer=None, folder="store", pairing=None, **changes
+    ):
         settings = {
             "teacher": "tiny",
             "licence": "none",
@@ -85,7 +87,7 @@ def write(scorers, pairing_of, tmp_path):
             tmp_path / folder,
             plan=ScorePlan(**settings | changes),
             documents=documents,
-            pairing=pairing_of(cut_bytes=(settings | changes)["cut_bytes"]),
+            pairing=pairing or pairing_of(),
             versions={},
         )
         local = LocalScorer(teacher, kinds=kinds, batch_tokens=200)

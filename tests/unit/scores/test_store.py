@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.unit.data.orders import RefusesSome
 from tests.unit.scores.conftest import CUT, EXACT, LENGTH
 
 from alm_lightning.corpus.bad_documents import Skip
@@ -227,8 +228,16 @@ def test_a_first_call_that_was_killed_blocks_nothing(write, texts, tmp_path):
     assert not list(folder.glob("*.unfinished"))
 
 
-def test_what_is_left_out_is_counted_whoever_met_it(write, texts):
-    assert read_manifest(write(texts, kinds=ALM)).bad == {}
+def test_what_is_left_out_is_counted_whoever_met_it(write, texts, pairing_of):
+    # a policy counts each document once: as it is called, and what is wrong with it
+    first, last = (Document(f"a bad text, {n}", name=f"bad {n}") for n in range(2))
+
+    def part(index):
+        pairing = pairing_of(on_bad=Skip(), alignment=RefusesSome())
+        return write([first, *texts, last], kinds=ALM, pairing=pairing, part=Part(index, 2))
+
+    part(0)
+    assert read_manifest(part(1)).bad == {"bad chat": 2}
 
 
 def test_what_rarely_follows_keeps_its_digits():
