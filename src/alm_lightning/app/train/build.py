@@ -37,7 +37,8 @@ def plan_of(cfg: DictConfig) -> Plan:
     Returns:
         The plan; terms of the objective that are null are left out.
     """
-    pair = pair_plan(cfg)
+    # these first: what a setting lacks is said by what it is for
+    pair, data = pair_plan(cfg), data_plan(cfg)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     if isinstance(pair.teacher, StoredScores):
         # a path may hold another store by the time when the run goes on
@@ -45,7 +46,7 @@ def plan_of(cfg: DictConfig) -> Plan:
         config["teacher"]["scores"]["identity"] = pair.teacher.store.identity
     return Plan(
         pair=pair,
-        data=data_plan(cfg),
+        data=data,
         objective={k: instantiate(term) for k, term in cfg.objective.items() if term is not None},
         balance=instantiate(cfg.balance),
         optimizer=instantiate(cfg.optimizer),
