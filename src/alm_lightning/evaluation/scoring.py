@@ -55,7 +55,7 @@ def adjoining_rows(ids: Int[np.ndarray, " pos"], longest: int) -> list[Row]:
 
 def score_rows(
     evaluated: EvaluatedModel, rows: Sequence[Row], *, batch_tokens: int = BATCH_TOKENS
-) -> Iterator[tuple[int, Float[np.ndarray, " scored"]]]:
+) -> Iterator[tuple[int, Float[np.ndarray, " _"]]]:
     """Log-probability of each scored token given all tokens before it in its row.
 
     Rows of like length share a batch, the longest first, so that little is padding and a batch that
@@ -88,9 +88,7 @@ def score_rows(
 
 
 @torch.inference_mode()
-def _batch_scores(
-    evaluated: EvaluatedModel, rows: Sequence[Row]
-) -> list[Float[np.ndarray, " scored"]]:
+def _batch_scores(evaluated: EvaluatedModel, rows: Sequence[Row]) -> list[Float[np.ndarray, " _"]]:
     width = len(rows[0].ids)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros(len(rows), width, dtype=torch.bool)

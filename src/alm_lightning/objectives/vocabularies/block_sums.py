@@ -51,7 +51,7 @@ class Parts:
     segments: Int[Tensor, " segment_of_whole"]
     whole_counts: Int[Tensor, " whole"]
     inner: Int[Tensor, " inner"]
-    columns: Sequence[Int[Tensor, " column_of_block"]]
+    columns: Sequence[Int[Tensor, " _"]]
     places: Int[Tensor, " column_of_inner"]
     maxima: Int[Tensor, " column_of_inner"]
     inner_counts: Int[Tensor, " inner"]
@@ -129,7 +129,7 @@ class BlockSums:
     """
 
     segments: Sequence[Float[Tensor, "row _"]]
-    columns: Sequence[Float[Tensor, " column_of_block"]]
+    columns: Sequence[Float[Tensor, " _"]]
     maxima: Sequence[Float[Tensor, " row"]]
 
     @classmethod
