@@ -8,8 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 from transformers import PreTrainedModel
 
 from alm_lightning.alignment.boundaries import ChunkSelection
@@ -37,16 +36,16 @@ from alm_lightning.distillation.inputs import (
     unchanged,
 )
 from alm_lightning.distillation.models import PairPlan
+from alm_lightning.distillation.outputs import empty_folder, trainer_outputs
 from alm_lightning.distillation.quiet import quiet_warnings
-from alm_lightning.distillation.result import DistillResult, empty_folder
+from alm_lightning.distillation.result import DistillResult
 from alm_lightning.distillation.run import Plan, run
 from alm_lightning.distillation.texts import Texts, source_of
 from alm_lightning.likelihood.hardware import uses_cuda
 from alm_lightning.models.adapters import FullFineTuning, LowRank
+from alm_lightning.models.speed import Speed
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.training.callbacks import ProgressBar, Speed
-from alm_lightning.training.checkpoint_io import WholeFiles
 from alm_lightning.training.schedule import LinearWarmupDecay
 
 
@@ -84,6 +83,7 @@ def distill(
     num_workers: int | str = "auto",
     dtype: str = "auto",
     precision: str = "auto",
+    speed: str | Speed = "none",
     accelerator: str = "auto",
     devices: int | str | Sequence[int] = 1,
     trainer: Mapping[str, Any] | None = None,
@@ -139,6 +139,8 @@ def distill(
             GPU.
         dtype: Of weights that are loaded; ``auto`` is bfloat16 where the hardware multiplies it.
         precision: ``bf16-mixed``, ``32-true``, or ``auto`` for what the hardware multiplies fast.
+        speed: How models compute: ``none`` for as they are, ``gpu`` for checkpointing, compilation
+            and the fastest attention, or a `Speed`.
         accelerator: As Lightning names it: ``cpu``, ``gpu``, ``auto``.
         devices: As Lightning takes them.
         trainer: More arguments of `lightning.Trainer`.
@@ -202,6 +204,7 @@ def distill(
         ),
         adapter=chosen_adapter,
         stop_tokens=stop_tokens,
+        speed=options.option("speed", speed, options.SPEEDS),
     )
     corpora = {
         name: Corpus(
@@ -243,6 +246,7 @@ def distill(
                 ("adapter", pair.adapter),
                 ("balance", chosen_balance),
                 ("alignment", pairing.alignment),
+                ("speed", pair.speed),
             )
         },
         "objective": {name: options.described(term) for name, term in terms.items()},
@@ -266,7 +270,7 @@ def distill(
             L.Trainer,
             **{
                 **options.TRAINER,
-                **_outputs(folder, logger, callbacks, progress=progress),
+                **trainer_outputs(folder, logger, callbacks, progress=progress),
                 "accelerator": accelerator,
                 "devices": devices,
                 "precision": chosen_precision(precision, accelerator),
@@ -280,10 +284,16 @@ def distill(
         config=recipe,
     )
     given = [model for model in (student, teacher) if isinstance(model, PreTrainedModel)]
+    if pair.speed.liger and given:
+        raise ValueError(
+            "speed.liger is true, and its kernels would stay in the model that was given. Give a "
+            "folder or a name of the hub, or take liger=False."
+        )
     with warnings.catch_warnings(), unchanged(given, is_shared=chosen_adapter.share_body):
         quiet_warnings()
         outcome = run(plan)
     outcome.student.model.eval()
+    pair.speed.undo(outcome.student.model)
     return DistillResult(
         scorer=outcome.student,
         metrics=summary_of(outcome),
@@ -292,25 +302,3 @@ def distill(
         terms=list(terms),
         recipe=flat(recipe),
     )
-
-
-def _outputs(
-    folder: Path | None,
-    logger: Logger | Sequence[Logger] | None,
-    callbacks: Sequence[L.Callback],
-    *,
-    progress: bool,
-) -> dict[str, Any]:
-    """Arguments of the trainer that say what is shown and written."""
-    loggers = [logger] if isinstance(logger, Logger) else list(logger or ())
-    if logger is None and folder is not None:
-        loggers = [CSVLogger(str(folder), name="", version="", flush_logs_every_n_steps=1)]
-    return {
-        "plugins": [WholeFiles()],
-        "default_root_dir": folder,
-        "logger": loggers,
-        "callbacks": [Speed(), *([ProgressBar()] if progress else []), *callbacks],
-        "enable_progress_bar": progress,
-        # without one of the caller's, Lightning would write checkpoints of its own
-        "enable_checkpointing": any(isinstance(each, Checkpoint) for each in callbacks),
-    }

@@ -17,6 +17,7 @@ from alm_lightning.models.new_tokenizer import (
     TokenizerSource,
 )
 from alm_lightning.models.own_vocabulary import OwnTokenizer
+from alm_lightning.models.structure import layers_of
 from alm_lightning.models.weights.sources import CONFIG_FILE, Folder, Hub, WeightSource
 from alm_lightning.tokenization.bytes.view import ByteEncoder, byte_view_like
 from alm_lightning.tokenization.fast import view_of
@@ -175,7 +176,7 @@ def tokenizer_change(
 
 @contextmanager
 def unchanged(models: Sequence[PreTrainedModel], *, is_shared: bool) -> Iterator[None]:
-    """Gives models that a run freezes and moves back as they were.
+    """Gives models that a run freezes, moves, compiles and the like back as they were.
 
     Args:
         models: Objects of the caller's.
@@ -185,9 +186,19 @@ def unchanged(models: Sequence[PreTrainedModel], *, is_shared: bool) -> Iterator
         (model, model.training, model.device, [(p, p.requires_grad) for p in model.parameters()])
         for model in models
     ]
+    attention = [model.config._attn_implementation for model in models]
+    # a compiled block has a forward of its own
+    blocks = [(block, vars(block).get("forward")) for m in models for block in layers_of(m)]
     try:
         yield
     finally:
+        for block, forward in blocks:
+            vars(block).pop("forward", None)
+            if forward is not None:
+                block.forward = forward
+        for model, name in zip(models, attention, strict=True):
+            if model.config._attn_implementation != name:
+                model.set_attn_implementation(name)
         for model, is_training, device, parameters in states:
             model.train(is_training)
             if model.device != device:

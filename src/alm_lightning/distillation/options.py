@@ -13,6 +13,7 @@ from alm_lightning.models.adapters import FullFineTuning, LowRank
 from alm_lightning.models.embeddings.fvt import FastVocabularyTransfer
 from alm_lightning.models.embeddings.simple import Keep, Mean
 from alm_lightning.models.own_vocabulary import OwnVocabulary
+from alm_lightning.models.speed import Speed
 from alm_lightning.models.vocabulary import BytesFromOldTokens, NewVocabulary
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.combine import Balance, GradMag, GradNorm
@@ -71,6 +72,10 @@ BALANCES: Mapping[str, Callable[[], Balance]] = {
     "gradmag": GradMag,
     "gradmag_sampled": partial(SampledGradMag, every=10, decay=0.5),
     "gradnorm": partial(GradNorm, alpha=1.5, lr=0.025),
+}
+SPEEDS: Mapping[str, Callable[[], Speed]] = {
+    "none": Speed,
+    "gpu": partial(Speed, attention="auto", checkpointing=True, compile=True),
 }
 
 

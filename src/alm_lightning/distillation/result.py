@@ -1,36 +1,17 @@
 """What the library gives back: the student, its tokenizer, and what was measured."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch.distributed
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from alm_lightning.distillation.export import export_student
 from alm_lightning.distillation.models import ModelInput
+from alm_lightning.distillation.outputs import is_first_process
 from alm_lightning.export.card import Value
 from alm_lightning.models.pair import Scorer
-
-
-def is_first_process() -> bool:
-    """Whether this is the only process of a run, or the one of global rank 0."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank() == 0
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
-
-
-def empty_folder(folder: Path) -> Path:
-    """The same folder; a FileExistsError if it has files already."""
-    # other processes start when the first may have written already
-    if is_first_process() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(
-            f"output_dir is {folder}, which exists and is not empty; nothing is written over. "
-            "Choose another folder."
-        )
-    return folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ DEFAULTS = {
 }
 OWN = {"special_tokens", "stop_tokens", "trainer", "callbacks", "logger", "progress", "output_dir"}
 """Arguments whose defaults are the library's own."""
-CHOSEN = ("objective", "balance", "alignment", "adapter")
+CHOSEN = ("objective", "balance", "alignment", "adapter", "speed")
 
 
 def test_numbers_and_names(composed):  # noqa: F811
@@ -62,9 +62,10 @@ def plain(made):
         ("alignment", options.ALIGNMENTS),
         ("adapter", options.ADAPTERS),
         ("balance", options.BALANCES),
+        ("speed", options.SPEEDS),
         ("embeddings", options.embeddings(seed=0)),
     ],
-    ids=["alignment", "adapter", "balance", "embeddings"],
+    ids=["alignment", "adapter", "balance", "speed", "embeddings"],
 )
 def test_objects_by_name(composed, group, makers):  # noqa: F811
     for name, make in makers.items():

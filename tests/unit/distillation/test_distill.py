@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 import alm_lightning as alm
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.models.adapters import LowRank
+from alm_lightning.models.speed import Speed
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.hidden_states import HiddenStates
 from alm_lightning.objectives.next_token import NextToken
@@ -117,6 +118,43 @@ def test_objects_are_taken_and_left_as_they_were(model, metaspace_tokenizer, byt
     assert result.terms == ["alm"]
     assert isinstance(result.tokenizer, PreTrainedTokenizerFast)
     assert result.student.get_input_embeddings().num_embeddings == len(result.tokenizer)
+
+
+def test_speed(model, metaspace_tokenizer, monkeypatch):
+    given = {
+        "student": model,
+        "student_tokenizer": metaspace_tokenizer,
+        "tokenizer": "bytes",
+        "data": TEXTS,
+        "objective": "alm_next_token",
+        **TINY,
+    }
+    plain = alm.distill(**given)
+    compiled = []
+
+    def compile_(forward):
+        compiled.append(forward)
+        return forward
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    layers = model.model.layers
+    speed = Speed(attention="eager", checkpointing=True, compile=True)
+    result = alm.distill(speed=speed, **given)
+    # all blocks of the teacher, and the student's but the last
+    assert len(compiled) == 2 * len(layers) - 1
+    for bits in ("student_before", "student_after"):
+        got, want = (each.metrics["bits_per_byte"][bits] for each in (result, plain))
+        assert got == pytest.approx(want, rel=1e-5), bits
+    # the caller's model is as it was, and the student has nothing of it left
+    assert model.config._attn_implementation == "sdpa"
+    for layer in [*layers, *result.student.get_decoder().body.layers]:
+        assert "forward" not in vars(layer)
+        assert not layer.gradient_checkpointing
+    assert result.recipe["speed.attention"] == "eager"
+    with pytest.raises(ValueError, match="liger is true, and its kernels would stay"):
+        alm.distill(speed=Speed(liger=True), **given)
+    with pytest.raises(ValueError, match="speed is 'fast': expected one of gpu, none"):
+        alm.distill(speed="fast", **given)
 
 
 @pytest.mark.parametrize("tokenizer", ["name", "view", "bytes view", "own"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from alm_lightning.models.speed.attention import attention_for, check_attention, set_attention
-from alm_lightning.models.speed.compiled import compile_blocks
+from alm_lightning.models.speed.compiled import compile_blocks, uncompile_blocks
 from alm_lightning.models.speed.kernels import check_liger, use_liger
 from alm_lightning.models.structure import layers_of
 
@@ -79,6 +79,19 @@ class Speed:
             compile_blocks(student, keep_last=True)
             if teacher is not None:
                 compile_blocks(teacher)
+
+    def undo(self, student: PreTrainedModel) -> None:
+        """Gives a trained student the blocks that it would have without these settings.
+
+        Args:
+            student: As `apply` got it; its attention and kernels stay.
+        """
+        if self.compile:
+            uncompile_blocks(student)
+        if self.checkpointing:
+            # as above
+            named = getattr(student, "activation_checkpointing_disable", None)
+            (named or student.gradient_checkpointing_disable)()
 
 
 def checkpoint_blocks(model: PreTrainedModel) -> None:
