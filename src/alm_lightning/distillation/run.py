@@ -3,12 +3,15 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import lightning as L
 
+from alm_lightning.corpus.reading import Streamed
+from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.datamodule import DistillDataModule
 from alm_lightning.distillation.data import DataPlan, Documents
 from alm_lightning.distillation.figures import Figures, callbacks_of, check_teacher, figures_by_set
@@ -19,6 +22,8 @@ from alm_lightning.objectives.objective import Objective
 from alm_lightning.scores.kinds import check_kinds
 from alm_lightning.training.callbacks import SaveWhenStopped
 from alm_lightning.training.module import DistillModule, OptimizerFactory
+from alm_lightning.training.on_policy import OnPolicy, OwnAnswers, Prompts, TransformersEngine
+from alm_lightning.training.sharding import ShardedStrategy
 
 log = logging.getLogger(__name__)
 EXIT_CODES = {number.name: 128 + number for number in SaveWhenStopped.SIGNALS}
@@ -41,6 +46,7 @@ class Plan:
         accelerator: Where the models will compute, as Lightning names it.
         config: The settings, as plain containers: for checkpoints and loggers.
         checkpoint: A checkpoint to continue from.
+        on_policy: How many of a step's sequences are the student's own answers; None for none.
     """
 
     pair: PairPlan
@@ -54,6 +60,7 @@ class Plan:
     accelerator: str
     config: Mapping[str, object]
     checkpoint: str | Path | None = None
+    on_policy: OnPolicy | None = None
 
     def __post_init__(self) -> None:
         """Refuses an objective without terms, or one that reads more than a store has."""
@@ -62,6 +69,27 @@ class Plan:
         if isinstance(self.pair.teacher, StoredScores):
             store = self.pair.teacher.store
             check_kinds(store.manifest.plan.kinds, self.objective, str(store.folder))
+        if self.on_policy is not None and self.on_policy.share:
+            self._check_on_policy()
+
+    def _check_on_policy(self) -> None:
+        """Refuses what can't learn from answers, or has no text to ask for them with."""
+        if isinstance(self.pair.teacher, StoredScores):
+            raise ValueError(
+                "on_policy.share is above 0, and the teacher is a store of scores, which has never "
+                "read the student's own answers. Take a teacher with weights, or on_policy=none."
+            )
+        if not any(term.needs_teacher for term in self.objective.values()):
+            raise ValueError(
+                "on_policy.share is above 0, and no term of the objective, "
+                f"{list(self.objective)}, reads the teacher: the student would learn nothing from "
+                "its own answers. Take objective=alm, say, or on_policy=none."
+            )
+        if isinstance(self.data.reading, Streamed):
+            raise ValueError(
+                "on_policy.share is above 0, and documents are streamed: prompts are drawn from "
+                "all of them. Take windows=first, or on_policy=none."
+            )
 
     def module(self, student: Scorer, teacher: Teacher) -> DistillModule:
         """Student, teacher and objective, put together.
@@ -83,6 +111,48 @@ class Plan:
             gradient_clip=self.gradient_clip,
             config=self.config,
             keep_graphs=self.pair.speed.keep_graphs,
+        )
+
+    def own_answers(
+        self, documents: Documents, data: DistillDataModule, student: Scorer, trainer: L.Trainer
+    ) -> OwnAnswers | None:
+        """What puts the student's own answers into the steps of a run.
+
+        Args:
+            documents: What is trained on.
+            data: Its windows.
+            student: The student.
+            trainer: The trainer, for ranks and steps.
+
+        Returns:
+            None where a run has no such answers.
+
+        Raises:
+            ValueError: Weights are spread over ranks, or no document gives a prompt.
+        """
+        settings = self.on_policy
+        if settings is None or not settings.share:
+            return None
+        if isinstance(trainer.strategy, ShardedStrategy):
+            raise ValueError(
+                "on_policy.share is above 0, and weights are spread over ranks, with which nothing "
+                "can be sampled yet. Take trainer=gpu, or on_policy=none."
+            )
+        prompts = Prompts(
+            cast(Sequence[AnyDocument], documents.train),
+            pairing=data.pairing,
+            prompt_bytes=settings.prompt_bytes,
+            max_new_tokens=settings.max_new_tokens,
+        )
+        return OwnAnswers(
+            settings,
+            prompts=prompts,
+            engine=TransformersEngine(student, settings),
+            collator=data.collator,
+            batch_size=data.batch_size,
+            num_steps=data.num_steps,
+            seed=data.seed,
+            world_size=trainer.world_size,
         )
 
 
@@ -133,6 +203,7 @@ def run(plan: Plan) -> Outcome:
     module = plan.module(student, teacher)
     trainer = plan.trainer()
     data.check_processes(trainer.world_size)
+    module.own_answers = plan.own_answers(documents, data, student, trainer)
     for logger in trainer.loggers:
         logger.log_hyperparams(dict(module.config))
 

@@ -26,6 +26,7 @@ from alm_lightning.training.micro_batch import (
     rows_on_processor,
     tried_rows,
 )
+from alm_lightning.training.on_policy import OwnAnswers
 from alm_lightning.training.resume import check_continued
 from alm_lightning.training.sharding import ShardedStrategy, SpreadPair
 from alm_lightning.training.step import DistillStep, StepResult
@@ -100,6 +101,7 @@ class DistillModule(EvaluatedModule):
         for term in self.objective.values():
             term.setup(pair)
         self.last_result: StepResult | None = None
+        self.own_answers: OwnAnswers | None = None
 
     def setup(self, stage: str) -> None:
         """Puts the teacher where the student will be.
@@ -161,6 +163,8 @@ class DistillModule(EvaluatedModule):
     def on_fit_start(self) -> None:
         """Binds the step to the devices and ranks of this run."""
         self._teacher_scorer.to(self.device)
+        if self.own_answers is not None:
+            self.own_answers.rank = self.trainer.global_rank
         # fit leaves a model from from_pretrained in eval mode; nothing here has dropout to miss,
         # but a student that has must be trained with it
         self.student.train()
@@ -227,6 +231,9 @@ class DistillModule(EvaluatedModule):
         """One optimizer step."""
         optimizer = self.optimizers()
         optimizer.zero_grad()
+        if self.own_answers is not None:
+            batches = self.own_answers.mixed(batches, self.trainer.global_step)
+            self.log_dict(self.own_answers.figures)
         self.last_result = self.step(batches, self._progress())
         if self._spread is not None:
             self._spread.reshard()
@@ -297,10 +304,14 @@ class DistillModule(EvaluatedModule):
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {k: v for k, v in state.items() if k not in frozen}
         checkpoint["config"] = self.config
+        if self.own_answers is not None:
+            checkpoint["own_answers"] = self.own_answers.states()
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses another run's settings; completes the weights, so that loading stays strict."""
         check_continued(checkpoint["config"], self.config)
+        if self.own_answers is not None:
+            self.own_answers.load_states(checkpoint["own_answers"], self.trainer.global_rank)
         own = self.state_dict()
         missing = own.keys() - checkpoint["state_dict"].keys()
         frozen = {f"student.{n}" for n, p in self.student.named_parameters() if not p.requires_grad}

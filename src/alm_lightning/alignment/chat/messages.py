@@ -76,28 +76,56 @@ def align_messages(
     chat = messages if isinstance(messages, Chat) else Chat.of(messages, name)
     chat = SYSTEM_POLICIES[system](chat)
     templates = template_of(student, student_template), template_of(teacher, teacher_template)
-    chat, renderings = _rendered(chat, templates)
+    chat, renderings = rendered(chat, templates)
     student_turns = turns_of(student, renderings[0], chat.name)
     teacher_turns = turns_of(teacher, renderings[1], chat.name)
-    contents = [message.content.encode("utf-8") for message in chat.messages]
-    steps = _Steps(contents, student_turns, teacher_turns)
-    is_trained = _trained_steps(chat, trained)
+    return align_turns(
+        [message.content.encode("utf-8") for message in chat.messages],
+        (student, student_turns),
+        (teacher, teacher_turns),
+        is_trained=_trained_steps(chat, trained),
+        alignment=alignment,
+    )
+
+
+def align_turns(
+    contents: Sequence[bytes],
+    student: tuple[TokenizerView, Turns],
+    teacher: tuple[TokenizerView, Turns],
+    *,
+    is_trained: Bool[np.ndarray, " step"],
+    alignment: ChunkSelection | None,
+) -> AlignedText:
+    """The chunks of a chat whose tokens are known on both sides.
+
+    Args:
+        contents: The bytes of each message.
+        student: The student's tokenizer and tokens.
+        teacher: The same of the teacher.
+        is_trained: Whether each step is trained on.
+        alignment: Which common boundaries bound chunks; every one if None.
+
+    Returns:
+        As `align_messages`.
+    """
+    sides = (student[1], teacher[1])
+    steps = _Steps(contents, *sides)
     layout = ChatLayout(
         pairs=steps.starts[steps.is_paired],
         seams=steps.starts,
-        trained=_trained_positions(steps, is_trained, [student_turns, teacher_turns]),
-        student_trained=_trained_tokens(student_turns, is_trained),
+        trained=_trained_positions(steps, is_trained, sides),
+        student_trained=_trained_tokens(student[1], is_trained),
     )
     return align_axis(
         b"".join(contents),
-        steps.side(student, student_turns),
-        steps.side(teacher, teacher_turns),
+        steps.side(*student),
+        steps.side(*teacher),
         alignment=alignment,
         chat=layout,
     )
 
 
-def _rendered(
+def rendered(
     chat: Chat, templates: tuple[ChatTemplate, ChatTemplate]
 ) -> tuple[Chat, list[Rendering]]:
     """The chat with contents that both templates write as they are, and what they write."""

@@ -48,15 +48,38 @@ class Turns:
 
 def turns_of(view: TokenizerView, rendering: Rendering, name: str) -> Turns:
     """The tokens of a rendered chat and their steps; `name` is what an error calls it."""
-    parts = [_NO_TURNS]
-    for number, run in enumerate(runs(list(fragments(view, rendering)))):
+    return turns_of_fragments(view, list(fragments(view, rendering)), name)
+
+
+def turns_of_fragments(
+    view: TokenizerView, pieces: Sequence[Fragment], name: str, *, continued: bool = False
+) -> Turns:
+    """The tokens of fragments that follow each other.
+
+    Args:
+        view: The tokenizer.
+        pieces: A rendered chat, or a part of one.
+        name: What an error calls it.
+        continued: Whether something comes before them.
+
+    Returns:
+        Tokens and their steps.
+    """
+    parts = []
+    for number, run in enumerate(runs(pieces)):
         special_id = run[0].special_id
         if special_id is None:
-            parts.append(_turns_of_text(view, run, name, continued=number > 0))
+            parts.append(_turns_of_text(view, run, name, continued=continued or number > 0))
         else:
             step = np.array([run[0].step])
             ids = np.array([special_id], dtype=np.int32)
             parts.append(Turns(ids, step, step, np.array([0]), step, np.zeros(1, bool), 0))
+    return joined(parts)
+
+
+def joined(parts: Sequence[Turns]) -> Turns:
+    """Parts of a chat, one after another."""
+    parts = [_NO_TURNS, *parts]
     return Turns(
         ids=np.concatenate([part.ids for part in parts]),
         steps=np.concatenate([part.steps for part in parts]),

@@ -34,7 +34,19 @@ EARLIER = {
         "keep_graphs": False,
         "compile": False,
         "liger": False,
-    }
+    },
+    "on_policy": {
+        "_target_": "alm_lightning.training.on_policy.OnPolicy",
+        "share": 0.0,
+        "begins": 0.0,
+        "rises": 0.0,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "max_new_tokens": 64,
+        "every": 4,
+        "batch_size": 16,
+        "prompt_bytes": 64,
+    },
 }
 """What runs did from before these were settings."""
 

@@ -56,6 +56,7 @@ def plan_of(cfg: DictConfig) -> Plan:
         accelerator=cfg.trainer.accelerator,
         config=config,
         checkpoint=cfg.ckpt_path,
+        on_policy=instantiate(cfg.on_policy),
     )
 
 

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from alm_lightning.evaluation.evaluated_model import BROKEN
@@ -50,20 +49,6 @@ class Sampling:
         """The most tokens to generate: each has at least one byte, or none."""
         limits = (self.max_new_tokens, self.max_new_bytes)
         return min(limit for limit in limits if limit is not None)
-
-
-def next_ids(
-    logits: Float[Tensor, "batch vocab"], sampling: Sampling, generator: torch.Generator
-) -> Int[Tensor, " batch"]:
-    """The next token of each row: the likeliest one, or one that is drawn."""
-    if sampling.temperature == 0:
-        return logits.argmax(-1)
-    probabilities = (logits.float() / sampling.temperature).softmax(-1)
-    ranked, order = probabilities.sort(dim=-1, descending=True)
-    # a token stays while those before it have not enough, so the first one always does
-    before = ranked.cumsum(-1) - ranked
-    ranked = ranked.masked_fill(before >= sampling.top_p, 0.0)
-    return order.gather(-1, torch.multinomial(ranked, 1, generator=generator)).squeeze(-1)
 
 
 def check_logits(logits: Float[Tensor, "batch vocab"], name: str) -> None:

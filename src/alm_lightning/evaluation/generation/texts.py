@@ -1,17 +1,17 @@
 """Continuations of prompts by a model or an ensemble: the one place where tokens are generated."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig
 
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
-from alm_lightning.evaluation.generation.sampling import Sampling, check_logits, next_ids
+from alm_lightning.evaluation.generation.sampling import Sampling, check_logits
 from alm_lightning.evaluation.generation.spelling import Spelling
+from alm_lightning.models.generation import drawn_ids, left_padded, without_settings
 from alm_lightning.models.pair import Scorer
 
 BATCH_SIZE = 8
@@ -104,11 +104,9 @@ def _generate(
     max_new_tokens: int,
 ) -> None:
     """Continues a batch by transformers' `generate`, which knows the cache of every family."""
-    model, width = evaluated.model, max(len(prompt) for prompt in prompts)
+    model = evaluated.model
     pad = evaluated.view.roles.get("pad", evaluated.view.start_id)
-    # on the left, so that the last token of every row is the one to continue from
-    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    ids, mask = left_padded(prompts, pad)
     generator = torch.Generator(model.device).manual_seed(sampling.seed)
 
     def choose(
@@ -118,10 +116,15 @@ def _generate(
         if sampling.temperature == 0:
             return scores
         # drawn here, with random numbers of our own: nothing else can be drawn from the result
-        chosen = next_ids(scores, sampling, generator)
+        chosen = drawn_ids(
+            scores,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            generator=generator,
+        )
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
 
-    with _no_settings(model):
+    with without_settings(model):
         model.generate(
             ids.to(model.device),
             attention_mask=mask.to(model.device),
@@ -172,14 +175,3 @@ def _max_new_tokens(evaluated: EvaluatedModel, longest: Sequence[int], sampling:
             "answer. Shorten the prompt."
         )
     return min(sampling.most_tokens, left)
-
-
-@contextmanager
-def _no_settings(model: PreTrainedModel) -> Iterator[None]:
-    """Hides the model's own settings of generation, such as penalties, which would be added."""
-    kept = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = kept

@@ -11,9 +11,10 @@ from transformers import GenerationConfig
 
 from alm_lightning.evaluation.ensemble.members import ensemble_of
 from alm_lightning.evaluation.generation.prompts import prompt_ids
-from alm_lightning.evaluation.generation.sampling import Sampling, next_ids
+from alm_lightning.evaluation.generation.sampling import Sampling
 from alm_lightning.evaluation.generation.spelling import Spelling
 from alm_lightning.evaluation.generation.texts import continuation, generate_texts
+from alm_lightning.models.generation import drawn_ids
 
 PROMPTS = [SENTENCES[0], SENTENCES[1][:20], "", SENTENCES[3][:25]]
 LENGTH = 20
@@ -171,7 +172,7 @@ def test_samples_have_the_probabilities_that_they_should():
     generator = torch.Generator().manual_seed(0)
 
     def shares(**settings):
-        found = next_ids(logits, Sampling(1, **settings), generator)
+        found = drawn_ids(logits, **({"top_p": 1.0} | settings), generator=generator)
         return torch.bincount(found, minlength=4) / len(found)
 
     torch.testing.assert_close(

@@ -1,0 +1,191 @@
+"""The student's own answers in the batches of a step."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed
+
+from alm_lightning.alignment.answer import Answer
+from alm_lightning.data.batch import DistillBatch
+from alm_lightning.data.collator import Collator
+from alm_lightning.data.windows import Window, windows
+from alm_lightning.training.on_policy.engine import Engine
+from alm_lightning.training.on_policy.prompts import Prompts
+from alm_lightning.training.on_policy.settings import OnPolicy
+
+log = logging.getLogger(__name__)
+
+Sampled = list[tuple[int, Answer]]
+"""The answers of a step, each with the place of its prompt."""
+
+
+class OwnAnswers:
+    """Puts the student's own answers in the place of some sequences of a step.
+
+    What is sampled is a function of the seed, the step, the rank and the weights, so that a run
+    that goes on from a checkpoint, which has the answers that are not used yet, samples the same.
+
+    Args:
+        settings: How many, and how they are sampled.
+        prompts: What is to be answered.
+        engine: Samples.
+        collator: Makes batches of windows.
+        batch_size: Sequences of a step, over all ranks.
+        num_steps: Steps of the run.
+        seed: Of prompts and answers.
+        world_size: Processes of the run.
+
+    Attributes:
+        rank: Which of them this is.
+        figures: What is to be logged of the last step's answers, by name.
+    """
+
+    def __init__(
+        self,
+        settings: OnPolicy,
+        *,
+        prompts: Prompts,
+        engine: Engine,
+        collator: Collator,
+        batch_size: int,
+        num_steps: int,
+        seed: int,
+        world_size: int = 1,
+    ):
+        self.settings, self.prompts, self.engine = settings, prompts, engine
+        self.collator, self.num_steps, self.seed = collator, num_steps, seed
+        self.rank, self.num_rows, self.world_size = 0, batch_size // world_size, world_size
+        self.figures: dict[str, float] = {}
+        self._sampled: dict[int, Sampled] = {}
+
+    def mixed(self, batches: Sequence[DistillBatch], step: int) -> list[DistillBatch]:
+        """The micro-batches of a step, some of whose rows have given way to answers.
+
+        Args:
+            batches: As the loader gives them.
+            step: Steps that are done.
+
+        Returns:
+            Batches of about as many rows; the same ones where the step has no answer.
+        """
+        self.figures = {}
+        if not self._number(step, self.num_rows) or not batches:
+            return list(batches)
+        device = batches[0].chunk_mask.device
+        if step not in self._sampled:
+            self._sample(step)
+        found = [self.window(place, answer) for place, answer in self._sampled[step]]
+        own = [window for window in found if window is not None]
+        self.figures = _figures(self._sampled.pop(step), own)
+        kept = self._kept(batches, step)
+        answered = self.collator(own) if own else []
+        # of what it has said itself the student learns nothing by likelihood alone
+        untargeted = [
+            replace(batch, student_targets=torch.zeros_like(batch.student_targets))
+            for batch in answered
+        ]
+        return [*kept, *(batch.to(device) for batch in untargeted)]
+
+    def window(self, place: int, answer: Answer) -> Window | None:
+        """An answer with its prompt, aligned.
+
+        Args:
+            place: Of the prompt.
+            answer: What was sampled.
+
+        Returns:
+            A window; None where nothing of the answer can be trained on.
+        """
+        asked, pairing = self.prompts.asked(place), self.prompts.pairing
+        answer = answer.usable(pairing.student)
+        aligned = asked.align(answer, alignment=pairing.alignment)
+        found = windows(
+            aligned,
+            student_length=pairing.student_length,
+            teacher_length=pairing.teacher_length,
+            name=asked.name,
+            continues=not asked.ends_with(answer),
+        )
+        first = next(iter(found), None)
+        start = asked.window_ids
+        # a window that begins later would be without the prompt
+        if first is None or not np.array_equal(first.student.ids[: len(start)], start):
+            return None
+        return first
+
+    def _number(self, step: int, num_rows: int) -> int:
+        return round(self.settings.share_at(step / self.num_steps) * num_rows)
+
+    def _sample(self, step: int) -> None:
+        """Samples the answers of this step and of those that come before the next sampling."""
+        steps = range(step, min(step + self.settings.every, self.num_steps))
+        generator = np.random.default_rng([self.seed, step, self.rank])
+        places = {
+            each: [self.prompts.draw(generator) for _ in range(self._number(each, self.num_rows))]
+            for each in steps
+        }
+        prompts = [self.prompts.asked(p).ids for own in places.values() for p in own]
+        answers = iter(self.engine(prompts, seed=int(generator.integers(2**31))))
+        self._sampled = {each: [(p, next(answers)) for p in own] for each, own in places.items()}
+
+    def _kept(self, batches: Sequence[DistillBatch], step: int) -> list[DistillBatch]:
+        """The batches without the rows that answers stand for, drawn over all lengths."""
+        sizes = [len(batch.num_bytes) for batch in batches]
+        num_rows = sum(sizes)
+        generator = np.random.default_rng([self.seed, step, self.rank, 1])
+        left_out = generator.permutation(num_rows)[: self._number(step, num_rows)]
+        stays = np.ones(num_rows, dtype=bool)
+        stays[left_out] = False
+        parts = np.split(stays, np.cumsum(sizes)[:-1])
+        return [
+            batch if part.all() else batch.rows(np.flatnonzero(part).tolist())
+            for batch, part in zip(batches, parts, strict=True)
+            if part.any()
+        ]
+
+    def states(self) -> list[dict[str, Any]]:
+        """The answers that are not used yet, of each rank, as plain values. All ranks must call."""
+        own = {
+            str(step): [[place, answer.ids.tolist(), answer.stop_id] for place, answer in sampled]
+            for step, sampled in self._sampled.items()
+        }
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return [own]
+        states: list[dict[str, Any]] = [{}] * distributed.get_world_size()
+        distributed.all_gather_object(states, own)
+        return states
+
+    def load_states(self, states: Sequence[Mapping[str, Any]], rank: int) -> None:
+        """Takes answers up that an earlier run has sampled.
+
+        Args:
+            states: From `states`. Where there were other ranks, the answers are sampled anew.
+            rank: Which process this is.
+        """
+        if len(states) != self.world_size:
+            log.warning(
+                "the checkpoint has answers of %d processes, and this run has %d: they are "
+                "sampled again, with the weights of the checkpoint",
+                len(states),
+                self.world_size,
+            )
+            return
+        self._sampled = {
+            int(step): [(place, Answer(np.array(ids, np.int64), stop)) for place, ids, stop in own]
+            for step, own in states[rank].items()
+        }
+
+
+def _figures(sampled: Sampled, own: Sequence[Window]) -> dict[str, float]:
+    """What is logged of a step's answers."""
+    answers = [answer for _, answer in sampled]
+    return {
+        "on_policy/answers": float(len(answers)),
+        "on_policy/ended": float(np.mean([answer.stop_id is not None for answer in answers])),
+        "on_policy/tokens": float(np.mean([len(answer.ids) for answer in answers])),
+        "on_policy/unusable": float(len(answers) - len(own)),
+    }

@@ -1,0 +1,116 @@
+"""How answers are sampled: transformers' generation, or another engine with the same call."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import GenerationConfig
+
+from alm_lightning.alignment.answer import Answer
+from alm_lightning.models.generation import drawn_ids, left_padded, without_settings
+from alm_lightning.models.pair import Scorer
+from alm_lightning.training.on_policy.settings import OnPolicy
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Samples a student's answers."""
+
+    def __call__(self, prompts: Sequence[Int[np.ndarray, " _"]], *, seed: int) -> list[Answer]:
+        """An answer to each prompt, with the student's weights as they are now.
+
+        Args:
+            prompts: Token ids, none without a token.
+            seed: Of the random numbers.
+
+        Returns:
+            Answers in the order of the prompts.
+        """
+        ...
+
+
+class TransformersEngine:
+    """Samples by transformers' `generate`, with the cache, in the process that trains.
+
+    Args:
+        student: The student.
+        settings: Temperature, lengths, and how many answers are sampled together.
+    """
+
+    def __init__(self, student: Scorer, settings: OnPolicy):
+        self.student, self.settings = student, settings
+        stops = student.model.generation_config.eos_token_id
+        if stops is None:
+            stops = student.view.id_of("eos")
+        self.stop_ids = [stops] if isinstance(stops, int) else list(stops)
+
+    # not inference mode: weights that autocast has cast there could not be trained with
+    @torch.no_grad()
+    def __call__(self, prompts: Sequence[Int[np.ndarray, " _"]], *, seed: int) -> list[Answer]:
+        """An answer to each prompt; those of like length are sampled together."""
+        model, size = self.student.model, self.settings.batch_size
+        generator = torch.Generator(model.device).manual_seed(seed)
+        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+        found: dict[int, Answer] = {}
+        was_training = model.training
+        model.eval()
+        try:
+            for start in range(0, len(order), size):
+                chosen = order[start : start + size]
+                answers = self._batch([prompts[index] for index in chosen], generator)
+                found |= dict(zip(chosen, answers, strict=True))
+        finally:
+            model.train(was_training)
+            # what autocast has cast without gradients must not be found by the step
+            torch.clear_autocast_cache()
+        return [found[index] for index in range(len(prompts))]
+
+    def _batch(
+        self, prompts: Sequence[Int[np.ndarray, " _"]], generator: torch.Generator
+    ) -> list[Answer]:
+        model, view, settings = self.student.model, self.student.view, self.settings
+        pad = view.roles.get("pad", view.start_id)
+        ids, mask = left_padded([prompt.tolist() for prompt in prompts], pad)
+
+        def draw(
+            input_ids: Int[Tensor, "batch pos"], scores: Float[Tensor, "batch vocab"]
+        ) -> Float[Tensor, "batch vocab"]:
+            # rows that no token has may have any logit
+            scores = scores.float().index_fill(1, self._unused(scores.shape[1]), -torch.inf)
+            chosen = drawn_ids(
+                scores,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                generator=generator,
+            )
+            return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
+
+        with without_settings(model):
+            sampled = model.generate(
+                ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                generation_config=GenerationConfig(
+                    max_new_tokens=settings.max_new_tokens,
+                    do_sample=False,
+                    pad_token_id=pad,
+                    eos_token_id=self.stop_ids,
+                    use_cache=True,
+                ),
+                logits_processor=[draw],
+            )
+        rows = sampled[:, ids.shape[1] :].cpu().numpy()
+        return [self._answer(row) for row in rows]
+
+    def _unused(self, num_rows: int) -> Int[Tensor, " unused"]:
+        num_tokens = self.student.view.num_tokens
+        return torch.arange(num_tokens, num_rows, device=self.student.model.device)
+
+    def _answer(self, row: Int[np.ndarray, " pos"]) -> Answer:
+        (stops,) = np.nonzero(np.isin(row, self.stop_ids))
+        if not len(stops):
+            return Answer(row, None)
+        # what follows a stop is padding
+        return Answer(row[: stops[0]], int(row[stops[0]]))

@@ -1,0 +1,107 @@
+"""What the student is to answer: chats without their last answer, starts of texts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from alm_lightning.alignment.chat.answers import Question
+from alm_lightning.alignment.continuation import Opening
+from alm_lightning.corpus.chat import Chat
+from alm_lightning.corpus.document import BadDocument, Document
+from alm_lightning.corpus.sources.source import AnyDocument
+from alm_lightning.data.pairing import Pairing
+
+TRIES = 100
+"""Documents that are drawn for one prompt before the corpus is said to have none."""
+
+
+class Prompts:
+    """Draws prompts out of documents.
+
+    Args:
+        documents: Chats or texts that are trained on.
+        pairing: Tokenizers, templates and lengths.
+        prompt_bytes: How much of the start of a text is given.
+        max_new_tokens: For how many tokens there must be room after a prompt.
+
+    Raises:
+        ValueError: None of the first documents gives a prompt that leaves room for an answer.
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[AnyDocument],
+        *,
+        pairing: Pairing,
+        prompt_bytes: int,
+        max_new_tokens: int,
+    ):
+        self.documents, self.pairing = documents, pairing
+        self.prompt_bytes, self.max_new_tokens = prompt_bytes, max_new_tokens
+        # a corpus of which no document will do is an error now, and not one of a later step
+        self.draw(np.random.default_rng(0))
+
+    def draw(self, generator: np.random.Generator) -> int:
+        """The place of a document that gives a prompt.
+
+        Args:
+            generator: Random numbers.
+
+        Returns:
+            Its place, for `asked`.
+
+        Raises:
+            ValueError: Many were drawn, and none does.
+        """
+        longest = 0
+        for _ in range(TRIES if len(self.documents) else 0):
+            place = int(generator.integers(len(self.documents)))
+            try:
+                length = len(self.asked(place).ids)
+            except BadDocument:
+                # counted where it is paired for the ordinary windows
+                continue
+            if length <= self._room:
+                return place
+            longest = max(longest, length)
+        raise ValueError(
+            f"on_policy: of {TRIES} documents none gives a prompt of at most {self._room} student "
+            f"tokens (the longest has {longest}), which budget.student_length leaves beside "
+            f"on_policy.max_new_tokens={self.max_new_tokens}. Raise budget.student_length, lower "
+            "on_policy.max_new_tokens, or take a corpus with chats that end with an answer."
+        )
+
+    @property
+    def _room(self) -> int:
+        return self.pairing.student_length - self.max_new_tokens
+
+    def asked(self, place: int) -> Question | Opening:
+        """The prompt of a document.
+
+        Args:
+            place: Of the document.
+
+        Returns:
+            What waits for an answer.
+
+        Raises:
+            BadDocument: It has none, or can't be used.
+        """
+        document, pairing = self.documents[place], self.pairing
+        views = {"student": pairing.student, "teacher": pairing.teacher}
+        if isinstance(document, Document):
+            start = document.text.encode("utf-8")[: self.prompt_bytes].decode("utf-8", "ignore")
+            if not start:
+                raise BadDocument(f"{document.name}: an empty text can't be continued.")
+            return Opening(start, **views, name=document.name)
+        messages = list(document.messages)
+        while messages and messages[-1].role == "assistant":
+            messages.pop()
+        chat = pairing.chat
+        return Question(
+            Chat(tuple(messages), document.name),
+            **views,
+            system=chat.system,
+            student_template=chat.student_template,
+            teacher_template=chat.teacher_template,
+        )

@@ -1,0 +1,65 @@
+"""How many sequences of a step are the student's own answers, and how they are sampled."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnPolicy:
+    """Settings of training on the student's own answers.
+
+    Attributes:
+        share: Share of a step's sequences, once it is reached.
+        begins: Share of the run's steps that come before the first answer.
+        rises: Share of the run's steps in which the share rises from 0, evenly; 0: at once.
+        temperature: Of the distribution that is sampled from; 1 is the student's own.
+        top_p: Mass of the likeliest tokens that are sampled from, in (0, 1].
+        max_new_tokens: The most tokens of an answer.
+        every: For how many steps answers are sampled at once; the oldest are one step less old.
+        batch_size: Answers that are sampled together.
+        prompt_bytes: How much of the start of a plain text is given to be continued.
+
+    Raises:
+        ValueError: A setting makes no sense.
+    """
+
+    share: float | int
+    begins: float | int
+    rises: float | int
+    temperature: float | int
+    top_p: float | int
+    max_new_tokens: int
+    every: int
+    batch_size: int
+    prompt_bytes: int
+
+    def __post_init__(self) -> None:
+        """Refuses settings that make no sense."""
+        checks = (
+            ("share", 0 <= self.share <= 1, "a share in [0, 1]; 0 samples nothing"),
+            ("begins", 0 <= self.begins < 1, "a share of the run's steps in [0, 1)"),
+            ("rises", 0 <= self.rises <= 1, "a share of the run's steps in [0, 1]"),
+            ("temperature", 0 < self.temperature < float("inf"), "a number above 0, 1 as a rule"),
+            ("top_p", 0 < self.top_p <= 1, "a share in (0, 1]"),
+            ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
+            ("every", self.every >= 1, "at least 1 step"),
+            ("batch_size", self.batch_size >= 1, "at least 1 answer"),
+            ("prompt_bytes", self.prompt_bytes >= 4, "at least 4, which one character may have"),
+        )
+        for name, is_right, expected in checks:
+            if not is_right:
+                raise ValueError(f"on_policy.{name} is {getattr(self, name)}: expected {expected}.")
+
+    def share_at(self, progress: float) -> float:
+        """Share of the sequences of a step that are answers.
+
+        Args:
+            progress: Share of the run's steps that are done.
+
+        Returns:
+            A share.
+        """
+        if progress < self.begins:
+            return 0.0
+        if not self.rises:
+            return self.share
+        return self.share * min((progress - self.begins) / self.rises, 1.0)
