@@ -67,6 +67,7 @@ def signal_of(sides: list[tuple[Tensor, Tensor]]) -> Signal:
         chunk_mask=mask,
         chunk_ends_run=mask,
         target_mask=mask,
+        own_rows=torch.zeros(len(mask), dtype=torch.bool),
     )
 
 

@@ -88,6 +88,7 @@ def objective_case(student_view, teacher_view, *, num_rows: int = 6, widths=(32,
         chunk_mask=batch.chunk_mask,
         chunk_ends_run=batch.chunk_ends_run,
         target_mask=batch.student_targets,
+        own_rows=batch.own_rows,
         student_tokens=batch.student,
         teacher_tokens=batch.teacher,
     )
@@ -147,6 +148,7 @@ def signal_by_hand(student, teacher) -> Signal:
         chunk_mask=mask,
         chunk_ends_run=mask,
         target_mask=sides[0][1].has_target,
+        own_rows=torch.zeros(len(mask), dtype=torch.bool),
         student_tokens=sides[0][1],
         teacher_tokens=sides[1][1],
     )

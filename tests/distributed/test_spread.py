@@ -34,7 +34,7 @@ def alm():
 
 TERMS = {
     "next_byte_hidden": lambda: {
-        "next_byte": NextByte(end="boundary", positions="every_byte"),
+        "next_byte": NextByte(end="boundary", positions="every_byte", divergence="kl"),
         "hidden_states": hidden_states(),
     },
     "alm_next_token": lambda: {"alm": alm(), "next_token": NextToken()},

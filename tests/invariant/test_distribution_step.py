@@ -41,8 +41,10 @@ def hybrid(unshared):
 
 OBJECTIVES = {
     "strict_one_to_one": lambda: StrictOneToOne(temperature=1.5),
-    "next_byte": lambda: NextByte(end="drop", positions="every_byte"),
-    "next_byte_boundary": lambda: NextByte(end="boundary", positions="token_starts"),
+    "next_byte": lambda: NextByte(end="drop", positions="every_byte", divergence="kl"),
+    "next_byte_boundary": lambda: NextByte(
+        end="boundary", positions="token_starts", divergence="kl"
+    ),
     "alm_hybrid": lambda: hybrid("bucket"),
     "alm_hybrid_by_prefix": lambda: hybrid("prefix"),
     "bld": lambda: BLD(max_bytes=4, cross_entropy_weight=1, learning_rate=1e-3),

@@ -42,6 +42,7 @@ def random_signal(seed: int, *, batch: int = 3, chunks: int = 7) -> Signal:
         chunk_ends_run=(torch.rand(batch, chunks, generator=generator) < 0.2)
         | (torch.arange(chunks) == lengths - 1),
         target_mask=torch.ones(batch, 5, dtype=torch.bool),
+        own_rows=torch.zeros(batch, dtype=torch.bool),
         optional_mean_square=torch.rand(4, generator=generator, dtype=torch.float64) + 0.5,
     )
 

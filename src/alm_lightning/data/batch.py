@@ -88,6 +88,7 @@ class DistillBatch:
         num_bytes: Bytes in the chunks of each row.
         outside_bytes: Bytes of its documents that lie in none, by reason: `DATA_REASONS`.
         rewritten_bytes: Bytes that a normaliser changed.
+        own_rows: True for a row that the student has sampled itself.
         is_packed: Whether a row may hold several windows. Models then see positions instead of the
             mask.
         optional_scores: What the teacher said of its tokens, where it is read from a store: read
@@ -105,6 +106,7 @@ class DistillBatch:
     num_bytes: Int[Tensor, " batch"]
     outside_bytes: Int[Tensor, "batch reason"]
     rewritten_bytes: Int[Tensor, " batch"]
+    own_rows: Bool[Tensor, " batch"]
     is_packed: bool
     optional_scores: ScoredTokens | None = None
     optional_host: "DistillBatch | None" = None

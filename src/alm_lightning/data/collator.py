@@ -108,5 +108,6 @@ class Collator:
                 np.stack([np.sum([w.outside_bytes for w in row], axis=0) for row in rows])
             ),
             rewritten_bytes=torch.tensor([sum(w.rewritten_bytes for w in row) for row in rows]),
+            own_rows=torch.zeros(len(rows), dtype=torch.bool),
             is_packed=self.packing.is_packed,
         )

@@ -40,7 +40,7 @@ WARMUP_SHARE = 0.1
 
 _ALM = partial(ALM, temperature=5, threshold=0.1, debias=True, divergence="kl")
 _HIDDEN_STATES = partial(HiddenStates, projection=None, learning_rate=1e-3, fades_by=None)
-_NEXT_BYTE = partial(NextByte, end="drop", positions="token_starts")
+_NEXT_BYTE = partial(NextByte, end="drop", positions="token_starts", divergence="kl")
 OBJECTIVES: Mapping[str, Mapping[str, Callable[[], Objective]]] = {
     "alm": {"alm": _ALM},
     "next_token": {"next_token": NextToken},

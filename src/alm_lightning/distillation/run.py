@@ -71,6 +71,11 @@ class Plan:
             check_kinds(store.manifest.plan.kinds, self.objective, str(store.folder))
         if self.on_policy is not None and self.on_policy.share:
             self._check_on_policy()
+        elif any(term.needs_own_answers for term in self.objective.values()):
+            raise ValueError(
+                f"the objective, {list(self.objective)}, learns from answers that the student has "
+                "sampled, and there are none. Take on_policy=half, or on_policy.share=1."
+            )
 
     def _check_on_policy(self) -> None:
         """Refuses what can't learn from answers, or has no text to ask for them with."""

@@ -115,6 +115,7 @@ class Supervision:
         chunk_ends_run: True for a chunk that is not merged with the next one, whatever passes:
             another document, or something that is not trained on, comes between.
         target_mask: True for a student token that the next-token loss predicts.
+        own_rows: True for a row that the student has sampled itself.
         optional_teacher: The teacher's signal, if an objective needs a teacher: read `teacher`.
         optional_mean_square: What `teacher_mean_square` gives, if an objective needs hidden states.
         optional_host: The same tokens and masks in the memory of the processor, if these are
@@ -128,6 +129,7 @@ class Supervision:
     chunk_mask: Bool[Tensor, "batch chunk"]
     chunk_ends_run: Bool[Tensor, "batch chunk"]
     target_mask: Bool[Tensor, "batch student_pos"]
+    own_rows: Bool[Tensor, " batch"]
     optional_teacher: ModelSignal | None = None
     optional_mean_square: Float[Tensor, " hidden"] | None = None
     optional_host: "Supervision | None" = None

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 End = Literal["drop", "boundary"]
 Positions = Literal["token_starts", "every_byte"]
+Divergence = Literal["kl", "reverse_kl", "jsd"]
 
 OPENING = [*(string.whitespace + string.punctuation).encode()]
 """Bytes that open a word: one class with the special tokens, where `end` is ``boundary``."""
@@ -65,6 +66,9 @@ class NextByte(Objective):
         end: Where the mass of "the token might have ended here" goes: ``drop`` or ``boundary``.
         positions: Where a subword student is taught: ``token_starts``, or ``every_byte``, its own
             tokens being cut into bytes like the teacher's. No difference for a byte student.
+        divergence: ``kl`` from the teacher to the student, as above; ``reverse_kl``, over the
+            classes that the teacher can say as well; ``jsd``, the mean of the KL from either to the
+            mean of both (arXiv:2306.13649 with beta 1/2), at most log 2.
     """
 
     needs_teacher: ClassVar[bool] = True
@@ -73,15 +77,16 @@ class NextByte(Objective):
     distribution_kinds: ClassVar[tuple[str, ...]] = ("next_byte", "top_k")
     opens: Bool[Tensor, " cell"]
 
-    def __init__(self, *, end: str, positions: str):
+    def __init__(self, *, end: str, positions: str, divergence: str):
         super().__init__()
         for name, value, known in (
             ("end", end, get_args(End)),
             ("positions", positions, get_args(Positions)),
+            ("divergence", divergence, get_args(Divergence)),
         ):
             if value not in known:
                 raise ValueError(f"NextByte: {name} is {value!r}: expected one of {list(known)}.")
-        self.end, self.positions = end, positions
+        self.end, self.positions, self.divergence = end, positions, divergence
 
     def setup(self, pair: PairFacts) -> None:
         """Puts the tries of both vocabularies into tables; warns of a subword student."""
@@ -122,7 +127,7 @@ class NextByte(Objective):
         student = signal.student.distributions
         device = student.hidden.device
 
-        def kl(
+        def divergence(
             student: Distributions,
             positions: Int[Tensor, " row"],
             ids: Int[Tensor, " row"],
@@ -134,10 +139,11 @@ class NextByte(Objective):
             part = TokenBytes(positions, ids, counts, num_bytes, first, tokens.steps[own])
             known = trees.cut(part, device)
             masses = self.student.masses(student.logprobs(placed(positions, device)), known.cut)
-            return _divergence(self._cells(masses)[known.places], targets[own])
+            cells = self._cells(masses)[known.places]
+            return _divergence(cells, targets[own], self.divergence)
 
         return sum_over_slices(
-            kl,
+            divergence,
             student,
             *(tokens.positions, tokens.ids, tokens.counts, tokens.num_bytes, tokens.first),
             num_tokens=COPIES * student.head.num_tokens,
@@ -171,13 +177,28 @@ def _classes(view: Vocabulary, paired: Sequence[int]) -> Int[np.ndarray, " speci
 
 
 def _divergence(
-    student: Float[Tensor, "byte cell"], teacher: Float[Tensor, "byte cell"]
+    student: Float[Tensor, "byte cell"], teacher: Float[Tensor, "byte cell"], kind: str
 ) -> Float[Tensor, ""]:
-    """Sum of the KL over the classes in which the student can have mass."""
+    """Sum of the divergences over the classes in which the student can have mass."""
     # what no token leads to is exactly 0, and nothing else down to e^-745, where float64 ends
     possible = student > 0
+    if kind == "reverse_kl":
+        # a student that says what the teacher has no token for would be infinitely far from it
+        possible = possible & (teacher > 0)
     target = shares(teacher.masked_fill(~possible, 0.0))
-    # 1 where a logarithm would be infinite: 0 * inf is nan, and so is its gradient
-    total = student.sum(dim=1, keepdim=True)
-    logprobs = torch.where(possible, student, 1.0).log() - torch.where(total > 0, total, 1.0).log()
-    return (torch.special.xlogy(target, target) - target * logprobs).sum()
+    own = student.masked_fill(~possible, 0.0)
+    total = own.sum(dim=1, keepdim=True)
+    logprobs = _log(own) - _log(total)
+    if kind == "kl":
+        return (torch.special.xlogy(target, target) - target * logprobs).sum()
+    probs = own / torch.where(total > 0, total, 1.0)
+    if kind == "reverse_kl":
+        return (probs * (logprobs - _log(target))).sum()
+    middle = (probs + target) / 2
+    halves = torch.special.xlogy(target, target) + probs * logprobs
+    return (halves / 2 - middle * _log(middle)).sum()
+
+
+def _log(values: Float[Tensor, "byte _"]) -> Float[Tensor, "byte _"]:
+    """Logarithms, and 0 for that of 0: 0 * inf is nan, and so is its gradient."""
+    return torch.where(values > 0, values, 1.0).log()

@@ -24,6 +24,7 @@ class Objective(nn.Module):
         needs_distributions: Whether whole next-token distributions must be there, on both sides.
         distribution_kinds: Kinds of stored scores that serve for those of the teacher, the nearest
             to them first; none for a term that reads more of it.
+        needs_own_answers: Whether it learns from answers that the student has sampled alone.
         learning_rate: Peak learning rate of the parameters that `setup` makes; None: the student's.
         fades_by: By which share of the steps the weight of the term falls to 0, in a line; None: it
             stays as the balance gives it.
@@ -34,6 +35,7 @@ class Objective(nn.Module):
     needs_hidden: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = False
     distribution_kinds: ClassVar[tuple[str, ...]] = ("top_k",)
+    needs_own_answers: ClassVar[bool] = False
     learning_rate: float | None = None
     fades_by: float | None = None
 

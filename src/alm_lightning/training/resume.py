@@ -1,5 +1,6 @@
 """Whether a run may go on from a checkpoint of another."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ EARLIER = {
     "adapter.train_embeddings": True,
     "objective.bpm.inside": False,
     "objective.hidden_states.fades_by": None,
+    "objective.next_byte.divergence": "kl",
     "objective.hidden_states.projection": None,
     "objective.hidden_states.learning_rate": 1e-3,
     "on_policy._target_": "alm_lightning.training.on_policy.OnPolicy",
@@ -57,6 +59,28 @@ EARLIER = {
     "windows.cut_bytes": None,
 }
 """What runs did from before these were settings."""
+
+
+def completed(then: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of an older run, with what it did from before there were settings of it.
+
+    Args:
+        then: The older configuration, nested.
+        config: The configuration of today, for the settings that it has.
+
+    Returns:
+        A copy with the settings of `EARLIER` that it lacks and `config` has.
+    """
+    made = copy.deepcopy(dict(then))
+    known, has = _flat(made, ""), _flat(config, "")
+    for key, value in EARLIER.items():
+        if key in has and key not in known:
+            *path, name = key.split(".")
+            node = made
+            for part in path:
+                node = node.setdefault(part, {})
+            node[name] = value
+    return made
 
 
 def check_continued(stopped: Mapping[str, Any], config: Mapping[str, Any]) -> None:

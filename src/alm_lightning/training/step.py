@@ -310,6 +310,7 @@ def _supervision(
         chunk_mask=batch.chunk_mask,
         chunk_ends_run=batch.chunk_ends_run,
         target_mask=batch.student_targets,
+        own_rows=batch.own_rows,
         optional_teacher=teacher,
         optional_mean_square=mean_square,
         optional_host=None if batch.host is batch else _supervision(batch.host),

@@ -253,6 +253,7 @@ def test_documents_of_a_packed_row_do_not_see_each_other():
         chunk_mask=chunks,
         chunk_ends_run=chunks,
         target_mask=target_mask,
+        own_rows=torch.zeros(len(target_mask), dtype=torch.bool),
     )
     seen = [(1, 1), (1, 2), (4, 4), (5, 4)]
     assert [tuple(pair) for pair in sees(signal)[0].nonzero().tolist()] == seen

@@ -1,6 +1,6 @@
 import pytest
 
-from alm_lightning.training.resume import check_continued
+from alm_lightning.training.resume import check_continued, completed
 
 CONFIG = {
     "seed": 0,
@@ -38,3 +38,21 @@ def test_settings_that_did_not_exist_are_what_runs_did():
     now["tokenizer"]["special_tokens"] = "replace"
     with pytest.raises(ValueError, match=r"tokenizer.special_tokens: 'keep' then, 'replace' now"):
         check_continued(before, now)
+
+
+def test_an_older_configuration_is_completed_with_what_runs_did():
+    then = {"objective": {"next_byte": {"end": "drop"}}, "seed": 0}
+    now = {
+        "objective": {"next_byte": {"end": "drop", "divergence": "jsd"}},
+        "on_policy": {"share": 0.5},
+        "seed": 0,
+    }
+    expected = {
+        "objective": {"next_byte": {"end": "drop", "divergence": "kl"}},
+        "on_policy": {"share": 0.0},
+        "seed": 0,
+    }
+    assert completed(then, now) == expected
+    # what is set is kept, and what today's run has no setting of is not made up
+    assert completed(now, now) == now
+    assert completed({"seed": 0}, {"seed": 0}) == {"seed": 0}

@@ -14,7 +14,7 @@ from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFact
 from alm_lightning.training.step import DistillStep
 
 NEXT_BYTE = {
-    "next_byte": lambda: NextByte(end="drop", positions="token_starts"),
+    "next_byte": lambda: NextByte(end="drop", positions="token_starts", divergence="kl"),
     "hidden_states": lambda: HiddenStates(projection=None, learning_rate=1e-3, fades_by=None),
 }
 

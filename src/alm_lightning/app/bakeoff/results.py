@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from alm_lightning.app.bakeoff.plan import RATE, Plan
 from alm_lightning.renamed import with_current_names
+from alm_lightning.training.resume import completed
 
 FREE = (
     "name",
@@ -34,18 +35,6 @@ EARLIER = {
         "keep_graphs": False,
         "compile": False,
         "liger": False,
-    },
-    "on_policy": {
-        "_target_": "alm_lightning.training.on_policy.OnPolicy",
-        "share": 0.0,
-        "begins": 0.0,
-        "rises": 0.0,
-        "temperature": 1.0,
-        "top_p": 1.0,
-        "max_new_tokens": 64,
-        "every": 4,
-        "batch_size": 16,
-        "prompt_bytes": 64,
     },
 }
 """What runs did from before these were settings."""
@@ -85,7 +74,8 @@ def check_earlier_runs(plan: Plan) -> None:
                     continue
                 then = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
                 earlier = {name: value for name, value in EARLIER.items() if name in config}
-                lines = differences({**earlier, **with_current_names(then)}, config)
+                then = completed({**earlier, **with_current_names(then)}, config)
+                lines = differences(then, config)
                 if lines:
                     raise ValueError(
                         f"{folder} is of a run with other settings:\n"

@@ -85,7 +85,11 @@ class OwnAnswers:
         answered = self.collator(own) if own else []
         # of what it has said itself the student learns nothing by likelihood alone
         untargeted = [
-            replace(batch, student_targets=torch.zeros_like(batch.student_targets))
+            replace(
+                batch,
+                student_targets=torch.zeros_like(batch.student_targets),
+                own_rows=torch.ones_like(batch.own_rows),
+            )
             for batch in answered
         ]
         return [*kept, *(batch.to(device) for batch in untargeted)]

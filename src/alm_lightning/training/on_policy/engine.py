@@ -89,7 +89,7 @@ class TransformersEngine:
             return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
 
         with without_settings(model):
-            sampled = model.generate(
+            sampled = model.generate(  # type: ignore[operator]  # of a mixin, wrapped
                 ids.to(model.device),
                 attention_mask=mask.to(model.device),
                 generation_config=GenerationConfig(
