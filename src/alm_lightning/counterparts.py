@@ -32,6 +32,28 @@ class TokenBytes(Protocol):
         ...
 
 
+@runtime_checkable
+class Tokens(Protocol):
+    """What two vocabularies are told apart by."""
+
+    @property
+    def token_bytes(self) -> Sequence[bytes | None]:
+        """For each id its bytes; None for a special token and for an id that no token has."""
+        ...
+
+    @property
+    def special_ids(self) -> Mapping[str, int]:
+        """From the text of a special token to its id."""
+        ...
+
+
+def is_same_vocabulary(first: Tokens, other: Tokens) -> bool:
+    """Whether every id stands for the same bytes, or for the same special token, on both sides."""
+    return list(first.token_bytes) == list(other.token_bytes) and dict(first.special_ids) == dict(
+        other.special_ids
+    )
+
+
 def same_bytes(source: TokenBytes, target: TokenBytes) -> Int[np.ndarray, " vocab"]:
     """For each id of `source` the id of `target` with the same bytes, or `NONE`.
 

@@ -32,6 +32,7 @@ def needs(tmp_path):
     return {
         "blimp": ["harness.blimp.path=pairs.jsonl"],
         "compare": ["harness.compare.teacher=smollm2_135m"],
+        "draft": ["harness.draft.target=qwen2_5_coder_0_5b"],
         "generate": ["prompt=Once"],
         "gsm8k": [f"harness.gsm8k.path={tmp_path / 'problems.jsonl'}"],
         "lm_eval": ["harness.lm_eval.tasks=[arc_easy]"],

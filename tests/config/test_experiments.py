@@ -15,7 +15,7 @@ EXPERIMENTS = sorted(
     for file in (CONF / "experiment").glob("**/*.yaml")
 )
 PATH = ["corpus.source.path=x.jsonl"]
-REQUIRED = {"maths": PATH, "smollm2_to_gemma_chat": PATH}
+REQUIRED = {"maths": PATH, "smollm2_to_gemma_chat": PATH, "smollm2_draft_for_qwen": PATH}
 """Of some experiments the text is the user's own."""
 BUDGETS = sorted(file.stem for file in (CONF / "budget").glob("*.yaml"))
 ABLATIONS = sorted(file.stem for file in (CONF / "ablation").glob("*.yaml"))

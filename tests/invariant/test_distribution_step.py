@@ -23,6 +23,7 @@ from alm_lightning.objectives.baselines.uld import ULD
 from alm_lightning.objectives.combine import GradMag
 from alm_lightning.objectives.next_byte import NextByte
 from alm_lightning.objectives.next_token import NextToken
+from alm_lightning.objectives.total_variation import TotalVariation
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.training.step import DistillStep
@@ -53,6 +54,7 @@ OBJECTIVES = {
     "escd": lambda: ESCD(mask_whitespace=True),
     "dskd": lambda: DSKD(temperature=2, learning_rate=1e-3),
     "uld": ULD,
+    "total_variation": TotalVariation,
 }
 
 

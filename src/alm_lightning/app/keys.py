@@ -42,6 +42,7 @@ TERMS = {
     "MinED": "objective.mined",
     "StrictOneToOne": "objective.strict_one_to_one",
     "ProjectedKL": "objective.xtoken_p_kl",
+    "TotalVariation": "objective.total_variation",
     "Fixed": "balance",
     "SampledGradMag": "balance",
 }

@@ -109,8 +109,8 @@ def _check(plan: EvaluationPlan, works: Sequence[Work]) -> None:
     single = [model.entry for model in models if isinstance(model, ModelPlan)]
     ensembles = [model.members for model in models if isinstance(model, EnsemblePlan)]
     needed = {name for work in works for name, missing in work.missing.items() if missing}
-    teachers = [plan.harnesses[name].teacher for name in plan.harnesses if name in needed]
-    single += [teacher for teacher in teachers if teacher is not None]
+    partners = [plan.harnesses[name].partner for name in plan.harnesses if name in needed]
+    single += [partner for partner in partners if partner is not None]
     if ensembles or len(single) > 1:
         check_models(single, ensembles)
 

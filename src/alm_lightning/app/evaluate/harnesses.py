@@ -12,6 +12,8 @@ from alm_lightning.app.evaluate.models import ModelEntry, find_model, load_evalu
 from alm_lightning.evaluation.harness import Harness
 from alm_lightning.models.loading import torch_dtype
 
+PARTNERS = {"teacher": "compare", "target": "draft"}
+"""Settings that name a second model, and the harness that an error calls them of."""
 NO_FIGURES = ("batch_size", "shown_documents")
 """Settings that change no figure: an evaluation may be continued with others."""
 
@@ -23,13 +25,13 @@ class HarnessPlan:
     Attributes:
         harness: The measurements.
         settings: What the records depend on, as plain values: its settings without `NO_FIGURES`,
-            and what tells its teacher from others.
-        teacher: The model that it compares with, if it does.
+            and what tells its partner from others.
+        partner: The second model that it needs, if it does: a teacher, or a target.
     """
 
     harness: Harness
     settings: Mapping[str, object]
-    teacher: ModelEntry | None = None
+    partner: ModelEntry | None = None
 
 
 def plan_harnesses(
@@ -40,8 +42,8 @@ def plan_harnesses(
     Args:
         nodes: `harness` of the configuration.
         models: The folder of files that name models.
-        dtype: Of a teacher's weights, as ``auto``.
-        device: Where a teacher is to be, as ``auto``.
+        dtype: Of a partner's weights, as ``auto``.
+        device: Where a partner is to be, as ``auto``.
 
     Returns:
         Harnesses by name.
@@ -53,28 +55,30 @@ def plan_harnesses(
             for key, value in OmegaConf.to_container(node, resolve=True).items()
             if key not in NO_FIGURES
         }
-        teacher = None
+        partner = None
         # a value that is missing ("???") counts as absent for `in node`, but has its key
-        if "teacher" in set(node):
+        role = next((role for role in PARTNERS if role in set(node)), None)
+        if role is not None:
             # found now, so that a wrong name fails at once; loaded when it is needed
-            teacher = _find_teacher(node, models)
+            partner = _find_partner(node, role, models)
             weights = str(torch_dtype(dtype, device))
-            settings["teacher"] = {**teacher.identity(), "dtype": weights}
-            load = functools.partial(load_evaluated, teacher, dtype, device)
-            harness = instantiate(node)(load_teacher=load)
+            settings[role] = {**partner.identity(), "dtype": weights}
+            load = functools.partial(load_evaluated, partner, dtype, device)
+            harness = instantiate(node)(**{f"load_{role}": load})
         elif "prompt" in set(node):
             # the text as it is: instantiate would resolve ${...} in it a second time
             harness = instantiate(node, prompt=None, _partial_=True)(prompt=node.prompt)
         else:
             harness = instantiate(node)
-        plans[name] = HarnessPlan(harness, settings, teacher)
+        plans[name] = HarnessPlan(harness, settings, partner)
     return plans
 
 
-def _find_teacher(node: DictConfig, models: Path) -> ModelEntry:
-    if OmegaConf.is_missing(node, "teacher") or node.teacher is None:
+def _find_partner(node: DictConfig, role: str, models: Path) -> ModelEntry:
+    if OmegaConf.is_missing(node, role) or node[role] is None:
+        key = f"harness.{PARTNERS[role]}.{role}"
         raise ValueError(
-            "harness=compare needs a teacher to compare with: give harness.compare.teacher="
-            "gemma3_270m, or a folder, or a hub id."
+            f"harness={PARTNERS[role]} needs a {role}: give {key}=gemma3_270m, or a folder, or a "
+            "hub id."
         )
-    return find_model(node.teacher, models)
+    return find_model(node[role], models)

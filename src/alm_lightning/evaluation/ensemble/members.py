@@ -37,7 +37,7 @@ def check_same_tokenizer(members: Sequence[tuple[str, TokenizerView]]) -> None:
         if difference:
             raise ValueError(f"{first} and {other} can't be combined: {difference}\n{REMEDY}")
         if view.start_id != other_view.start_id:
-            starts = [_stands_for(each, each.start_id) for each in (view, other_view)]
+            starts = [stands_for(each, each.start_id) for each in (view, other_view)]
             log.warning(
                 "texts of %s begin with %s and those of %s with %s: in the ensemble both read %s",
                 first,
@@ -86,7 +86,7 @@ def _difference(first: TokenizerView, other: TokenizerView) -> str | None:
     if first.fingerprint == other.fingerprint:
         return None
     for index in range(min(first.num_tokens, other.num_tokens)):
-        meanings = [_stands_for(view, index) for view in (first, other)]
+        meanings = [stands_for(view, index) for view in (first, other)]
         if meanings[0] != meanings[1]:
             text = f"id {index} stands for {meanings[0]} there and for {meanings[1]} here."
             is_special = any(index in view.special_ids.values() for view in (first, other))
@@ -96,7 +96,7 @@ def _difference(first: TokenizerView, other: TokenizerView) -> str | None:
         index = min(first.num_tokens, other.num_tokens)
         text = (
             f"their tokenizers have {first.num_tokens:,} and {other.num_tokens:,} tokens, of which "
-            f"the first {index:,} are the same; id {index} stands for {_stands_for(longer, index)} "
+            f"the first {index:,} are the same; id {index} stands for {stands_for(longer, index)} "
             "in the longer one alone."
         )
         return f"{text} {SPECIALS}" if index in longer.special_ids.values() else text
@@ -130,13 +130,14 @@ def _first_different(
     places = np.flatnonzero(ids[:length] != others[:length])
     place = int(places[0]) if len(places) else length
     tokens = [
-        _stands_for(view, int(each[place])) if place < len(each) else "the end"
+        stands_for(view, int(each[place])) if place < len(each) else "the end"
         for each in (ids, others)
     ]
     return " and ".join(tokens)
 
 
-def _stands_for(view: TokenizerView, index: int) -> str:
+def stands_for(view: TokenizerView, index: int) -> str:
+    """What an id stands for, in words: its bytes, a special token, or no token."""
     surface = view.token_bytes[index]
     if surface is not None:
         return repr(bytes(surface))

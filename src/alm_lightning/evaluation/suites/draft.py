@@ -1,0 +1,224 @@
+"""A model that drafts for a larger one in speculative decoding: `harness=draft`."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from alm_lightning.corpus.chat import Chat
+from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.sources.source import AnyDocument, Source
+from alm_lightning.evaluation.drafts.figures import draft_figures
+from alm_lightning.evaluation.drafts.overlap import overlap
+from alm_lightning.evaluation.drafts.rounds import num_equal
+from alm_lightning.evaluation.drafts.vocabulary import REMEDY, check_rows, vocabulary_difference
+from alm_lightning.evaluation.drafts.ways import (
+    ACROSS,
+    ALONE,
+    ASSISTED,
+    PROMPT_LOOKUP,
+    Writer,
+    Written,
+)
+from alm_lightning.evaluation.ensemble import Ensemble
+from alm_lightning.evaluation.evaluated_model import EvaluatedModel
+from alm_lightning.evaluation.generation.prompts import Prompt, as_user, prompt_ids, read_prompts
+from alm_lightning.evaluation.harness import Record, Result
+from alm_lightning.evaluation.texts import digest, keyed_documents
+
+log = logging.getLogger(__name__)
+
+WARM_UP = 4
+"""Tokens of a text that no time is taken of: a first one takes longer."""
+
+
+class Draft:
+    """Greedy answers of a target, written with a draft and without, and what that saves.
+
+    Every text is written by transformers' own generation: by the target alone, with the evaluated
+    model as its assistant, and, where asked, in other ways that need no new model.
+
+    Args:
+        load_target: Loads the target, when it is needed.
+        target: What the target is called.
+        source: Texts whose beginnings are prompts, or chats, whose last answers are left out.
+        prompts: A file of prompts instead, one JSON object a line.
+        chat: Whether a text is what a user says, and the target is to answer.
+        prompt_bytes: How much of a text is the prompt, from its start, at most.
+        max_prompts: How many prompts to take, from the front; None for all.
+        max_new_tokens: The most tokens of an answer.
+        draft_tokens: How many tokens are drafted in a round.
+        across: Ways to measure a model of another vocabulary: ``universal``, ``intersection``.
+        prompt_lookup: Whether drafts that are looked up in the prompt are measured as well.
+    """
+
+    def __init__(
+        self,
+        *,
+        load_target: Callable[[], EvaluatedModel],
+        target: str,
+        source: Source,
+        prompts: str | None,
+        chat: bool,
+        prompt_bytes: int,
+        max_prompts: int | None,
+        max_new_tokens: int,
+        draft_tokens: int,
+        across: Sequence[str],
+        prompt_lookup: bool,
+    ):
+        self.load_target, self.source, self.path, self.chat = load_target, source, prompts, chat
+        self.prompt_bytes, self.max_prompts = prompt_bytes, max_prompts
+        self.max_new_tokens, self.draft_tokens = max_new_tokens, draft_tokens
+        self.across, self.prompt_lookup = list(across), prompt_lookup
+        self.prompts: dict[str, Prompt] = {}
+        self._target: EvaluatedModel | None = None
+        least = {
+            "prompt_bytes": prompt_bytes,
+            "max_new_tokens": max_new_tokens,
+            "draft_tokens": draft_tokens,
+            "max_prompts": 1 if max_prompts is None else max_prompts,
+        }
+        for name, value in least.items():
+            if value < 1:
+                raise ValueError(f"{name} (harness.draft.{name}) is {value}: expected at least 1.")
+        if unknown := [way for way in self.across if way not in ACROSS]:
+            raise ValueError(
+                f"across (harness.draft.across) has {unknown}: expected {', '.join(ACROSS)}, or "
+                "[] for drafts of the target's vocabulary alone."
+            )
+
+    def prepare(self) -> Sequence[str]:
+        """Reads the prompts; a key is the place of a prompt and a hash of it."""
+        if self.path is not None:
+            found = read_prompts(Path(self.path).expanduser(), chat=self.chat)[: self.max_prompts]
+        else:
+            documents = keyed_documents(self.source, max_documents=self.max_prompts)
+            found = [self._prompt(document) for document in documents.values()]
+        self.prompts = {f"{n}:{digest(json.dumps(each))}": each for n, each in enumerate(found)}
+        return list(self.prompts)
+
+    def _prompt(self, document: AnyDocument) -> Prompt:
+        if isinstance(document, Chat):
+            messages = list(document.messages)
+            while messages and messages[-1].role == "assistant":
+                messages.pop()
+            if not messages:
+                raise CorpusError(
+                    f"{document.name}: the chat has nothing but answers, so nothing is asked."
+                )
+            return [{"role": each.role, "content": each.content} for each in messages]
+        # half a character at the cut is left out
+        raw = document.text.encode("utf-8")[: self.prompt_bytes]
+        text = raw.decode("utf-8", errors="ignore")
+        return as_user(text) if self.chat else text
+
+    def records(
+        self, evaluated: EvaluatedModel, keys: Sequence[str]
+    ) -> Iterator[tuple[str, Record]]:
+        """Writes the answers of prompts one after another, each in every way.
+
+        Args:
+            evaluated: The model that drafts.
+            keys: Of the prompts.
+
+        Yields:
+            Counts and seconds of each way, with the target's own answer.
+
+        Raises:
+            ValueError: The model can't draft for the target, or a prompt leaves no place for an
+                answer.
+        """
+        if self._target is None:
+            self._target = self.load_target()
+        target = self._target
+        ways = self._ways(evaluated, target)
+        # all of them first, so that one that does not fit is refused before any is answered
+        ids = {key: self._ids(key, evaluated, target) for key in keys}
+        writer = Writer(target, evaluated, self.draft_tokens)
+        for way in (ALONE, *ways):
+            writer.write(ids[keys[0]], WARM_UP, way)
+        for key in keys:
+            prompt = ids[key]
+            alone = writer.write(prompt, self.max_new_tokens, ALONE)
+            record: Record = {
+                "prompt": self.prompts[key],
+                "answer": _spelled(target, alone.ids),
+                "tokens": len(alone.ids),
+                "seconds": alone.seconds,
+                "ways": {
+                    way: _way_record(writer.write(prompt, self.max_new_tokens, way), alone)
+                    for way in ways
+                },
+            }
+            if ASSISTED in ways:
+                record |= overlap(evaluated, target, [*prompt, *alone.ids], len(prompt))
+            yield key, record
+
+    def _ways(self, draft: EvaluatedModel, target: EvaluatedModel) -> list[str]:
+        for each in (draft, target):
+            if isinstance(each.model, Ensemble):
+                raise ValueError(
+                    f"{each.name} is an ensemble, which transformers' assisted generation does not "
+                    "know. Give a single model."
+                )
+        difference = vocabulary_difference(draft, target)
+        beside = [PROMPT_LOOKUP] if self.prompt_lookup else []
+        if difference is None:
+            check_rows(draft, target)
+            return [ASSISTED, *beside]
+        if not self.across:
+            raise ValueError(
+                f"{draft.name} can't draft for {target.name}, which has another vocabulary: "
+                f"{difference}.\n{REMEDY}"
+            )
+        log.info("%s has another vocabulary than %s: %s", draft.name, target.name, difference)
+        return [*self.across, *beside]
+
+    def _ids(self, key: str, draft: EvaluatedModel, target: EvaluatedModel) -> list[int]:
+        name = f"prompt {key.partition(':')[0]}"
+        ids = prompt_ids(target, self.prompts[key], name=name)
+        for each in (target, draft):
+            if len(ids) + self.max_new_tokens > each.context_length:
+                raise ValueError(
+                    f"{name} has {len(ids):,} tokens, and {each.name} reads at most "
+                    f"{each.context_length:,} with the {self.max_new_tokens:,} of an answer. Lower "
+                    "max_new_tokens (harness.draft.max_new_tokens) or prompt_bytes "
+                    "(harness.draft.prompt_bytes), or leave out long prompts."
+                )
+        return ids
+
+    def result(self, records: Mapping[str, Record]) -> Result:
+        """Acceptance, speed, and in how many answers the text is the target's own; the answers."""
+        samples = [
+            {
+                "prompt": record["prompt"],
+                "answer": record["answer"],
+                **{
+                    way: "equal" if own["equal"] else f"differs from token {own['same_tokens']} on"
+                    for way, own in record["ways"].items()
+                },
+            }
+            for record in records.values()
+        ]
+        return Result(draft_figures(list(records.values())), samples=samples)
+
+
+def _way_record(written: Written, alone: Written) -> Record:
+    rounds = written.rounds
+    assert rounds is not None
+    return {
+        "tokens": len(written.ids),
+        "seconds": written.seconds,
+        "forwards": len(rounds.drafted),
+        "drafted": sum(rounds.drafted),
+        "accepted": sum(rounds.accepted),
+        "equal": written.ids == alone.ids,
+        "same_tokens": num_equal(written.ids, alone.ids),
+    }
+
+
+def _spelled(target: EvaluatedModel, ids: Sequence[int]) -> str:
+    surfaces = target.view.token_bytes
+    raw = b"".join(surfaces[index] or b"" for index in ids if index < len(surfaces))
+    return raw.decode("utf-8", errors="replace")
