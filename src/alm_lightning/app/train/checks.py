@@ -88,7 +88,7 @@ def _check_teacher(cfg: DictConfig) -> None:
         and cfg.student.source == cfg.teacher.source
         and cfg.chat.student_template == cfg.chat.teacher_template
     )
-    terms = [get_class(str(term._target_)) for term in cfg.objective.values()]
+    terms = [get_class(str(term._target_)) for term in cfg.objective.values() if term]
     if is_same and cfg.budget.steps and all(getattr(t, "needs_teacher", True) for t in terms):
         raise ValueError(
             "student and teacher are one model with one tokenizer, so that the student would learn "
