@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 
 from alm_lightning.alignment.aligned import REASONS, AlignedText
 from alm_lightning.alignment.boundaries import (
-    ChunkSelection,
+    ChunkBounds,
     CommonEnds,
     chunk_ids,
     closing_tokens,
@@ -87,7 +87,7 @@ def align_axis(
     student: AxisSide,
     teacher: AxisSide,
     *,
-    alignment: ChunkSelection | None,
+    alignment: ChunkBounds | None,
     chat: ChatLayout | None = None,
 ) -> AlignedText:
     """The chunks that both sides delimit: the algorithm behind `align_text` and `align_messages`.

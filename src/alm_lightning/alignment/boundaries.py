@@ -119,20 +119,25 @@ class CommonEnds(NamedTuple):
 
 
 @runtime_checkable
-class ChunkSelection(Protocol):
-    """An alignment, which says what common boundaries bound chunks."""
-
-    def fitted(
-        self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[AnyDocument]
-    ) -> "ChunkSelection":
-        """The alignment for a pair of tokenizers, after a look at documents if it needs one."""
-        ...
+class ChunkBounds(Protocol):
+    """Says which common boundaries of a document bound chunks."""
 
     def select(self, ends: CommonEnds) -> Bool[np.ndarray, " boundary"] | None:
         """Whether each common boundary bounds a chunk; None if all of them do.
 
         The last one, and those next to structure, always do, whatever is returned here.
         """
+        ...
+
+
+@runtime_checkable
+class ChunkSelection(ChunkBounds, Protocol):
+    """An alignment, which bounds the chunks of any document of a pair."""
+
+    def fitted(
+        self, *, student: TokenizerView, teacher: TokenizerView, documents: Iterable[AnyDocument]
+    ) -> "ChunkSelection":
+        """The alignment for a pair of tokenizers, after a look at documents if it needs one."""
         ...
 
 

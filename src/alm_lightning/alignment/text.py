@@ -2,7 +2,7 @@
 
 from alm_lightning.alignment.aligned import AlignedText
 from alm_lightning.alignment.axis import AxisSide, align_axis
-from alm_lightning.alignment.boundaries import ChunkSelection
+from alm_lightning.alignment.boundaries import ChunkBounds
 from alm_lightning.tokenization.validation import AWKWARD
 from alm_lightning.tokenization.view import TokenizerView
 
@@ -12,7 +12,7 @@ def align_text(
     *,
     student: TokenizerView,
     teacher: TokenizerView,
-    alignment: ChunkSelection | None = None,
+    alignment: ChunkBounds | None = None,
     name: str = "text",
 ) -> AlignedText:
     """A text under both tokenizers, cut into the chunks that both delimit.

@@ -21,12 +21,13 @@ SCHEMA = pyarrow.schema(
         # null for a text, whose only content it is
         ("roles", pyarrow.list_(pyarrow.string())),
         ("contents", pyarrow.list_(pyarrow.large_string())),
+        ("group", pyarrow.string()),
     ]
 )
 BATCH_BYTES = 1 << 20
 """Text in one record batch of a file, which is all that is in memory while it is written."""
 
-Row: TypeAlias = tuple[str, list[str] | None, list[str]]
+Row: TypeAlias = tuple[str, list[str] | None, list[str], str | None]
 
 
 @runtime_checkable
@@ -95,11 +96,12 @@ class StoredDocuments(Sequence[AnyDocument]):
         """One document, by its position in the corpus."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.path} has {len(self)} documents; there is no {index}.")
-        name, roles, contents = (column[index % len(self)].as_py() for column in self._columns)
+        row = (column[index % len(self)].as_py() for column in self._columns)
+        name, roles, contents, group = row
         if roles is None:
-            return Document(contents[0], name)
+            return Document(contents[0], name, group)
         messages = tuple(Message(role, text) for role, text in zip(roles, contents, strict=True))
-        return Chat(messages, name)
+        return Chat(messages, name, group)
 
     def __reduce__(self) -> tuple[type, tuple[Path]]:
         """Pickles the path alone."""
@@ -148,7 +150,7 @@ def _batches(documents: Iterable[AnyDocument]) -> Iterator[list[Row]]:
     size = 0
     for document in documents:
         roles, contents = roles_and_contents(document)
-        rows.append((document.name, roles, contents))
+        rows.append((document.name, roles, contents, document.group))
         size += sum(map(len, contents))
         if size >= BATCH_BYTES:
             yield rows

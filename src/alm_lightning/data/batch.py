@@ -95,6 +95,8 @@ class DistillBatch:
             `scores`.
         optional_host: The same batch in the memory of the processor, if this one is elsewhere: read
             `host`.
+        others: The same tokens of the student beside those of other teachers, one batch each.
+        shares: How much each teacher counts in this batch; they sum to 1.
     """
 
     student: SideTokens
@@ -110,6 +112,13 @@ class DistillBatch:
     is_packed: bool
     optional_scores: ScoredTokens | None = None
     optional_host: "DistillBatch | None" = None
+    others: tuple["DistillBatch", ...] = ()
+    shares: tuple[float, ...] = (1.0,)
+
+    @property
+    def views(self) -> tuple["DistillBatch", ...]:
+        """The batch under each teacher, this one first."""
+        return (self, *self.others)
 
     @property
     def scores(self) -> ScoredTokens:
@@ -133,6 +142,13 @@ class DistillBatch:
                 f"student_targets {tuple(targets)}, chunk_mask {tuple(chunks)}: expected as many "
                 "rows in all of them, and a target for each student token."
             )
+        if any(other.student.ids.shape != student for other in self.others):
+            raise ValueError(
+                f"student tokens have shape {tuple(student)}, and other shapes beside other "
+                "teachers: expected the same tokens."
+            )
+        if len(self.shares) != len(self.views):
+            raise ValueError(f"{len(self.views)} teachers have {len(self.shares)} shares.")
 
     def content_of(self, side: SideTokens) -> Bool[Tensor, "batch pos"]:
         """True for a token of a chunk that is content."""
@@ -144,11 +160,17 @@ class DistillBatch:
             return self.host
         values = self._moving().items()
         moved = {name: value.to(device, non_blocking=non_blocking) for name, value in values}
-        return replace(self, **moved, optional_host=None if device.type == "cpu" else self.host)
+        return replace(
+            self,
+            **moved,
+            others=tuple(other.to(device, non_blocking) for other in self.others),
+            optional_host=None if device.type == "cpu" else self.host,
+        )
 
     def pin_memory(self) -> "DistillBatch":
         """The same batch where a GPU can copy it from while it computes; loaders call it."""
-        return replace(self, **{k: v.pin_memory() for k, v in self._moving().items()})
+        pinned = {k: v.pin_memory() for k, v in self._moving().items()}
+        return replace(self, **pinned, others=tuple(o.pin_memory() for o in self.others))
 
     def rows(self, chosen: Sequence[int]) -> "DistillBatch":
         """Some rows of this batch, at least one.
@@ -174,7 +196,7 @@ class DistillBatch:
 
     def _moving(self) -> dict[str, Any]:
         """Tensors, sides and scores by name."""
-        stays = ("is_packed", "optional_host")
+        stays = ("is_packed", "optional_host", "others", "shares")
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in stays}
         return {name: value for name, value in values.items() if value is not None}
 

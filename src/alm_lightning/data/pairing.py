@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from itertools import islice
 
-from alm_lightning.alignment.boundaries import ChunkSelection
+from alm_lightning.alignment.aligned import AlignedText
+from alm_lightning.alignment.boundaries import ChunkBounds, ChunkSelection
 from alm_lightning.alignment.chat.messages import TRAINED, align_messages
 from alm_lightning.alignment.text import align_text
 from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
@@ -143,31 +144,65 @@ class Pairing:
         self, document: AnyDocument, at_most: int | None, *, continues: bool = False
     ) -> list[Window]:
         """The first windows of a document or of a piece, which another one follows or not."""
-        student, teacher = self.student, self.teacher
-        name, alignment = document.name, self.alignment
+        return self.cut(self.aligned(document), document, at_most, continues=continues)
+
+    def aligned(self, document: AnyDocument, alignment: ChunkBounds | None = None) -> AlignedText:
+        """A document under both tokenizers.
+
+        Args:
+            document: The document, or a piece of it.
+            alignment: What bounds its chunks; None for what does so in all documents.
+
+        Returns:
+            Its tokens and chunks.
+        """
+        alignment = self.alignment if alignment is None else alignment
+        student, teacher, name = self.student, self.teacher, document.name
         if isinstance(document, Document):
-            aligned = align_text(
+            return align_text(
                 document.text, student=student, teacher=teacher, alignment=alignment, name=name
             )
-        else:
-            aligned = align_messages(
-                document,
-                student=student,
-                teacher=teacher,
-                alignment=alignment,
-                name=name,
-                **vars(self.chat),
-            )
+        return align_messages(
+            document,
+            student=student,
+            teacher=teacher,
+            alignment=alignment,
+            name=name,
+            **vars(self.chat),
+        )
+
+    def cut(
+        self,
+        aligned: AlignedText,
+        document: AnyDocument,
+        at_most: int | None,
+        *,
+        continues: bool,
+        student_length: int | None = None,
+    ) -> list[Window]:
+        """The first windows of a document that is aligned.
+
+        Args:
+            aligned: From `aligned`.
+            document: The document, or a piece of it.
+            at_most: How many windows; None for all.
+            continues: Whether more of the same document follows.
+            student_length: The most student tokens of a window, special tokens not counted; None
+                for what sequences have room for.
+
+        Returns:
+            The windows, in order, of which a store has the scores, if there is one.
+        """
         found = windows(
             aligned,
-            student_length=self.student_length,
+            student_length=self.student_length if student_length is None else student_length,
             teacher_length=self.teacher_length,
-            name=name,
+            name=document.name,
             continues=continues,
             document=document_hash(document, continues=continues),
         )
         chosen = list(islice(found, at_most))
         if self.scores is not None:
             for window in chosen:
-                self.scores.check(window, name)
+                self.scores.check(window, document.name)
         return chosen

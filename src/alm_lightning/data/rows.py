@@ -37,9 +37,10 @@ class SpecialIds:
 
 
 def row_sizes(window: Window) -> tuple[int, int]:
-    """Student and teacher tokens of a window, special tokens included."""
+    """Student and teacher tokens of a window, special tokens included; the longest teacher's."""
     extra = window.opens + window.ends_document
-    return len(window.student.ids) + extra, len(window.teacher.ids) + extra
+    longest = max(len(view.teacher.ids) for view in window.views)
+    return len(window.student.ids) + extra, longest + extra
 
 
 def chunk_flags(

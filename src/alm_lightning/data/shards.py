@@ -40,6 +40,8 @@ NUMBERS = {
     "document": np.int64,
 }
 """Columns of one value a window."""
+SHARES = "shares"
+"""The column that files of several teachers have besides: theirs of each window."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,19 @@ def write_shard(
 
     Args:
         path: The shard's file.
-        windows: The windows, in order.
+        windows: The windows, in order; of several teachers, those of each are beside each other.
         num_documents: How many documents they are of.
         bad: Message and kind of each document that could not be paired.
 
     Returns:
         The note.
     """
-    rows = [_row(window) for window in windows]
+    rows = [_row(view) for window in windows for view in window.views]
     arrays = {n: list_column([row[n] for row in rows], dtype) for n, dtype in ARRAYS.items()}
     arrays |= {n: number_column([row[n] for row in rows], dtype) for n, dtype in NUMBERS.items()}
+    if any(window.others for window in windows):
+        shares = [np.array(w.shares) for window in windows for w in window.views]
+        arrays[SHARES] = list_column(shares, np.float64)
     size, digest = write_arrays(path, arrays)
     note = ShardNote(num_documents, len(windows), size, digest, tuple(bad))
     write_note(path, asdict(note))
@@ -122,22 +127,26 @@ def is_finished(path: Path) -> bool:
 class Shard(Sequence[Window]):
     """The windows of one file; their arrays are views of it, and nothing is read before its use."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, views: int = 1):
         """Maps the file.
 
         Args:
             path: The shard's file, finished and verified.
+            views: How many teachers each window has.
         """
-        self.path = path
+        self.path, self.views = path, views
         batch = read_arrays(path)
         self._arrays: dict[str, tuple[Any, Any]] = {
             name: list_values(batch.column(name), dtype) for name, dtype in ARRAYS.items()
         }
+        self._shares = None
+        if SHARES in batch.schema.names:
+            self._shares = list_values(batch.column(SHARES), np.float64)
         # plain numbers of Python's, as a window that was just paired has them
         self._numbers = {
             n: number_values(batch.column(n), dtype).tolist() for n, dtype in NUMBERS.items()
         }
-        self._length = batch.num_rows
+        self._length = batch.num_rows // views
 
     def __len__(self) -> int:
         """Number of windows."""
@@ -146,6 +155,15 @@ class Shard(Sequence[Window]):
     # nobody slices a shard
     def __getitem__(self, index: int) -> Window:  # type: ignore[override]
         """One window."""
+        first, *others = range(index * self.views, (index + 1) * self.views)
+        if self._shares is None:
+            return self._window(first)
+        offsets, values = self._shares
+        shares = tuple(values[offsets[first] : offsets[first + 1]].tolist())
+        return self._window(first).taught_by([self._window(n) for n in others], shares)
+
+    def _window(self, index: int) -> Window:
+        """One window of one teacher."""
         arrays = {
             name: values[offsets[index] : offsets[index + 1]]
             for name, (offsets, values) in self._arrays.items()
@@ -157,9 +175,9 @@ class Shard(Sequence[Window]):
             **{name: column[index] for name, column in self._numbers.items()},
         )
 
-    def __reduce__(self) -> tuple[type["Shard"], tuple[Path]]:
+    def __reduce__(self) -> tuple[type["Shard"], tuple[Path, int]]:
         """Another process maps the file for itself."""
-        return Shard, (self.path,)
+        return Shard, (self.path, self.views)
 
 
 def verify(path: Path) -> ShardNote:

@@ -19,6 +19,7 @@ from alm_lightning.corpus.document import BadDocument
 from alm_lightning.corpus.document_store import roles_and_contents
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.examples import InSteps, no_window
+from alm_lightning.data.joint import JointPairing
 from alm_lightning.data.pairing import Pairing
 from alm_lightning.data.shards import Shard, is_finished, verify, write_shard
 from alm_lightning.data.windows import Window
@@ -73,7 +74,8 @@ class CachedWindows(InSteps):
         for note in notes:
             for message, kind in note.bad:
                 pairing.on_bad(BadDocument(message, kind=kind))
-        self.shards = [Shard(path) for path in writer.paths]
+        views = len(pairing.each) if isinstance(pairing, JointPairing) else 1
+        self.shards = [Shard(path, views) for path in writer.paths]
         self._starts = np.cumsum([0, *(note.windows for note in notes)]).tolist()
         if not len(self):
             raise no_window(len(documents))
@@ -180,4 +182,10 @@ def cache_key(
         "documents": len(documents),
         "texts": texts.hexdigest(),
     }
+    if isinstance(pairing, JointPairing):
+        key["teachers"] = [json.loads(cache_key([], each, None)) for each in pairing.each]
+        key["weights"] = repr(pairing.weights)
+        key["shares_chunks"] = pairing.shares_chunks
+        groups = repr([document.group for document in documents]).encode("utf-8")
+        key["groups"] = blake2b(groups, digest_size=16).hexdigest()
     return json.dumps(key, indent=2, sort_keys=True)

@@ -1,8 +1,8 @@
 """Windows of aligned documents: what fits one sequence, cut on both sides at the same byte."""
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -56,6 +56,8 @@ class Window:
         opens: Whether a start token belongs before it; False where it has its own.
         ends_document: Whether a document ends here, so that an EOS follows.
         document: Hash of what the window is cut from, by which scores of it are found; 0: unknown.
+        others: The same tokens of the student beside those of other teachers, one window each.
+        shares: How much each teacher counts here; they sum to 1.
     """
 
     student: WindowTokens
@@ -69,6 +71,25 @@ class Window:
     opens: bool
     ends_document: bool
     document: int = 0
+    others: tuple["Window", ...] = ()
+    shares: tuple[float, ...] = (1.0,)
+
+    @property
+    def views(self) -> tuple["Window", ...]:
+        """The window under each teacher, this one first."""
+        return (self, *self.others)
+
+    def taught_by(self, others: Sequence["Window"], shares: tuple[float, ...]) -> "Window":
+        """The same window with those of other teachers.
+
+        Args:
+            others: Of the same tokens of the student.
+            shares: How much each teacher counts, this window's first.
+
+        Returns:
+            All of them in one.
+        """
+        return replace(self, others=tuple(others), shares=shares)
 
     @property
     def num_chunks(self) -> int:

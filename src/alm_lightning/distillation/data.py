@@ -14,10 +14,12 @@ from alm_lightning.corpus.sources.source import AnyDocument, Source
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.datamodule import DatasetFactory, DistillDataModule
 from alm_lightning.data.examples import AllWindows
+from alm_lightning.data.joint import JointPairing
 from alm_lightning.data.packing import Packing
 from alm_lightning.data.pairing import ChatSettings, Pairing
 from alm_lightning.data.store import CachedWindows
 from alm_lightning.models.pair import Scorer, Teacher
+from alm_lightning.scores.ensemble import LOSSES, StoredTeachers, Teaching
 from alm_lightning.scores.reader import check_cut
 from alm_lightning.scores.teacher import StoredTeacher
 from alm_lightning.tokenization.chat.choice import template_of
@@ -165,47 +167,44 @@ class DataPlan:
             seed=corpus.split_seed,
         )
 
-    def pair(self, documents: Documents, student: Scorer, teacher: Teacher) -> DistillDataModule:
+    def pair(self, documents: Documents, student: Scorer, teacher: Teaching) -> DistillDataModule:
         """Pairs the documents.
 
         Args:
             documents: From `read`.
             student: The student, for its tokenizer.
-            teacher: The teacher, for its tokenizer; or a store of what it said.
+            teacher: The teacher, for its tokenizer; or a store of what it said, or several.
 
         Returns:
             The data module.
 
         Raises:
-            ValueError: The store's texts are cut otherwise, or shorter.
+            ValueError: The store's texts are cut otherwise, or shorter; or weights of teachers are
+                for other documents.
         """
-        views = {"student": student.view, "teacher": teacher.view}
-        scores = teacher.store if isinstance(teacher, StoredTeacher) else None
-        if scores is not None:
-            check_cut(scores, cut_bytes=self.cut_bytes, length=self.teacher_length)
-            self.check_first_windows()
+        several = teacher if isinstance(teacher, StoredTeachers) else None
+        # not `teachers_of`: several that teach as one have a window each
+        each = teacher.each if isinstance(teacher, StoredTeachers) else (teacher,)
+        pairings = [self._pairing(documents, student, one) for one in each]
+        pairing = pairings[0]
+        if several is not None:
+            several.weights.check(documents.train)
+            pairing = JointPairing(
+                pairings, several.weights, shares_chunks=several.combine != LOSSES
+            )
         rows = self.micro_batch_size
-        pairing = Pairing(
-            **views,
-            # fitted once, before anything is paired, on what is trained on alone
-            alignment=self.alignment.fitted(**views, documents=documents.train),
-            student_length=self.student_length,
-            teacher_length=self.teacher_length,
-            chat=self.chat_of(student.view),
-            on_bad=self.on_bad,
-            cut_bytes=self.cut_bytes,
-            scores=scores,
-        )
         return DistillDataModule(
             train=documents.train,
             evaluation=documents.evaluation,
             pairing=pairing,
             dataset=self.dataset,
             collator=Collator(
-                **views,
+                student=student.view,
+                teacher=pairing.teacher,
                 micro_batch_size=EVALUATED_ROWS if isinstance(rows, str) else rows,
                 packing=self.packing,
-                scores=scores,
+                scores=pairing.scores,
+                others=[] if several is None else [(o.view, o.store) for o in several.each[1:]],
             ),
             finds_micro_batch=rows == AUTO,
             batch_size=self.batch_size,
@@ -215,6 +214,25 @@ class DataPlan:
             validate_during_fit=self.validate_during_fit,
             num_workers=self.num_workers,
             pins_memory=self.pins_memory,
+        )
+
+    def _pairing(self, documents: Documents, student: Scorer, teacher: Teacher) -> Pairing:
+        """How a document becomes windows with one teacher."""
+        views = {"student": student.view, "teacher": teacher.view}
+        scores = teacher.store if isinstance(teacher, StoredTeacher) else None
+        if scores is not None:
+            check_cut(scores, cut_bytes=self.cut_bytes, length=self.teacher_length)
+            self.check_first_windows()
+        return Pairing(
+            **views,
+            # fitted once, before anything is paired, on what is trained on alone
+            alignment=self.alignment.fitted(**views, documents=documents.train),
+            student_length=self.student_length,
+            teacher_length=self.teacher_length,
+            chat=self.chat_of(student.view),
+            on_bad=self.on_bad,
+            cut_bytes=self.cut_bytes,
+            scores=scores,
         )
 
     def chat_of(self, student: TokenizerView) -> ChatSettings:

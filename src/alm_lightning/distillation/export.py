@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from alm_lightning.distillation.models import ModelInput, StoredScores
+from alm_lightning.distillation.models import ModelInput, TeacherInput
 from alm_lightning.export.card import Value, model_card
 from alm_lightning.export.folder import export_folder
 from alm_lightning.models.bytes.byte_lm import ByteForCausalLM
@@ -21,7 +21,7 @@ def export_student(
     folder: Path,
     *,
     base: ModelInput,
-    teacher: ModelInput | StoredScores,
+    teacher: TeacherInput,
     terms: Collection[str],
     recipe: Mapping[str, Value],
     summary: Mapping[str, object],
@@ -64,7 +64,7 @@ def export_student(
     return folder
 
 
-def _licences(base: ModelInput, teacher: ModelInput | StoredScores) -> str:
+def _licences(base: ModelInput, teacher: TeacherInput) -> str:
     if teacher.name == base.name:
         return base.licence
     return f"{base.licence}. It learned from {teacher.name}: {teacher.licence}."

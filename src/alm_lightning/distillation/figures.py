@@ -10,6 +10,7 @@ from torch import Tensor
 from alm_lightning.data.windows import DATA_REASONS
 from alm_lightning.distillation.data import OTHER, TRAINED
 from alm_lightning.metrics.totals import gap_closed
+from alm_lightning.scores.ensemble import StoredTeachers
 from alm_lightning.training.callbacks import Speed, peak_memory_bytes
 
 if TYPE_CHECKING:
@@ -49,6 +50,32 @@ def figures_by_set(
     return figures
 
 
+def of_teacher(figures: Figures, label: str) -> dict[str, Mapping[str, float]]:
+    """The figures beside one of several teachers.
+
+    Args:
+        figures: By evaluation set, and by ``<set>@<label>``.
+        label: The teacher's.
+
+    Returns:
+        By evaluation set.
+    """
+    end = f"@{label}"
+    return {n.removesuffix(end): values for n, values in figures.items() if n.endswith(end)}
+
+
+def together(figures: Figures) -> dict[str, Mapping[str, float]]:
+    """The figures beside the teacher, or beside several together.
+
+    Args:
+        figures: By evaluation set, and by ``<set>@<label>``.
+
+    Returns:
+        By evaluation set.
+    """
+    return {name: values for name, values in figures.items() if "@" not in name}
+
+
 def gaps_closed(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float | None]:
     """Shares of the gap between the untrained student and the teacher that training closed.
 
@@ -80,24 +107,13 @@ def summary_of(outcome: "Outcome") -> dict[str, Any]:
     Returns:
         Plain values; bits per byte, nats, bytes and seconds. ``steps`` counts those before a
         resume, ``seconds.timed_steps`` those that this process made. What ends in ``_other`` is of
-        the other domain, if there is one.
+        the other domain, if there is one. Of several teachers, ``teachers`` has the figures beside
+        each, and all others are beside the teachers together.
     """
-    trainer, before, after = outcome.trainer, outcome.before, outcome.after
+    trainer = outcome.trainer
+    before, after = together(outcome.before), together(outcome.after)
     # without the callback nothing is timed: no reason to lose the run's other figures
     speed = next((c for c in callbacks_of(trainer) if isinstance(c, Speed)), Speed())
-    suffixes = {TRAINED: "", OTHER: "_other"}
-    bits = {
-        f"bits_per_byte{suffixes[name]}": {
-            "teacher": after[name]["bits_per_byte_teacher"],
-            "student_before": before[name]["bits_per_byte_student"],
-            "student_after": after[name]["bits_per_byte_student"],
-        }
-        for name in after
-    }
-    differences = {}
-    for name in after:
-        differences[f"before{suffixes[name]}"] = before[name]["chunk_difference"]
-        differences[f"after{suffixes[name]}"] = after[name]["chunk_difference"]
     heldout = after[TRAINED]
     return {
         "steps": trainer.global_step,
@@ -110,9 +126,8 @@ def summary_of(outcome: "Outcome") -> dict[str, Any]:
             "timed_steps": speed.num_steps,
             "per_step": speed.train_seconds / speed.num_steps if speed.num_steps else None,
         },
-        **bits,
-        "chunk_difference": differences,
-        "gap_closed": {name: gaps_closed(before[name], after[name]) for name in after},
+        **_beside(before, after),
+        **_teachers(outcome),
         "chunks": {
             # of all bytes, those that are not to be trained on included
             "coverage": heldout["coverage"],
@@ -128,6 +143,43 @@ def summary_of(outcome: "Outcome") -> dict[str, Any]:
         # documents left out by on_bad_document=skip, by kind, as far as the first rank met them
         "bad_documents": dict(outcome.bad_documents),
         "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def _beside(before: Figures, after: Figures) -> dict[str, Any]:
+    """Figures beside one teacher, or beside several together."""
+    suffixes = {TRAINED: "", OTHER: "_other"}
+    bits = {
+        f"bits_per_byte{suffixes[name]}": {
+            "teacher": after[name]["bits_per_byte_teacher"],
+            "student_before": before[name]["bits_per_byte_student"],
+            "student_after": after[name]["bits_per_byte_student"],
+        }
+        for name in after
+    }
+    differences = {}
+    for name in after:
+        differences[f"before{suffixes[name]}"] = before[name]["chunk_difference"]
+        differences[f"after{suffixes[name]}"] = after[name]["chunk_difference"]
+    return {
+        **bits,
+        "chunk_difference": differences,
+        "gap_closed": {name: gaps_closed(before[name], after[name]) for name in after},
+    }
+
+
+def _teachers(outcome: "Outcome") -> dict[str, Any]:
+    """Of several teachers: how they were combined, and the figures beside each."""
+    if not isinstance(outcome.teacher, StoredTeachers):
+        return {}
+    weights = outcome.teacher.weights
+    return {
+        "combined_by": outcome.teacher.combine,
+        "teacher_weights": dict(weights.by_group or {"all": weights.everywhere}),
+        "teachers": {
+            label: _beside(of_teacher(outcome.before, label), of_teacher(outcome.after, label))
+            for label in outcome.teacher.labels
+        },
     }
 
 

@@ -3,25 +3,24 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from alm_lightning.alignment.text import uncovered
 from alm_lightning.counterparts import is_same_vocabulary
+from alm_lightning.distillation.stores import SeveralScores, StoredScores
 from alm_lightning.models.adapters import FullFineTuning, LowRank
 from alm_lightning.models.loading import check_pair, load_model, torch_dtype
 from alm_lightning.models.new_tokenizer import NewTokenizer
 from alm_lightning.models.own_vocabulary import OwnVocabulary
 from alm_lightning.models.padding import pad_rows
-from alm_lightning.models.pair import Scorer, Teacher
+from alm_lightning.models.pair import Scorer
 from alm_lightning.models.speed import Speed
 from alm_lightning.models.text_part import text_part
 from alm_lightning.models.vocabulary import BytesFromOldTokens, NewVocabulary
 from alm_lightning.models.weights.sources import WeightSource
-from alm_lightning.scores.reader import StoreReader
-from alm_lightning.scores.teacher import StoredTeacher
+from alm_lightning.scores.ensemble import StoredTeachers, Teaching
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.specials.roles import stop_ids
 from alm_lightning.tokenization.view import TokenizerView
@@ -46,6 +45,10 @@ class ModelInput(Protocol):
     def load(self, side: str, device: str) -> Scorer:
         """The model, as ``student`` or ``teacher``; `device` is where it will compute."""
         ...
+
+
+TeacherInput: TypeAlias = ModelInput | StoredScores | SeveralScores
+"""Whoever teaches, before anything large is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,68 +120,13 @@ class GivenModel:
         return Scorer(text_part(self.model), view)
 
 
-@dataclass(frozen=True)
-class StoredScores:
-    """A teacher of which a store has all that a run needs, and whose weights are not there.
-
-    Attributes:
-        folder: The store's.
-
-    Raises:
-        FileNotFoundError: There is no whole store.
-        ValueError: It is damaged.
-    """
-
-    folder: Path
-    _store: StoreReader = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Opens the store: what is wrong with it is said before anything is loaded."""
-        object.__setattr__(self, "_store", StoreReader(self.folder))
-
-    @property
-    def store(self) -> StoreReader:
-        """The store."""
-        return self._store
-
-    @property
-    def name(self) -> str:
-        """The teacher's name."""
-        return self._store.manifest.plan.teacher
-
-    @property
-    def licence(self) -> str:
-        """The teacher's licence."""
-        return self._store.manifest.plan.licence
-
-    def load(self, side: str, device: str) -> StoredTeacher:
-        """What takes the place of the teacher.
-
-        Args:
-            side: ``teacher``.
-            device: Not read.
-
-        Returns:
-            The stored teacher.
-        """
-        manifest = self._store.manifest
-        log.info(
-            "%s: %s, its scores of %s tokens in %s",
-            side,
-            self.name,
-            f"{manifest.tokens:,}",
-            self.folder,
-        )
-        return StoredTeacher(self._store)
-
-
 @dataclass(frozen=True, kw_only=True)
 class PairPlan:
     """How student and teacher are made.
 
     Attributes:
         student: The model that the student starts as.
-        teacher: The model that teaches, or a store of what it said.
+        teacher: The model that teaches, or a store of what it said, or several.
         differences: Settings in which the two differ; none if they are one model, loaded once.
         tokenizer: From the old tokenizer to the student's.
         embeddings: Makes the student from the model that it starts as.
@@ -188,7 +136,7 @@ class PairPlan:
     """
 
     student: ModelInput
-    teacher: ModelInput | StoredScores
+    teacher: TeacherInput
     differences: Sequence[str]
     tokenizer: Callable[[TokenizerView], TokenizerView]
     embeddings: Callable[..., PreTrainedModel]
@@ -203,7 +151,7 @@ class PairPlan:
             ValueError: The student is to share the body of another model; embeddings of bytes are
                 for another tokenizer; new embeddings would not be trained.
         """
-        if self.adapter.share_body and isinstance(self.teacher, StoredScores):
+        if self.adapter.share_body and isinstance(self.teacher, StoredScores | SeveralScores):
             raise ValueError(
                 "share_body=true, and the teacher is a store of scores, which has no weights to "
                 "share. Take share_body=false."
@@ -231,7 +179,7 @@ class PairPlan:
                 "embeddings=own."
             )
 
-    def build(self, device: str) -> tuple[Scorer, Teacher]:
+    def build(self, device: str) -> tuple[Scorer, Teaching]:
         """Loads the teacher, and makes the student.
 
         Args:
@@ -269,13 +217,18 @@ class PairPlan:
             f"{sum(p.numel() for p in model.parameters()):,}",
             "its body shared with the teacher" if share_body else "nothing shared",
         )
-        lost = uncovered(view, teacher.view)
-        if lost:
-            log.warning(
-                "tokenizers %s and %s have no chunk for parts of texts like these, which are not "
-                "learned from. python -m alm_lightning.inspect shows where and why:\n  %s",
-                view.name,
-                teacher.view.name,
-                "\n  ".join(lost),
-            )
+        for each in teacher.each if isinstance(teacher, StoredTeachers) else (teacher,):
+            _warn_of_uncovered(view, each.view)
         return Scorer(model, view), teacher
+
+
+def _warn_of_uncovered(student: TokenizerView, teacher: TokenizerView) -> None:
+    lost = uncovered(student, teacher)
+    if lost:
+        log.warning(
+            "tokenizers %s and %s have no chunk for parts of texts like these, which are not "
+            "learned from. python -m alm_lightning.inspect shows where and why:\n  %s",
+            student.name,
+            teacher.name,
+            "\n  ".join(lost),
+        )

@@ -14,12 +14,19 @@ from alm_lightning.corpus.reading import Streamed
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.datamodule import DistillDataModule
 from alm_lightning.distillation.data import DataPlan, Documents
-from alm_lightning.distillation.figures import Figures, callbacks_of, check_teacher, figures_by_set
-from alm_lightning.distillation.models import PairPlan, StoredScores
-from alm_lightning.models.pair import Scorer, Teacher
+from alm_lightning.distillation.figures import (
+    Figures,
+    callbacks_of,
+    check_teacher,
+    figures_by_set,
+    of_teacher,
+)
+from alm_lightning.distillation.models import PairPlan
+from alm_lightning.distillation.stores import SeveralScores, StoredScores
+from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.scores.kinds import check_kinds
+from alm_lightning.scores.ensemble import StoredTeachers, Teaching
 from alm_lightning.training.callbacks import SaveWhenStopped
 from alm_lightning.training.module import DistillModule, OptimizerFactory
 from alm_lightning.training.on_policy import OnPolicy, OwnAnswers, Prompts, TransformersEngine
@@ -66,9 +73,8 @@ class Plan:
         """Refuses an objective without terms, or one that reads more than a store has."""
         if not self.objective:
             raise ValueError("the objective has no terms: take objective=next_byte_hidden, say.")
-        if isinstance(self.pair.teacher, StoredScores):
-            store = self.pair.teacher.store
-            check_kinds(store.manifest.plan.kinds, self.objective, str(store.folder))
+        if isinstance(self.pair.teacher, StoredScores | SeveralScores):
+            self.pair.teacher.check_objective(self.objective)
         if self.on_policy is not None and self.on_policy.share:
             self._check_on_policy()
         elif any(term.needs_own_answers for term in self.objective.values()):
@@ -79,7 +85,7 @@ class Plan:
 
     def _check_on_policy(self) -> None:
         """Refuses what can't learn from answers, or has no text to ask for them with."""
-        if isinstance(self.pair.teacher, StoredScores):
+        if isinstance(self.pair.teacher, StoredScores | SeveralScores):
             raise ValueError(
                 "on_policy.share is above 0, and the teacher is a store of scores, which has never "
                 "read the student's own answers. Take a teacher with weights, or on_policy=none."
@@ -96,12 +102,12 @@ class Plan:
                 "all of them. Take windows=first, or on_policy=none."
             )
 
-    def module(self, student: Scorer, teacher: Teacher) -> DistillModule:
+    def module(self, student: Scorer, teacher: Teaching) -> DistillModule:
         """Student, teacher and objective, put together.
 
         Args:
             student: The student.
-            teacher: The teacher.
+            teacher: The teacher, or several.
 
         Returns:
             The LightningModule.
@@ -167,18 +173,19 @@ class Outcome:
 
     Attributes:
         student: The trained student.
-        teacher: The teacher, or a store of what it said.
+        teacher: The teacher, or a store of what it said, or several.
         documents: What was trained and evaluated on.
         trainer: The trainer, after the run.
         bad_documents: Documents that were left out, by kind.
-        before: Figures before training, by evaluation set.
+        before: Figures before training, by evaluation set; of several teachers, those beside each
+            are by ``<set>@<label>``.
         after: The same after training.
         micro_batch_size: Sequences of a forward pass.
         seconds: Of the whole run.
     """
 
     student: Scorer
-    teacher: Teacher
+    teacher: Teaching
     documents: Documents
     trainer: L.Trainer
     bad_documents: Mapping[str, int]
@@ -213,7 +220,7 @@ def run(plan: Plan) -> Outcome:
         logger.log_hyperparams(dict(module.config))
 
     before = _evaluate(trainer, module, data)
-    check_teacher(before, plan.pair.teacher.name, teacher.view.num_tokens)
+    _check_teachers(before, plan.pair.teacher.name, teacher)
     trainer.fit(module, datamodule=data, ckpt_path=plan.checkpoint)
     _exit_if_stopped(trainer)
     after = _evaluate(trainer, module, data)
@@ -232,10 +239,19 @@ def run(plan: Plan) -> Outcome:
     )
 
 
-def _evaluate(trainer: L.Trainer, module: L.LightningModule, data: DistillDataModule) -> Figures:
+def _evaluate(trainer: L.Trainer, module: DistillModule, data: DistillDataModule) -> Figures:
     trainer.validate(module, datamodule=data, verbose=False)
     # callback_metrics holds exact values by name; what validate returns is split by loader
-    return figures_by_set(trainer.callback_metrics, data.evaluation_names)
+    names = list(module.figure_sets(data.evaluation_names))
+    return figures_by_set(trainer.callback_metrics, names)
+
+
+def _check_teachers(before: Figures, name: str, teaching: Teaching) -> None:
+    if not isinstance(teaching, StoredTeachers):
+        check_teacher(before, name, teaching.view.num_tokens)
+        return
+    for label, teacher in zip(teaching.labels, teaching.each, strict=True):
+        check_teacher(of_teacher(before, label), label, teacher.view.num_tokens)
 
 
 def _exit_if_stopped(trainer: L.Trainer) -> None:

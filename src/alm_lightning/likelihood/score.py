@@ -1,5 +1,7 @@
 """From a batch and the hidden states of one model to that model's side of the signal."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -81,24 +83,38 @@ def hidden_before(
     return hidden[scored.roll(-1, dims=1)]
 
 
-def model_signal(
+def model_signals(
     hidden: Float[Tensor, "batch pos hidden"],
-    tokens: SideTokens,
-    chunk_is_structure: Bool[Tensor, "batch chunk"],
+    views: Sequence[tuple[SideTokens, Bool[Tensor, "batch _"]]],
     head: OutputHead,
     *,
     keep_tokens: bool,
     keep_hidden: bool,
-) -> ModelSignal:
+) -> list[ModelSignal]:
     """What one model says of its tokens; on request with hidden states at the ends of chunks.
 
     Without `keep_tokens` there is no product with the output matrix.
+
+    Args:
+        hidden: Last hidden states.
+        views: The sequences, and which of their chunks are structure. Of several, tokens are the
+            same and chunks are not: there is one product for all of them.
+        head: The model's output layer.
+        keep_tokens: Whether log-likelihoods are there.
+        keep_hidden: Whether hidden states are there.
+
+    Returns:
+        One signal a view.
     """
-    scores = None
-    if keep_tokens:
-        scores = chunk_scores(*token_logprobs(hidden, tokens, head), tokens, chunk_is_structure)
-    at_ends = states_at_ends(hidden, tokens, chunk_is_structure.shape[1]) if keep_hidden else None
-    return ModelSignal(optional_tokens=scores, optional_hidden=at_ends)
+    of_tokens = token_logprobs(hidden, views[0][0], head) if keep_tokens else None
+    found = []
+    for tokens, is_structure in views:
+        scores = None
+        if of_tokens is not None:
+            scores = chunk_scores(*of_tokens, tokens, is_structure)
+        at_ends = states_at_ends(hidden, tokens, is_structure.shape[1]) if keep_hidden else None
+        found.append(ModelSignal(optional_tokens=scores, optional_hidden=at_ends))
+    return found
 
 
 def chunk_scores(

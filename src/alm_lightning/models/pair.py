@@ -1,5 +1,6 @@
 """The pair: a student that learns, and a frozen teacher that stays out of checkpoints."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel
 from alm_lightning.data.batch import DistillBatch, SideTokens
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.head import OutputHead
-from alm_lightning.likelihood.score import model_signal
+from alm_lightning.likelihood.score import model_signals
 from alm_lightning.likelihood.signal import ModelSignal
 from alm_lightning.models.structure import check_packable, head_of, last_hidden, output_head
 from alm_lightning.tokenization.view import TokenizerView
@@ -94,6 +95,51 @@ class Scorer:
         With log-likelihoods of tokens and chunks unless they are not asked for; on request with
         hidden states at the ends of chunks, or whole next-token distributions.
         """
+        (signal,) = self._signals(
+            [(batch, tokens)],
+            keep_tokens=keep_tokens,
+            keep_hidden=keep_hidden,
+            keep_distributions=keep_distributions,
+        )
+        return signal
+
+    def views(
+        self,
+        batches: Sequence[DistillBatch],
+        *,
+        keep_tokens: bool = True,
+        keep_hidden: bool = False,
+        keep_distributions: bool = False,
+    ) -> list[ModelSignal]:
+        """The student's side beside each of several teachers, from one pass of the model.
+
+        Args:
+            batches: The same tokens of the student, in the chunks of each teacher.
+            keep_tokens: Whether log-likelihoods are asked for.
+            keep_hidden: Whether hidden states are.
+            keep_distributions: Whether whole distributions are.
+
+        Returns:
+            One signal a teacher.
+        """
+        asked = {
+            "keep_tokens": keep_tokens,
+            "keep_hidden": keep_hidden,
+            "keep_distributions": keep_distributions,
+        }
+        if len(batches) == 1:
+            return [self(batches[0], batches[0].student, **asked)]
+        return self._signals([(batch, batch.student) for batch in batches], **asked)
+
+    def _signals(
+        self,
+        views: Sequence[tuple[DistillBatch, SideTokens]],
+        *,
+        keep_tokens: bool,
+        keep_hidden: bool,
+        keep_distributions: bool,
+    ) -> list[ModelSignal]:
+        batch, tokens = views[0]
         if batch.is_packed:
             check_packable(self.model)
         positions = tokens.positions if batch.is_packed else None
@@ -102,19 +148,19 @@ class Scorer:
         else:
             hidden = self.body(tokens.ids, positions)
         head = self.head()
-        signal = model_signal(
+        signals = model_signals(
             hidden,
-            tokens,
-            batch.chunk_is_structure,
+            [(own, view.chunk_is_structure) for view, own in views],
             head,
             keep_tokens=keep_tokens,
             keep_hidden=keep_hidden,
         )
         if not keep_distributions:
-            return signal
+            return signals
         with torch.no_grad():
             embedded = self.model.get_input_embeddings()(tokens.ids)
-        return replace(signal, optional_distributions=Distributions(hidden, embedded, head))
+        whole = Distributions(hidden, embedded, head)
+        return [replace(signal, optional_distributions=whole) for signal in signals]
 
     def head(self) -> OutputHead:
         """The output layer; its ids are copied once a device: a GPU would wait for each copy."""

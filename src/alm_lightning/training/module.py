@@ -16,8 +16,10 @@ from alm_lightning.data.datamodule import DistillDataModule
 from alm_lightning.models.pair import Scorer, Teacher
 from alm_lightning.models.structure import last_matrix, layers_of
 from alm_lightning.objectives.combine import Balance
+from alm_lightning.objectives.each_teacher import OfEachTeacher
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
+from alm_lightning.scores.ensemble import Teaching, teachers_of
 from alm_lightning.training.evaluated import EvaluatedModule
 from alm_lightning.training.micro_batch import (
     SPARE,
@@ -30,7 +32,7 @@ from alm_lightning.training.on_policy import OwnAnswers
 from alm_lightning.training.resume import check_continued
 from alm_lightning.training.sharding import ShardedStrategy, SpreadPair
 from alm_lightning.training.step import DistillStep, StepResult
-from alm_lightning.training.teacher_sides import TeacherSides
+from alm_lightning.training.teacher_sides import SidesOfAll
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class DistillModule(EvaluatedModule):
         student: The student; all of its parameters that require a gradient are trained.
         teacher: The teacher; frozen here, and kept out of checkpoints. A student with low-rank
             adapters may have its parameters, as frozen weights of its own modules. Or a store of
-            what it said.
+            what it said, or several stores.
         objective: The terms of the loss, by name.
         balance: How the terms are weighed.
         optimizer: Makes the optimizer from groups of parameters.
@@ -64,7 +66,7 @@ class DistillModule(EvaluatedModule):
         self,
         *,
         student: Scorer,
-        teacher: Teacher,
+        teacher: Teaching,
         objective: Mapping[str, Objective],
         balance: Balance,
         optimizer: OptimizerFactory,
@@ -85,7 +87,16 @@ class DistillModule(EvaluatedModule):
             )
         self.automatic_optimization = False
         self.student = student.model
-        self.objective = nn.ModuleDict(objective)
+        teachers = teachers_of(teacher)
+        self.objective = nn.ModuleDict(
+            {
+                # a term of several teachers is one term: there is one loss, and one balance
+                name: OfEachTeacher(term, len(teachers))
+                if len(teachers) > 1 and term.needs_teacher
+                else term
+                for name, term in objective.items()
+            }
+        )
         self.balance = balance
         self.balance.setup(list(objective))
         self.make_optimizer, self.schedule = optimizer, schedule
@@ -95,11 +106,14 @@ class DistillModule(EvaluatedModule):
         # a scorer is no module: Lightning neither trains nor saves nor moves what is in it
         self._teacher_scorer = teacher
         teacher.freeze()
-        self._teacher_sides = TeacherSides(teacher)
+        self._teacher_sides = SidesOfAll(teacher)
         self._spread: SpreadPair | None = None
-        pair = PairFacts(_facts(student), _facts(teacher))
+        pairs = [PairFacts(_facts(student), _facts(each)) for each in teachers]
         for term in self.objective.values():
-            term.setup(pair)
+            if isinstance(term, OfEachTeacher):
+                term.setup_each(pairs)
+            else:
+                term.setup(pairs[0])
         self.last_result: StepResult | None = None
         self.own_answers: OwnAnswers | None = None
 
@@ -147,9 +161,9 @@ class DistillModule(EvaluatedModule):
         )
         self._student_scorer = self._spread.student.scorer
         self._teacher_scorer = self._spread.teacher_scorer
-        self._teacher_sides = TeacherSides(self._teacher_scorer)
+        self._teacher_sides = SidesOfAll(self._teacher_scorer)
 
-    def whole_pair(self) -> tuple[Scorer, Teacher]:
+    def whole_pair(self) -> tuple[Scorer, Teaching]:
         """Student and teacher as a single process has them, after a run. Every rank must call.
 
         Returns:
@@ -271,6 +285,9 @@ class DistillModule(EvaluatedModule):
             self.log(f"train/{name}", value, prog_bar=True)
             self.log(f"train/balance_{name}", result.balance[name])
             self.log(f"chunks/weight_{name}", result.weights[name])
+        for name, parts in result.by_teacher.items():
+            for label, part in zip(self._teacher_sides.labels, parts, strict=True):
+                self.log(f"train/{name}@{label}", part)
         self.log("train/loss", result.total)
 
     def trained_parameters(self) -> list[nn.Parameter]:

@@ -28,6 +28,8 @@ CONTINUED = (
     "student.name",
     "teacher.name",
     "teacher.scores.identity",
+    "teacher.scores.weights",
+    "teacher.scores.combine",
     "tokenizer",
     "embeddings",
     "adapter",
@@ -55,6 +57,8 @@ EARLIER = {
     "on_policy.every": 4,
     "on_policy.batch_size": 16,
     "on_policy.prompt_bytes": 64,
+    "teacher.scores.weights": None,
+    "teacher.scores.combine": "losses",
     "tokenizer.special_tokens": "keep",
     "windows.cut_bytes": None,
 }

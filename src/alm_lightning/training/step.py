@@ -1,7 +1,7 @@
 """One optimizer step's worth of arithmetic: global weights, balanced terms, gradients."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -9,10 +9,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from alm_lightning.data.batch import DistillBatch
-from alm_lightning.likelihood.signal import ModelSignal, Signal, Supervision
-from alm_lightning.models.pair import Scorer, Teacher
+from alm_lightning.likelihood.signal import Signal, Supervision
+from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.combine import Balance, faded
+from alm_lightning.objectives.each_teacher import OfEachTeacher, total_of, weight_of
 from alm_lightning.objectives.objective import Objective
+from alm_lightning.scores.ensemble import Teaching, teachers_of
+from alm_lightning.training.beside import Asked, beside, supervision
 
 
 @runtime_checkable
@@ -42,12 +45,14 @@ class StepResult:
     Attributes:
         losses: Value of each term.
         balance: Weight of each term.
-        weights: Number of units of each term (chunks, tokens).
+        weights: Number of units of each term (chunks, tokens), of all teachers.
+        by_teacher: Of terms that several teachers have, what each adds to the value, in order.
     """
 
     losses: Mapping[str, Float[Tensor, ""]]
     balance: Mapping[str, Float[Tensor, ""]]
     weights: Mapping[str, Float[Tensor, ""]]
+    by_teacher: Mapping[str, Float[Tensor, " teacher"]] = field(default_factory=dict)
 
     @property
     def total(self) -> Float[Tensor, ""]:
@@ -71,9 +76,12 @@ class DistillStep:
     Models whose weights are spread over ranks must be called equally often on all of them. There a
     rank with fewer micro-batches computes one of them again, and multiplies it with 0.
 
+    With several teachers, a term is their weighted mean, and one term to the balance; the student
+    runs once for all of them.
+
     Args:
         student: The student.
-        teacher: The teacher; not called where no term needs it.
+        teacher: The teacher, or several; not called where no term needs it.
         terms: The objective, by name.
         balance: How the terms are weighed.
         compared_at: Gives the parameter at which gradients of the terms are compared, after a
@@ -92,7 +100,7 @@ class DistillStep:
         self,
         *,
         student: Scorer,
-        teacher: Teacher,
+        teacher: Teaching,
         terms: Mapping[str, Objective],
         balance: Balance,
         compared_at: Callable[[], nn.Parameter] | None,
@@ -102,7 +110,7 @@ class DistillStep:
         stand_in: Callable[[], DistillBatch] | None = None,
         keep_graphs: bool = False,
     ):
-        self.student, self.teacher = student, teacher
+        self.student, self.teachers = student, teachers_of(teacher)
         self.terms, self.balance = terms, balance
         self.compared_at = compared_at
         self.reduce, self.backward, self.scale = reduce, backward, scale
@@ -126,9 +134,9 @@ class DistillStep:
         known = self._before_student(batches, num_own)
         zero = torch.zeros((), device=device)
         weights = {
-            name: self.reduce(sum((term.weight(s) for s in known[:num_own]), start=zero)).clamp_min(
-                1.0
-            )
+            name: self.reduce(
+                sum((weight_of(term, views) for views in known[:num_own]), start=self._none(term))
+            ).clamp_min(1.0)
             for name, term in self.active.items()
         }
         shares = [1.0 if number < num_own else 0.0 for number in range(len(batches))]
@@ -141,21 +149,31 @@ class DistillStep:
             balance = self.balance(*measured)
         elif self.balance.needs_norms:
             # a single term is all there is to weigh
-            balance = {name: torch.ones_like(weight) for name, weight in weights.items()}
+            balance = {name: torch.ones_like(zero) for name in weights}
         else:
             balance = self.balance(dict.fromkeys(self.active, zero), {})
         balance = faded(balance, {n: term.fades_by for n, term in self.terms.items()}, progress)
         losses = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         each = kept or map(self._totals, batches, known, shares)
         for number, totals in enumerate(each, start=1):
-            parts = (balance[name] * total / weights[name] for name, total in totals.items())
+            parts = ((balance[n] * total / weights[n]).sum() for n, total in totals.items())
             loss = sum(parts, start=zero) * self.scale
             self.backward(loss, exchange=number == len(batches))
             losses = {name: losses[name] + total.detach() for name, total in totals.items()}
         if not batches:
             self.backward(self._no_loss(), exchange=True)
-        losses = {name: self.reduce(total) / weights[name] for name, total in losses.items()}
-        return StepResult(losses, balance, weights)
+        parted = {name: self.reduce(total) / weights[name] for name, total in losses.items()}
+        return StepResult(
+            {name: parts.sum() for name, parts in parted.items()},
+            balance,
+            {name: weight.sum() for name, weight in weights.items()},
+            {name: parts for name, parts in parted.items() if parts.dim()},
+        )
+
+    def _none(self, term: Objective) -> Float[Tensor, "..."]:
+        """The weight of a term in no batch, of each teacher where there are several."""
+        shape = (len(term.each),) if isinstance(term, OfEachTeacher) else ()
+        return torch.zeros(shape, device=self.student.model.device)
 
     def _in_lockstep(self, batches: Sequence[DistillBatch]) -> Sequence[DistillBatch]:
         """With as many more, where models are spread, as the rank with the most has."""
@@ -213,64 +231,55 @@ class DistillStep:
         zero = torch.zeros((), device=self.student.model.device)
         return sum((parameter.flatten()[:0].sum() for parameter in trained), start=zero)
 
-    def _before_student(self, batches: Sequence[DistillBatch], num_own: int) -> list[Supervision]:
-        """What is known of each micro-batch before the student runs; the first ones count."""
-        teacher = [self._teacher_signal(batch) for batch in batches] if self.needs_teacher else None
-        mean_square = None
-        if self.needs_hidden and teacher is not None:
-            mean_square = self._mean_square(batches[:num_own], teacher[:num_own])
-        return [
-            _supervision(
-                batch,
-                teacher=None if teacher is None else teacher[index],
-                mean_square=mean_square,
+    def _before_student(
+        self, batches: Sequence[DistillBatch], num_own: int
+    ) -> list[tuple[Supervision, ...]]:
+        """What is known of each micro-batch before the student runs, beside each teacher.
+
+        The first `num_own` of them count.
+        """
+        if not self.needs_teacher:
+            return [(supervision(batch),) for batch in batches]
+        asked = Asked(self.needs_teacher_tokens, self.needs_hidden, self.needs_distributions)
+        device = self.student.model.device
+        sides = [
+            beside(
+                teacher,
+                [batch.views[number] for batch in batches],
+                num_own,
+                asked=asked,
+                reduce=self.reduce,
+                device=device,
             )
-            for index, batch in enumerate(batches)
+            for number, teacher in enumerate(self.teachers)
         ]
-
-    @torch.no_grad()
-    def _teacher_signal(self, batch: DistillBatch) -> ModelSignal:
-        return self.teacher(
-            batch,
-            batch.teacher,
-            keep_tokens=self.needs_teacher_tokens,
-            keep_hidden=self.needs_hidden,
-            keep_distributions=self.needs_distributions,
-        )
-
-    def _mean_square(
-        self, batches: Sequence[DistillBatch], signals: Sequence[ModelSignal]
-    ) -> Float[Tensor, " hidden"]:
-        """Mean square of each channel of the teacher at the ends of all chunks of the step."""
-        squares = torch.zeros(self.teacher.hidden_size, device=self.student.model.device)
-        chunks = torch.zeros((), device=self.student.model.device)
-        for batch, signal in zip(batches, signals, strict=True):
-            chunks_alone = batch.chunk_mask.unsqueeze(-1)
-            squares += (signal.hidden.square() * chunks_alone).sum(dim=(0, 1))
-            chunks += batch.chunk_mask.sum()
-        return self.reduce(squares) / self.reduce(chunks).clamp_min(1.0)
+        return list(zip(*sides, strict=True))
 
     def _totals(
-        self, batch: DistillBatch, known: Supervision, share: float
-    ) -> dict[str, Float[Tensor, ""]]:
+        self, batch: DistillBatch, known: Sequence[Supervision], share: float
+    ) -> dict[str, Float[Tensor, "..."]]:
         """Every term's total over one micro-batch, with its graph, times 1 or 0."""
-        student = self.student(
-            batch,
-            batch.student,
+        students = self.student.views(
+            batch.views[: len(known)],
             keep_tokens=self.needs_tokens,
             keep_hidden=self.needs_hidden,
             keep_distributions=self.needs_distributions,
         )
-        signal = Signal(**vars(known), student=student)
-        totals = {name: term(signal) * share for name, term in self.active.items()}
+        views = [
+            Signal(**vars(own), student=student)
+            for own, student in zip(known, students, strict=True)
+        ]
+        totals = {
+            name: total_of(term, views, batch.shares) * share for name, term in self.active.items()
+        }
         # what has nothing to say here, such as no one-to-one chunk, has a gradient of 0, not none
-        nothing = self._no_loss if self.stand_in is None else student.nothing
+        nothing = self._no_loss if self.stand_in is None else students[0].nothing
         return {n: t if t.requires_grad else nothing() for n, t in totals.items()}
 
     def _measure(
         self,
-        parts: Iterable[Mapping[str, Float[Tensor, ""]]],
-        weights: Mapping[str, Float[Tensor, ""]],
+        parts: Iterable[Mapping[str, Float[Tensor, "..."]]],
+        weights: Mapping[str, Float[Tensor, "..."]],
     ) -> tuple[dict[str, Float[Tensor, ""]], dict[str, Float[Tensor, ""]]]:
         """Value and gradient norm (at the compared layer) of each term, over the whole step."""
         if self.compared_at is None:
@@ -281,37 +290,24 @@ class DistillStep:
             compared_at = self.compared_at()
             for name, total in totals.items():
                 losses[name] = losses[name] + total.detach()
+                is_one = not weights[name].dim()
                 (found,) = torch.autograd.grad(
-                    total, compared_at, retain_graph=True, materialize_grads=True
+                    # teachers are divided by weights of their own, and added up
+                    total if is_one else (total / weights[name]).sum(),
+                    compared_at,
+                    retain_graph=True,
+                    materialize_grads=True,
                 )
                 # of a block that was gathered in half precision it is in that, too
                 found = found.to(torch.promote_types(found.dtype, torch.float32))
-                gradients[name] = gradients.get(name, 0.0) + found / weights[name]
+                if is_one:
+                    found = found / weights[name]
+                gradients[name] = gradients.get(name, 0.0) + found
             # the graph of this micro-batch goes before the next one's is made
             del total, totals
         if not gradients:
             gradients = {name: torch.zeros_like(self.compared_at()) for name in weights}
         return (
-            {name: self.reduce(loss) / weights[name] for name, loss in losses.items()},
+            {n: (self.reduce(loss) / weights[n]).sum() for n, loss in losses.items()},
             {name: self.reduce(gradient).norm() for name, gradient in gradients.items()},
         )
-
-
-def _supervision(
-    batch: DistillBatch,
-    *,
-    teacher: ModelSignal | None = None,
-    mean_square: Float[Tensor, " hidden"] | None = None,
-) -> Supervision:
-    """What is known of a batch, where it is and where the processor reads it."""
-    return Supervision(
-        student_tokens=batch.student,
-        teacher_tokens=batch.teacher,
-        chunk_mask=batch.chunk_mask,
-        chunk_ends_run=batch.chunk_ends_run,
-        target_mask=batch.student_targets,
-        own_rows=batch.own_rows,
-        optional_teacher=teacher,
-        optional_mean_square=mean_square,
-        optional_host=None if batch.host is batch else _supervision(batch.host),
-    )

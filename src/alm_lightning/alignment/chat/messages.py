@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 
 from alm_lightning.alignment.aligned import AlignedText
 from alm_lightning.alignment.axis import AxisSide, ChatLayout, SideStructure, align_axis
-from alm_lightning.alignment.boundaries import ChunkSelection
+from alm_lightning.alignment.boundaries import ChunkBounds
 from alm_lightning.alignment.chat.fragments import CLOSES, SAYS, STEPS_PER_MESSAGE
 from alm_lightning.alignment.chat.turns import NOWHERE, Turns, turns_of
 from alm_lightning.corpus.chat import SYSTEM_POLICIES, BadChat, Chat, Message
@@ -28,7 +28,7 @@ def align_messages(
     *,
     student: TokenizerView,
     teacher: TokenizerView,
-    alignment: ChunkSelection | None = None,
+    alignment: ChunkBounds | None = None,
     trained: str = "assistant",
     system: str = "own",
     student_template: str | None = None,

@@ -11,11 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 from transformers import PreTrainedModel
 
+from alm_lightning.data.teacher_weights import TeacherWeights
 from alm_lightning.distillation.checks import chosen_precision, chosen_workers
 from alm_lightning.distillation.data import ON_BAD_DOCUMENT, Corpus, DataPlan
-from alm_lightning.distillation.models import ModelInput, PairPlan, StoredModel, StoredScores
+from alm_lightning.distillation.models import PairPlan, StoredModel, TeacherInput
 from alm_lightning.distillation.run import Plan
+from alm_lightning.distillation.stores import SeveralScores, StoredScores
 from alm_lightning.likelihood.hardware import uses_cuda
+from alm_lightning.scores.ensemble import LOSSES
 from alm_lightning.tokenization.specials.roles import REPLACE
 
 log = logging.getLogger(__name__)
@@ -40,10 +43,10 @@ def plan_of(cfg: DictConfig) -> Plan:
     # these first: what a setting lacks is said by what it is for
     pair, data = pair_plan(cfg), data_plan(cfg)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    if isinstance(pair.teacher, StoredScores):
+    if isinstance(pair.teacher, StoredScores | SeveralScores):
         # a path may hold another store by the time when the run goes on
         config["teacher"]["name"] = pair.teacher.name
-        config["teacher"]["scores"]["identity"] = pair.teacher.store.identity
+        config["teacher"]["scores"]["identity"] = pair.teacher.identity
     return Plan(
         pair=pair,
         data=data,
@@ -76,9 +79,7 @@ def pair_plan(cfg: DictConfig) -> PairPlan:
             "teacher=scores teacher.scores.path=DIR."
         )
     if SCORES in cfg.teacher:
-        teacher: ModelInput | StoredScores = StoredScores(
-            Path(cfg.teacher.scores.path).expanduser()
-        )
+        teacher: TeacherInput = _scored(cfg.teacher.scores)
         differences = ["weights"]
     else:
         teacher = stored_model(cfg.teacher)
@@ -93,6 +94,25 @@ def pair_plan(cfg: DictConfig) -> PairPlan:
         stop_tokens=list(cfg.student.stop_tokens),
         speed=instantiate(cfg.speed),
     )
+
+
+def _scored(node: DictConfig) -> StoredScores | SeveralScores:
+    """A teacher that was scored, or several."""
+    settings = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    given = settings["path"]
+    folders = [
+        Path(str(path)).expanduser() for path in (given if isinstance(given, list) else [given])
+    ]
+    if not folders:
+        raise ValueError("teacher.scores.path is empty: expected a store's folder, or several.")
+    # a run may be older than these settings
+    weights, combine = settings.get("weights"), settings.get("combine", LOSSES)
+    if len(folders) > 1:
+        return SeveralScores.of(folders, weights, combine)
+    stored = StoredScores(folders[0])
+    # of one teacher every weight is 1
+    TeacherWeights.of(weights, [stored.name])
+    return stored
 
 
 def stored_model(node: DictConfig) -> StoredModel:

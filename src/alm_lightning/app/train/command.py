@@ -24,7 +24,8 @@ from alm_lightning.distillation.figures import Figures, summary_of
 from alm_lightning.distillation.models import PairPlan
 from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.distillation.run import run
-from alm_lightning.models.pair import Scorer, Teacher
+from alm_lightning.models.pair import Scorer
+from alm_lightning.scores.ensemble import Teaching
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def _export(
 def _samples(
     cfg: DictConfig,
     student: Scorer,
-    teacher: Teacher,
+    teacher: Teaching,
     documents: Sequence[AnyDocument],
     device: torch.device,
 ) -> list[dict[str, str]]:

@@ -25,9 +25,7 @@ def results_table(before: Figures, after: Figures) -> Table:
     table = Table(title="Held-out text", title_justify="left")
     table.add_column("")
     for name in after:
-        table.add_column(
-            {"heldout": "training domain", "other": "other domain"}.get(name, name), justify="right"
-        )
+        table.add_column(_heading(name), justify="right")
     rows: dict[str, list[float | None]] = {
         "bits per byte: teacher": [after[n]["bits_per_byte_teacher"] for n in after],
         "bits per byte: student before": [before[n]["bits_per_byte_student"] for n in after],
@@ -46,6 +44,13 @@ def results_table(before: Figures, after: Figures) -> Table:
     table.add_row("share of bytes in chunks", *(f"{after[name]['coverage']:.1%}" for name in after))
     table.add_row("bytes evaluated", *(f"{after[name]['bytes']:,.0f}" for name in after))
     return table
+
+
+def _heading(name: str) -> str:
+    """What a column is of: of several teachers each has its own, and the first is of all."""
+    dataset, _, teacher = name.partition("@")
+    heading = {"heldout": "training domain", "other": "other domain"}.get(dataset, dataset)
+    return f"{heading}, {teacher}" if teacher else heading
 
 
 def show_sample(console: Console, sample: Mapping[str, str]) -> None:

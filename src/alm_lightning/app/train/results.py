@@ -9,7 +9,8 @@ from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.distillation.export import flat
 from alm_lightning.evaluation.generation.texts import continuation
 from alm_lightning.export.card import Value
-from alm_lightning.models.pair import Scorer, Teacher
+from alm_lightning.models.pair import Scorer
+from alm_lightning.scores.ensemble import Teaching
 
 NOT_LOADED = "(not loaded: its scores were read)"
 PROMPT_CHARACTERS = 200
@@ -18,7 +19,7 @@ PROMPT_CHARACTERS = 200
 
 def sample_continuations(
     student: Scorer,
-    teacher: Teacher,
+    teacher: Teaching,
     documents: Sequence[AnyDocument],
     *,
     num_prompts: int,

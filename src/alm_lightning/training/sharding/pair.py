@@ -6,8 +6,9 @@ from itertools import zip_longest
 import torch
 
 from alm_lightning.data.batch import DistillBatch
-from alm_lightning.models.pair import Scorer, Teacher
+from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.objective import Objective
+from alm_lightning.scores.ensemble import Teaching
 from alm_lightning.training.sharding.models import Sharded, ShardedTerms
 from alm_lightning.training.sharding.strategy import ShardedStrategy
 from alm_lightning.training.step import Reduce
@@ -22,7 +23,7 @@ class SpreadPair:
 
     Args:
         student: The student, whole.
-        teacher: The teacher, whole.
+        teacher: The teacher, whole; or stores of what several said.
         terms: The objective's terms.
         strategy: How to spread, and whether the teacher is spread too.
     """
@@ -30,7 +31,7 @@ class SpreadPair:
     def __init__(
         self,
         student: Scorer,
-        teacher: Teacher,
+        teacher: Teaching,
         terms: Sequence[Objective],
         strategy: ShardedStrategy,
     ):
@@ -47,7 +48,7 @@ class SpreadPair:
         # when one model spreads it until the other one does
         for _ in zip_longest(*(model.spread() for model in models)):
             pass
-        self.teacher_scorer: Teacher = teacher if self.teacher is None else self.teacher.scorer
+        self.teacher_scorer: Teaching = teacher if self.teacher is None else self.teacher.scorer
         self._terms = ShardedTerms(terms, spread)
         self._seen: DistillBatch | None = None
         self._missing = 0
@@ -88,7 +89,8 @@ class SpreadPair:
         for _ in range(self._missing):
             batch = self.stand_in()
             self.student.scorer(batch, batch.student, keep_tokens=False)
-            if is_teacher_asked:
+            # a store has no weights to gather
+            if is_teacher_asked and isinstance(self.teacher_scorer, Scorer):
                 self.teacher_scorer(batch, batch.teacher, keep_tokens=False)
         self.reshard()
 
@@ -99,7 +101,7 @@ class SpreadPair:
         if self.teacher is not None:
             self.teacher.reshard()
 
-    def whole(self) -> tuple[Scorer, Teacher]:
+    def whole(self) -> tuple[Scorer, Teaching]:
         """Student and teacher put together on the CPU of the first rank. Every rank must call.
 
         Returns:
