@@ -39,6 +39,7 @@ An axis that one module alone has is explained there.
 ``other_width``   channels of another matrix of the same tokens
 ``token``         tokens of a vocabulary that are worked on
 ``term``          terms of an objective
+``teacher``       several teachers of one student
 ``piece``         old tokens that new ones are cut into, one new token after another
 ``text``          texts that are tokenized at once
 ``atom``          tokens of a donor that others are written in; ``other_atom`` the same again

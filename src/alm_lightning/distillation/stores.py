@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from alm_lightning.data.teacher_weights import TeacherWeights
 from alm_lightning.objectives.objective import Objective
@@ -194,8 +194,8 @@ class SeveralScores:
 
 
 def _labels(names: Sequence[str]) -> tuple[str, ...]:
-    """Names without slashes, which part metrics; with a number where there are several of one."""
-    plain = [name.replace("/", "_") for name in names]
+    """The last parts of names, since slashes part metrics; numbered where several are alike."""
+    plain = [PurePosixPath(name).name for name in names]
     counts = Counter(plain)
     return tuple(
         f"{name} {plain[: place + 1].count(name)}" if counts[name] > 1 else name

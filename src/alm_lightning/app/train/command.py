@@ -14,7 +14,13 @@ from alm_lightning.app.keys import keys_in_errors
 from alm_lightning.app.log import log_samples
 from alm_lightning.app.train.build import plan_of
 from alm_lightning.app.train.checks import check_settings
-from alm_lightning.app.train.report import results_table, show_sample, timing_line, write_summary
+from alm_lightning.app.train.report import (
+    results_table,
+    show_sample,
+    teachers_table,
+    timing_line,
+    write_summary,
+)
 from alm_lightning.app.train.results import recipe, sample_continuations
 from alm_lightning.app.versions import versions
 from alm_lightning.corpus.sources.source import AnyDocument
@@ -112,6 +118,9 @@ def _report(path: Path, summary: dict, before: Figures, after: Figures) -> None:
     write_summary(path, summary)
     console = Console()
     console.print(results_table(before, after))
+    beside = teachers_table(before, after)
+    if beside is not None:
+        console.print(beside)
     for sample in summary["samples"]:
         show_sample(console, sample)
     console.print(

@@ -9,7 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alm_lightning.distillation.figures import Figures, gaps_closed
+from alm_lightning.distillation.figures import Figures, gaps_closed, together
+
+HEADINGS = {"heldout": "training domain", "other": "other domain"}
+"""What evaluation sets are called where a person reads."""
 
 
 def results_table(before: Figures, after: Figures) -> Table:
@@ -20,12 +23,16 @@ def results_table(before: Figures, after: Figures) -> Table:
         after: The same after training.
 
     Returns:
-        A table for the terminal.
+        A table for the terminal; of several teachers, what they are together.
     """
-    table = Table(title="Held-out text", title_justify="left")
+    title = "Held-out text"
+    if len(together(after)) < len(after):
+        title = "Held-out text: all teachers together"
+    before, after = together(before), together(after)
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for name in after:
-        table.add_column(_heading(name), justify="right")
+        table.add_column(HEADINGS.get(name, name), justify="right")
     rows: dict[str, list[float | None]] = {
         "bits per byte: teacher": [after[n]["bits_per_byte_teacher"] for n in after],
         "bits per byte: student before": [before[n]["bits_per_byte_student"] for n in after],
@@ -46,11 +53,33 @@ def results_table(before: Figures, after: Figures) -> Table:
     return table
 
 
-def _heading(name: str) -> str:
-    """What a column is of: of several teachers each has its own, and the first is of all."""
-    dataset, _, teacher = name.partition("@")
-    heading = {"heldout": "training domain", "other": "other domain"}.get(dataset, dataset)
-    return f"{heading}, {teacher}" if teacher else heading
+def teachers_table(before: Figures, after: Figures) -> Table | None:
+    """A table of the figures beside each of several teachers.
+
+    Args:
+        before: Figures before training, by evaluation set.
+        after: The same after training.
+
+    Returns:
+        A table for the terminal; None where there is one teacher.
+    """
+    beside = {name: name.partition("@")[::2] for name in after if name not in together(after)}
+    if not beside:
+        return None
+    table = Table(title="Held-out text: beside each teacher", title_justify="left")
+    headings = ("teacher's bits per byte", "difference a chunk before (nats)", "after")
+    for heading in ("", "", *headings):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, (dataset, teacher) in beside.items():
+        values = (
+            after[name]["bits_per_byte_teacher"],
+            before[name]["chunk_difference"],
+            after[name]["chunk_difference"],
+        )
+        table.add_row(
+            teacher, HEADINGS.get(dataset, dataset), *(f"{value:.3f}" for value in values)
+        )
+    return table
 
 
 def show_sample(console: Console, sample: Mapping[str, str]) -> None:

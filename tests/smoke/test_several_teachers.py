@@ -1,0 +1,184 @@
+"""Runs with several stored teachers, from the command line's settings on."""
+
+import csv
+import json
+
+import pytest
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+from tests.conftest import SENTENCES, tiny_gemma3
+from tests.runs import REPOSITORY
+
+from alm_lightning.app.scoring import score_corpus
+from alm_lightning.app.train.report import results_table, teachers_table
+
+CUT = "windows.cut_bytes=60"
+SAID = [
+    "objective=alm_next_token",
+    "objective.alm.threshold=0.01",
+    CUT,
+    "trainer.precision=32-true",
+]
+WITHOUT = ("objective", "objective.alm.threshold")
+SAME = ("bits_per_byte", "bits_per_byte_other", "chunk_difference", "chunks", "gap_closed")
+
+
+@pytest.fixture(scope="session")
+def other_folder(tmp_path_factory, byte_level_tokenizer):
+    """A second teacher, with a tokenizer of its own."""
+    folder = tmp_path_factory.mktemp("models") / "other-gemma"
+    view = byte_level_tokenizer.train_new_from_iterator(SENTENCES[:2], 320)
+    tiny_gemma3(len(view), hidden_size=48).save_pretrained(folder)
+    view.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def stores(tiny, tmp_path, model_folder, other_folder):
+    """Stores of both teachers, by name; more of them with other settings."""
+
+    def make(name, *overrides):
+        folder = {"a": model_folder, "b": other_folder}[name[0]]
+        path = tmp_path / name
+        kept = [override for override in tiny if override.partition("=")[0] not in WITHOUT]
+        teacher = ["teacher=folder", f"teacher.source.path={folder}"]
+        said = [*kept, *SAID, *teacher, f"scores.path={path}", *overrides]
+        with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
+            score_corpus(compose("score", said))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def taught(run_here, tmp_path):
+    """A run with some stores."""
+
+    def run(*paths, more=(), name="run", said=tuple(SAID)):
+        path = paths[0] if len(paths) == 1 else f"[{','.join(map(str, paths))}]"
+        folder = tmp_path / name
+        scored = ["teacher=scores", f"teacher.scores.path={path}", f"paths.output_dir={folder}"]
+        return run_here(*said, *scored, *more, without=WITHOUT), folder
+
+    return run
+
+
+def losses_of(folder):
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    rows = [row for row in rows if row.get("train/alm")]
+    return [{k: v for k, v in row.items() if "train/" in k} for row in rows]
+
+
+def flat(node, prefix=""):
+    if isinstance(node, dict):
+        return {k: v for key, n in node.items() for k, v in flat(n, f"{prefix}.{key}").items()}
+    return {prefix: node}
+
+
+def figures(summary):
+    return flat({name: summary[name] for name in SAME})
+
+
+def test_a_list_of_one_is_one(stores, taught):
+    a = stores("a")
+    alone, folder = taught(a, name="alone")
+    listed, other = taught(f"[{a}]", more=["teacher.scores.weights=[2]"], name="listed")
+    assert figures(listed) == figures(alone)
+    assert losses_of(other) == losses_of(folder) != []
+    assert "teachers" not in listed
+
+
+def test_two_teachers(stores, taught, tmp_path):
+    a, b = stores("a"), stores("b")
+    more = ["budget.batch_size=4", "budget.micro_batch_size=2", "packing=first_fit"]
+    more += ["sample_prompts=1", "teacher.scores.weights=[1,3]"]
+    summary, folder = taught(a, b, more=more)
+    assert summary["combined_by"] == "losses"
+    assert summary["teacher_weights"] == {"all": (0.25, 0.75)}
+    one, other = summary["teachers"].values()
+    # two folders that are named by their paths
+    assert len(set(summary["teachers"])) == 2
+    assert one["bits_per_byte"]["teacher"] != other["bits_per_byte"]["teacher"]
+    together = summary["chunk_difference"]["after"]
+    parts = sorted(each["chunk_difference"]["after"] for each in (one, other))
+    assert parts[0] < together < parts[1]
+    written = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    assert written["teachers"].keys() == summary["teachers"].keys()
+    card = (folder / "model" / "README.md").read_text(encoding="utf-8")
+    for label in summary["teachers"]:
+        assert label in card
+    row = losses_of(folder)[0]
+    each = [float(row[f"train/alm@{label}"]) for label in summary["teachers"]]
+    assert sum(each) == pytest.approx(float(row["train/alm"]), rel=1e-5)
+
+
+@pytest.mark.parametrize("combine", ["losses", "mixture", "geometric"])
+def test_one_store_twice(stores, taught, caplog, combine):
+    a = stores("a")
+    alone, _ = taught(a, name="alone")
+    more = ["teacher.scores.weights=[1,4]", f"teacher.scores.combine={combine}"]
+    twice, _ = taught(a, a, more=more, name="twice")
+    assert "equal stores" in caplog.text
+    assert figures(twice) == pytest.approx(figures(alone), rel=1e-4, abs=1e-5)
+
+
+# Lightning says that the resumed run has a folder of its own
+@pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
+def test_a_resumed_run_is_the_unbroken_one(stores, taught, tmp_path):
+    a, b = stores("a"), stores("b")
+    more = ["budget.checkpoint_every=2", "teacher.scores.weights=[1,3]"]
+    _, whole = taught(a, b, more=more, name="whole")
+    (checkpoint,) = (whole / "checkpoints").glob("step_2.ckpt")
+    resumed = [*more, f"ckpt_path={checkpoint}"]
+    _, folder = taught(a, b, more=resumed, name="resumed")
+    assert losses_of(folder) == losses_of(whole)[2:] != []
+    changed = [*more[:1], f"ckpt_path={checkpoint}", "teacher.scores.weights=[3,1]"]
+    with pytest.raises(ValueError, match=r"teacher\.scores\.weights"):
+        taught(a, b, more=changed, name="changed")
+
+
+def test_tables_of_several_teachers():
+    values = dict.fromkeys(
+        ("bits_per_byte_teacher", "bits_per_byte_student", "chunk_difference", "bytes_per_chunk"),
+        1.5,
+    ) | {"coverage": 1.0, "bytes": 7.0}
+    sets = {"heldout": values, "heldout@small": values | {"bits_per_byte_teacher": 2.25}}
+    console = Console(width=120, record=True)
+    console.print(results_table(sets, sets), teachers_table(sets, sets))
+    first, _, second = console.export_text().partition("beside each teacher")
+    assert "all teachers together" in first
+    assert "small" not in first
+    assert "small" in second
+    assert "2.250" in second
+    assert teachers_table({"heldout": values}, {"heldout": values}) is None
+
+
+@pytest.mark.parametrize(
+    ("second", "more", "message"),
+    [
+        (("b", "windows.cut_bytes=70"), (), r"windows\.cut_bytes=60, and those of .* with 70"),
+        (("b", "scores.documents=3"), (), "not the same texts"),
+        (("b",), ("teacher.scores.weights=[1]",), "has 1 weights"),
+        (("b",), ("teacher.scores.weights=[1,-2]",), "weight of .* is -2"),
+        (("b",), ("teacher.scores.weights={de:[1,1]}",), "group_column"),
+        (("b",), ("teacher.scores.combine=sum",), "expected one of losses, mixture, geometric"),
+        (None, (), "each must be scored first"),
+    ],
+)
+def test_what_does_not_go_together(stores, taught, tmp_path, second, more, message):
+    a = stores("a")
+    b = tmp_path / "gemma3_270m" if second is None else stores(*second)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        taught(a, b, more=more)
+
+
+def test_more_than_chunks_is_refused(stores, taught):
+    kinds = "scores.kinds=[hidden,next_byte]"
+    a, b = stores("a", kinds), stores("b", kinds)
+    said = [CUT, "trainer.precision=32-true", "objective=next_byte"]
+    more = ["teacher.scores.combine=mixture"]
+    with pytest.raises(ValueError, match=r"combine=losses, which works with all"):
+        taught(a, b, more=more, said=said)
+    summary, _ = taught(a, b, said=said)
+    assert len(summary["teachers"]) == 2
