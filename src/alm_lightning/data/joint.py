@@ -115,7 +115,7 @@ class JointPairing(Pairing):
 
 
 class AtPositions:
-    """Chunks end at given bytes: a `ChunkSelection` for one document.
+    """Chunks end at given bytes: `ChunkBounds` of one document.
 
     Args:
         positions: Content bytes before each end, ascending.

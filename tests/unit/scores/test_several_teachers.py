@@ -45,7 +45,7 @@ def alm():
 TERMS = {
     "alm": {"alm": alm, "next_token": NextToken},
     "bytes": {
-        "next_byte": lambda: NextByte(end="drop", positions="token_starts"),
+        "next_byte": lambda: NextByte(end="drop", positions="token_starts", divergence="kl"),
         "hidden_states": lambda: HiddenStates(projection=None, learning_rate=1e-3, fades_by=None),
     },
     "bpm": {"bpm": lambda: BytePrefix(mask_whitespace=True, inside=False)},

@@ -94,7 +94,7 @@ def align_turns(
     teacher: tuple[TokenizerView, Turns],
     *,
     is_trained: Bool[np.ndarray, " step"],
-    alignment: ChunkSelection | None,
+    alignment: ChunkBounds | None,
 ) -> AlignedText:
     """The chunks of a chat whose tokens are known on both sides.
 
