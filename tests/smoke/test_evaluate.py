@@ -103,6 +103,26 @@ def test_a_prompt_is_gone_on_with_on_the_terminal(evaluate_here, model_folder, c
     assert f"The quick, brown fox: it{sample['continuation']}" in capsys.readouterr().out
 
 
+def test_a_model_drafts_for_itself(evaluate_here, model_folder, corpus, tmp_path):
+    [result] = evaluate_here(
+        f"model={model_folder}",
+        "harness=draft",
+        f"harness.draft.target={model_folder}",
+        "harness.draft.max_prompts=2",
+        "harness.draft.max_new_tokens=6",
+        "harness.draft.prompt_lookup=true",
+        "report=true",
+        *corpus,
+    )
+    found = figures(result)
+    assert found["accepted"] == found["equal"] == found["equal_prompt_lookup"] == 1
+    assert found["overlap"] == pytest.approx(1, abs=1e-5)
+    assert found["speed_up"] > 0
+    page = (tmp_path / "evaluation" / "report.html").read_text("utf-8")
+    assert "draft: tiny-gemma" in page
+    assert "tokens/forward" in page
+
+
 def test_several_models_make_one_table(
     evaluate_here, model_folder, second_folder, corpus, tmp_path, capsys
 ):

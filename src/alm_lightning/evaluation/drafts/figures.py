@@ -24,10 +24,13 @@ def draft_figures(records: Sequence[Record]) -> dict[str, Figure]:
         own = _of_way([record["ways"][way] for record in records], records)
         suffix = "" if way == ASSISTED else f"_{way}"
         figures |= {f"{name}{suffix}": figure for name, figure in own.items()}
-    alone = ratio(
-        _column(records, "tokens"), _column(records, "seconds"), "tokens/s", lower_is_better=None
-    )
-    figures["tokens_per_second_alone"] = alone
+    if figures:
+        figures["tokens_per_second_alone"] = ratio(
+            _column(records, "tokens"),
+            _column(records, "seconds"),
+            "tokens/s",
+            lower_is_better=None,
+        )
     if "overlap" in records[0]:
         scored = _column(records, "scored")
         for name in ("overlap", "agreement"):

@@ -46,7 +46,8 @@ class Draft:
         chat: Whether a text is what a user says, and the target is to answer.
         prompt_bytes: How much of a text is the prompt, from its start, at most.
         max_prompts: How many prompts to take, from the front; None for all.
-        max_new_tokens: The most tokens of an answer.
+        max_new_tokens: The most tokens of an answer; 0: nothing is generated, and acceptance is
+            estimated on the prompts themselves.
         draft_tokens: How many tokens are drafted in a round.
         across: Ways to measure a model of another vocabulary: ``universal``, ``intersection``.
         prompt_lookup: Whether drafts that are looked up in the prompt are measured as well.
@@ -75,13 +76,17 @@ class Draft:
         self._target: EvaluatedModel | None = None
         least = {
             "prompt_bytes": prompt_bytes,
-            "max_new_tokens": max_new_tokens,
             "draft_tokens": draft_tokens,
             "max_prompts": 1 if max_prompts is None else max_prompts,
         }
         for name, value in least.items():
             if value < 1:
                 raise ValueError(f"{name} (harness.draft.{name}) is {value}: expected at least 1.")
+        if max_new_tokens < 0:
+            raise ValueError(
+                f"max_new_tokens (harness.draft.max_new_tokens) is {max_new_tokens}: expected at "
+                "least 1, or 0 for an estimate on the prompts alone."
+            )
         if unknown := [way for way in self.across if way not in ACROSS]:
             raise ValueError(
                 f"across (harness.draft.across) has {unknown}: expected {', '.join(ACROSS)}, or "
@@ -135,6 +140,11 @@ class Draft:
         ways = self._ways(evaluated, target)
         # all of them first, so that one that does not fit is refused before any is answered
         ids = {key: self._ids(key, evaluated, target) for key in keys}
+        if not self.max_new_tokens:
+            for key in keys:
+                sums = overlap(evaluated, target, ids[key], 1)
+                yield key, {"prompt": self.prompts[key], "ways": {}, **sums}
+            return
         writer = Writer(target, evaluated, self.draft_tokens)
         for way in (ALONE, *ways):
             writer.write(ids[keys[0]], WARM_UP, way)
@@ -167,7 +177,7 @@ class Draft:
         if difference is None:
             check_rows(draft, target)
             return [ASSISTED, *beside]
-        if not self.across:
+        if not self.across or not self.max_new_tokens:
             raise ValueError(
                 f"{draft.name} can't draft for {target.name}, which has another vocabulary: "
                 f"{difference}.\n{REMEDY}"
@@ -186,6 +196,11 @@ class Draft:
                     "max_new_tokens (harness.draft.max_new_tokens) or prompt_bytes "
                     "(harness.draft.prompt_bytes), or leave out long prompts."
                 )
+        if len(ids) < 2 and not self.max_new_tokens:
+            raise ValueError(
+                f"{name} has no token to estimate acceptance on: leave it out, or take "
+                "max_new_tokens (harness.draft.max_new_tokens) above 0."
+            )
         return ids
 
     def result(self, records: Mapping[str, Record]) -> Result:
@@ -193,7 +208,7 @@ class Draft:
         samples = [
             {
                 "prompt": record["prompt"],
-                "answer": record["answer"],
+                "answer": record.get("answer", ""),
                 **{
                     way: "equal" if own["equal"] else f"differs from token {own['same_tokens']} on"
                     for way, own in record["ways"].items()

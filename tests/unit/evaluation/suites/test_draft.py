@@ -112,6 +112,18 @@ def test_overlap_is_the_sum_of_the_smaller_probabilities(target, metaspace_view)
     assert record["agreement"] == int((p.argmax(-1) == q.argmax(-1)).sum())
 
 
+def test_an_estimate_without_a_generated_token(target, metaspace_view):
+    records, result = measured(target, target, max_new_tokens=0, prompt_bytes=40)
+    assert set(result.figures) == {"overlap", "agreement"}
+    assert result.figures["agreement"].value == 1
+    for key, document in zip(records, TEXTS.documents(), strict=True):
+        # every token of the text but the one that it starts with
+        encoded = metaspace_view.encode(document.text).ids
+        assert records[key]["scored"] == len(encoded) > 1
+    with pytest.raises(ValueError, match="prompt 1 has no token"):
+        measured(target, target, max_new_tokens=0, prompt_bytes=1)
+
+
 def test_another_vocabulary_is_refused_or_measured_across(target, byte_level_view):
     draft = endless(noisy(tiny_gemma3(byte_level_view.num_tokens), 0.2), byte_level_view, "draft")
     with pytest.raises(ValueError, match=r"(?s)another vocabulary: draft has .* ids differ.*id \d"):
@@ -170,7 +182,7 @@ def test_chats_are_answered_and_need_a_template(target, tmp_path):
     ("settings", "message"),
     [
         ({"draft_tokens": 0}, r"harness\.draft\.draft_tokens\) is 0"),
-        ({"max_new_tokens": 0}, r"max_new_tokens .* is 0"),
+        ({"max_new_tokens": -1}, r"max_new_tokens .* is -1"),
         ({"max_prompts": 0}, r"max_prompts .* is 0"),
         ({"across": ["both"]}, r"\['both'\]: expected universal, intersection"),
     ],
