@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+import torch
 
 pytestmark = pytest.mark.distributed
 
@@ -53,6 +54,39 @@ def test_two_processes_equal_one(run_apart, tmp_path, objective, terms):
     assert len(figures_of_one) == 2
     for one, two in zip(figures_of_one, figures_of_two, strict=True):
         assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_each_process_samples_answers_of_its_own(run_apart, tmp_path):
+    folder = tmp_path / "run"
+    settings = [
+        "objective=alm",
+        "on_policy=half",
+        "on_policy.begins=0",
+        "on_policy.max_new_tokens=8",
+        "on_policy.every=2",
+        "trainer.precision=32-true",
+        "trainer.devices=2",
+        "trainer.strategy=ddp",
+        "budget.batch_size=4",
+        "budget.steps=4",
+        "budget.checkpoint_every=1",
+        "callbacks.checkpoint.save_top_k=-1",
+        "sample_prompts=0",
+    ]
+    finished = run_apart(*settings, f"hydra.run.dir={folder}", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    checkpoint = folder / "checkpoints/step_1.ckpt"
+    states = torch.load(checkpoint, weights_only=True)["own_answers"]
+    # of the two steps for which each has sampled, the second is to come
+    assert [list(state) for state in states] == [["1"], ["1"]]
+    assert states[0] != states[1]
+    resumed = tmp_path / "resumed"
+    finished = run_apart(
+        *settings, f"ckpt_path={checkpoint}", f"hydra.run.dir={resumed}", cwd=tmp_path
+    )
+    assert finished.returncode == 0, finished.stderr
+    (whole, _), (rest, _) = (curve(path, ["alm"]) for path in (folder, resumed))
+    assert rest == [pytest.approx(step, rel=1e-5) for step in whole[1:]]
 
 
 @pytest.mark.parametrize(

@@ -61,5 +61,5 @@ class OnPolicy:
         if progress < self.begins:
             return 0.0
         if not self.rises:
-            return self.share
-        return self.share * min((progress - self.begins) / self.rises, 1.0)
+            return float(self.share)
+        return float(self.share) * min((progress - self.begins) / self.rises, 1.0)

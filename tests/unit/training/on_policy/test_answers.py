@@ -1,0 +1,158 @@
+"""The student's own answers in the batches of a step."""
+
+import numpy as np
+import pytest
+import torch
+from tests.unit.training.on_policy.own import CHATS, TEXTS, own_answers, prompts_of
+from tests.unit.training.on_policy.test_engine import logprobs_of
+
+from alm_lightning.corpus.chat import Chat
+from alm_lightning.training.on_policy import Prompts
+
+
+@pytest.fixture
+def batches(collator, rows):
+    collator.micro_batch_size = 3
+    return collator(rows[:4])
+
+
+@pytest.mark.parametrize("documents", [TEXTS, CHATS], ids=["texts", "chats"])
+def test_likelihoods_are_those_of_what_was_sampled(scorers, collator, batches, documents):
+    student, teacher = scorers
+    own = own_answers(scorers, collator, documents, share=1.0)
+    own._sample(0)
+    sampled = list(own._sampled[0])
+    assert len(sampled) == 4
+    windows = [own.window(place, answer) for place, answer in sampled]
+    assert all(window is not None for window in windows)
+    for (place, answer), window in zip(sampled, windows, strict=True):
+        asked = own.prompts.asked(place)
+        usable = answer.usable(student.view)
+        batch = collator.batch([window])
+        found = student(batch, batch.student).token_logprobs[0]
+        first = len(asked.ids)
+        assert batch.student.ids[0, :first].tolist() == asked.ids.tolist()
+        ids = [*usable.ids.tolist()]
+        assert batch.student.ids[0, first : first + len(ids)].tolist() == ids
+        for number, index in enumerate(ids):
+            expected = logprobs_of(student, [*asked.ids.tolist(), *ids[:number]])[index]
+            assert found[first + number].item() == pytest.approx(expected.item(), abs=1e-4)
+        # the teacher reads the same bytes
+        spelled = teacher.view.table.spelled(window.teacher.ids).tobytes()
+        assert student.view.table.spelled(usable.ids).tobytes() in spelled
+        # chunks hold the answer alone, but for the end where it is cut
+        trained = window.student.chunk_ids >= 0
+        assert not trained[: len(asked.window_ids)].any()
+        assert trained[len(asked.window_ids) :].any()
+
+
+def test_rows_give_way_and_answers_are_no_targets(scorers, collator, batches):
+    own = own_answers(scorers, collator, share=0.5)
+    sizes = [len(batch.num_bytes) for batch in batches]
+    assert sizes == [3, 1]
+    mixed = own.mixed(batches, 0)
+    is_own = torch.cat([batch.own_rows for batch in mixed])
+    assert is_own.tolist().count(True) == is_own.tolist().count(False) == 2
+    for batch in mixed:
+        if batch.own_rows.all():
+            assert not batch.student_targets.any()
+            continue
+        # a row that stays is as it was
+        for row in range(len(batch.num_bytes)):
+            ids = batch.student.ids[row][batch.student.mask[row]].tolist()
+            before = [
+                b.student.ids[r][b.student.mask[r]].tolist()
+                for b in batches
+                for r in range(len(b.num_bytes))
+            ]
+            assert ids in before
+    assert own.figures["on_policy/answers"] == 2.0
+    assert 0.0 <= own.figures["on_policy/ended"] <= 1.0
+
+
+def test_which_rows_give_way_is_drawn(scorers, collator, batches):
+    own = own_answers(scorers, collator, share=0.25, num_steps=200, every=1)
+    kept = np.zeros(4)
+    for step in range(100):
+        stays = [b.student.ids for b in own._kept(batches, step)]
+        ids = {tuple(row.tolist()) for part in stays for row in part}
+        every = [tuple(row.tolist()) for b in batches for row in b.student.ids]
+        kept += [row in ids for row in every]
+    assert (kept > 55).all()
+    assert kept.sum() == 300
+
+
+def test_answers_are_no_older_than_they_may_be(scorers, collator, batches):
+    own = own_answers(scorers, collator, share=0.5, every=3)
+    calls = []
+    engine = own.engine
+
+    def counted(prompts, *, seed):
+        calls.append((len(prompts), seed))
+        return engine(prompts, seed=seed)
+
+    own.engine = counted
+    for step in range(7):
+        own.mixed(batches, step)
+    # for steps 0 to 2, 3 to 5, and 6 to 8
+    assert [number for number, _ in calls] == [6, 6, 6]
+    assert len({seed for _, seed in calls}) == 3
+    assert sorted(own._sampled) == [7, 8]
+
+
+def test_a_run_that_goes_on_has_the_same_answers(scorers, collator, batches):
+    own, again = (own_answers(scorers, collator, share=0.5, every=3) for _ in range(2))
+    own.mixed(batches, 0)
+    states = own.states()
+    again.load_states(states, 0)
+    with torch.no_grad():
+        # weights that have moved on: what was sampled before stays
+        for parameter in scorers[0].model.parameters():
+            parameter.mul_(1.1)
+    one, two = own.mixed(batches, 1), again.mixed(batches, 1)
+    for first, second in zip(one, two, strict=True):
+        assert torch.equal(first.student.ids, second.student.ids)
+        assert torch.equal(first.teacher.chunk_ids, second.teacher.chunk_ids)
+
+
+def test_states_of_other_processes_are_sampled_again(scorers, collator, batches, caplog):
+    own = own_answers(scorers, collator, share=0.5)
+    own.load_states([{}, {}], 0)
+    assert "answers of 2 processes, and this run has 1" in caplog.text
+    assert len(own.mixed(batches, 0)) > 0
+
+
+def test_a_share_of_0_changes_nothing(scorers, collator, batches):
+    own = own_answers(scorers, collator, share=0.5, begins=0.5)
+    assert own.mixed(batches, 3) == batches
+    assert own.mixed([], 9) == []
+
+
+def test_a_packed_step_is_answered_too(scorers, collator, rows, packed_collator):
+    batches = packed_collator(rows)
+    own = own_answers(scorers, packed_collator, share=0.5, batch_size=len(rows))
+    mixed = own.mixed(batches, 0)
+    assert any(batch.own_rows.all() for batch in mixed)
+    assert all(batch.is_packed for batch in mixed)
+
+
+@pytest.fixture
+def packed_collator(scorers):
+    from alm_lightning.data.collator import Collator
+    from alm_lightning.data.packing import FirstFit
+
+    student, teacher = scorers
+    packing = FirstFit(student_length=96, teacher_length=96)
+    return Collator(student=student.view, teacher=teacher.view, micro_batch_size=2, packing=packing)
+
+
+def test_documents_without_a_prompt_are_refused(scorers):
+    long = [Chat.of([{"role": "user", "content": "a" * 300}], "long")] * 3
+    with pytest.raises(ValueError, match="none gives a prompt of at most 86 student tokens"):
+        prompts_of(scorers, long)
+    unasked = [Chat.of([{"role": "assistant", "content": "a"}], "unasked")] * 3
+    with pytest.raises(ValueError, match="none gives a prompt of at most"):
+        prompts_of(scorers, unasked)
+    with pytest.raises(ValueError, match="none gives a prompt"):
+        prompts_of(scorers, [])
+    assert isinstance(prompts_of(scorers, [*unasked, CHATS[0]]), Prompts)
