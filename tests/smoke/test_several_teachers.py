@@ -9,8 +9,11 @@ from rich.console import Console
 from tests.conftest import SENTENCES, tiny_gemma3
 from tests.runs import REPOSITORY
 
+import alm_lightning as alm
 from alm_lightning.app.scoring import score_corpus
 from alm_lightning.app.train.report import results_table, teachers_table
+from alm_lightning.objectives.alm import ALM
+from alm_lightning.objectives.next_token import NextToken
 
 CUT = "windows.cut_bytes=60"
 SAID = [
@@ -111,6 +114,40 @@ def test_two_teachers(stores, taught, tmp_path):
     row = losses_of(folder)[0]
     each = [float(row[f"train/alm@{label}"]) for label in summary["teachers"]]
     assert sum(each) == pytest.approx(float(row["train/alm"]), rel=1e-5)
+
+
+def test_the_library_takes_stores(stores, taught, texts, model_folder):
+    """What the command line makes of stores, `alm.distill` makes too."""
+    a, b = stores("a"), stores("b")
+    same = ["tokenizer=own", "embeddings=own", "teacher.scores.weights=[1,3]"]
+    from_command, _ = taught(a, b, more=[*same, "budget.evaluation_windows=4"], name="command")
+    said = {
+        "data": texts["corpus"],
+        "other_data": texts["corpus_other"],
+        "objective": {
+            "alm": ALM(temperature=5, threshold=0.01, debias=True, divergence="kl"),
+            "next_token": NextToken(),
+        },
+        "steps": 3,
+        "student_length": 96,
+        "evaluation_windows": 4,
+        "accelerator": "cpu",
+        "precision": "32-true",
+        "progress": False,
+    }
+    result = alm.distill(model_folder, teacher=[a, b], teacher_weights=[1, 3], **said)
+    assert figures(result.metrics) == pytest.approx(figures(from_command), rel=1e-5)
+    assert flat(result.metrics["teachers"]) == pytest.approx(
+        flat(from_command["teachers"]), rel=1e-5
+    )
+    alone = alm.distill(model_folder, teacher=a, **said)
+    assert "teachers" not in alone.metrics
+    with pytest.raises(ValueError, match="has its teacher's tokenizer"):
+        alm.distill(model_folder, teacher=a, teacher_tokenizer="bytes", **said)
+    with pytest.raises(ValueError, match="there is one teacher"):
+        alm.distill(model_folder, teacher=model_folder, teacher_weights=[1, 2], **said)
+    with pytest.raises(FileNotFoundError, match="each must be scored first"):
+        alm.distill(model_folder, teacher=[a, model_folder], **said)
 
 
 @pytest.mark.parametrize("combine", ["losses", "mixture", "geometric"])

@@ -30,12 +30,15 @@ from alm_lightning.distillation.figures import summary_of
 from alm_lightning.distillation.inputs import (
     Change,
     Model,
+    Taught,
     Tokenizer,
+    cut_bytes_of,
     model_input,
+    teacher_input,
     tokenizer_change,
     unchanged,
 )
-from alm_lightning.distillation.models import PairPlan
+from alm_lightning.distillation.models import PairPlan, TeacherInput
 from alm_lightning.distillation.outputs import empty_folder, trainer_outputs
 from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.distillation.result import DistillResult
@@ -53,10 +56,12 @@ def distill(
     student: Model,
     *,
     data: Texts,
-    teacher: Model | None = None,
+    teacher: Taught | None = None,
     tokenizer: Tokenizer | Change | None = None,
     student_tokenizer: Tokenizer | None = None,
     teacher_tokenizer: Tokenizer | None = None,
+    teacher_weights: Sequence[float | int] | None = None,
+    combine: str = "losses",
     other_data: Texts | None = None,
     column: str | None = None,
     heldout_share: float = 0.1,
@@ -105,11 +110,15 @@ def distill(
             of the hub.
         data: Text to train on: a path (JSON lines, Parquet, plain text), a `datasets.Dataset`, or
             an iterable of texts or of chats. A chat is a list of ``{"role": ..., "content": ...}``.
-        teacher: The model that teaches; None for `student` as it is.
+        teacher: The model that teaches; None for `student` as it is. Or a folder that `alm-score`
+            wrote, with what a model said of the same data: texts are cut as they were for it. A
+            list of such folders are several teachers.
         tokenizer: The student's: ``bytes``, a tokenizer of transformers, what `load_tokenizer`
             reads or gives, or a function from the old tokenizer to the new. None: it keeps its own.
         student_tokenizer: Of a student that is an object; None for that of its `name_or_path`.
         teacher_tokenizer: The same of a teacher.
+        teacher_weights: How much each of several teachers counts; None for all alike.
+        combine: How several are combined: ``losses``, ``mixture`` or ``geometric``.
         other_data: Text of another domain, to evaluate on.
         column: Of `data` with columns; None for ``text`` or ``messages``.
         heldout_share: Share of the documents that are evaluated on, and not trained on.
@@ -190,9 +199,11 @@ def distill(
         tokenizer, student=str(getattr(student, "name_or_path", student)), keep=special_tokens
     )
     base = model_input(student, student_tokenizer, argument="student", dtype=dtype)
-    teaching = base
-    if teacher is not None and teacher is not student:
-        teaching = model_input(teacher, teacher_tokenizer, argument="teacher", dtype=dtype)
+    teaching: TeacherInput = base
+    if teacher_weights is not None or (teacher is not None and teacher is not student):
+        teaching = teacher_input(
+            teacher, teacher_tokenizer, dtype=dtype, weights=teacher_weights, combine=combine
+        )
     chosen_adapter = options.adapter_of(adapter, can_share=teaching is base)
     pair = PairPlan(
         student=base,
@@ -235,6 +246,7 @@ def distill(
         validate_during_fit=validate_every is not None,
         num_workers=chosen_workers(num_workers, accelerator),
         pins_memory=uses_cuda(accelerator),
+        cut_bytes=cut_bytes_of(teaching),
     )
     chosen_balance = options.option("balance", balance, options.BALANCES)
     recipe = {

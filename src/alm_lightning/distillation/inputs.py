@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from alm_lightning.distillation.models import GivenModel, ModelInput, StoredModel
+from alm_lightning.distillation.models import GivenModel, ModelInput, StoredModel, TeacherInput
+from alm_lightning.distillation.stores import SeveralScores, StoredScores, is_store, scored
 from alm_lightning.models.loading import load_hf_tokenizer
 from alm_lightning.models.new_tokenizer import (
     NewTokenizer,
@@ -25,6 +26,8 @@ from alm_lightning.tokenization.specials.roles import KEEP
 from alm_lightning.tokenization.view import TokenizerView
 
 Model: TypeAlias = PreTrainedModel | str | Path
+Taught: TypeAlias = Model | Sequence[str | Path]
+"""Whoever teaches: a model, the folder of a store of scores, or several such folders."""
 Tokenizer: TypeAlias = PreTrainedTokenizerBase | TokenizerView | str | Path
 Change: TypeAlias = Callable[[TokenizerView], TokenizerView]
 """From a model's tokenizer to its student's."""
@@ -98,6 +101,66 @@ def model_input(
         model=model,
         tokenizer=_hf_tokenizer(name if tokenizer is None else tokenizer, f"{argument}_tokenizer"),
     )
+
+
+def teacher_input(
+    teacher: Taught | None,
+    tokenizer: Tokenizer | None,
+    *,
+    dtype: str,
+    weights: Sequence[float | int] | None,
+    combine: str,
+) -> TeacherInput:
+    """The teacher that was given, or several.
+
+    Args:
+        teacher: A model, the folder of a store of scores, or several such folders; None for the
+            student, which can't be one of several.
+        tokenizer: Of a model that is an object.
+        dtype: Of weights that are loaded.
+        weights: How much each of several teachers counts; None for all alike.
+        combine: How several are combined.
+
+    Returns:
+        The teacher; of a store, what it is of is read.
+
+    Raises:
+        FileNotFoundError: One of several folders is no store.
+        ValueError: Stores do not go together, or an argument is not what is expected.
+    """
+    if teacher is None or isinstance(teacher, str | Path | PreTrainedModel):
+        folder = Path(teacher).expanduser() if isinstance(teacher, str | Path) else None
+        if teacher is None or folder is None or not is_store(folder):
+            if teacher is None or weights is not None:
+                raise ValueError(
+                    f"teacher_weights is {weights}, and there is one teacher. Give several stores "
+                    "of scores, teacher=['a', 'b'], or leave the weights out."
+                )
+            return model_input(teacher, tokenizer, argument="teacher", dtype=dtype)
+        folders = [folder]
+    else:
+        folders = [Path(each).expanduser() for each in teacher]
+        if not folders:
+            raise ValueError("teacher is an empty list: expected folders of stores of scores.")
+    if tokenizer is not None:
+        raise ValueError(
+            "a store of scores has its teacher's tokenizer: leave teacher_tokenizer out."
+        )
+    return scored(folders, weights, combine)
+
+
+def cut_bytes_of(teacher: TeacherInput) -> int | None:
+    """Where texts are cut for a teacher that was scored: as they were for its store.
+
+    Args:
+        teacher: The teacher.
+
+    Returns:
+        Bytes; None where they are not.
+    """
+    stores = teacher.each if isinstance(teacher, SeveralScores) else (teacher,)
+    first = stores[0]
+    return first.store.manifest.plan.cut_bytes if isinstance(first, StoredScores) else None
 
 
 def _licence(name: str) -> str:

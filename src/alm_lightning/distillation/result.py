@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from alm_lightning.distillation.export import export_student
-from alm_lightning.distillation.models import ModelInput
+from alm_lightning.distillation.models import ModelInput, TeacherInput
 from alm_lightning.distillation.outputs import is_first_process
 from alm_lightning.export.card import Value
 from alm_lightning.models.pair import Scorer
@@ -32,7 +32,7 @@ class DistillResult:
     scorer: Scorer = field(repr=False)
     metrics: Mapping[str, Any]
     base: ModelInput = field(repr=False)
-    teacher: ModelInput = field(repr=False)
+    teacher: TeacherInput = field(repr=False)
     terms: Sequence[str]
     recipe: Mapping[str, Value] = field(repr=False)
 

@@ -118,7 +118,7 @@ class SeveralScores:
             ValueError: The stores are of other texts, or a setting is not what is expected.
         """
         for folder in folders:
-            if not any((folder / name).is_file() for name in (MANIFEST, PLAN)):
+            if not is_store(folder):
                 raise FileNotFoundError(
                     f"teacher.scores.path has {folder}, where there is no store of scores. Of "
                     "several teachers each must be scored first, and none is loaded: python -m "
@@ -191,6 +191,41 @@ class SeveralScores:
                     f"several teachers. Take teacher.scores.combine={LOSSES}, which works with all "
                     "objectives, or objective=alm_next_token."
                 )
+
+
+def is_store(folder: Path) -> bool:
+    """Whether there is a store of scores in a folder, whole or not.
+
+    Args:
+        folder: Any path.
+
+    Returns:
+        Whether it has a store's files.
+    """
+    return any((folder / name).is_file() for name in (MANIFEST, PLAN))
+
+
+def scored(folders: Sequence[Path], weights: object, combine: str) -> StoredScores | SeveralScores:
+    """A teacher that was scored, or several.
+
+    Args:
+        folders: Of the stores, one at least.
+        weights: As `TeacherWeights.of` takes them.
+        combine: One of `WAYS`.
+
+    Returns:
+        The teachers; of one store, the teacher.
+
+    Raises:
+        FileNotFoundError: There is no whole store in a folder.
+        ValueError: The stores are of other texts, or a setting is not what is expected.
+    """
+    if len(folders) > 1:
+        return SeveralScores.of(folders, weights, combine)
+    stored = StoredScores(folders[0])
+    # of one teacher every weight is 1
+    TeacherWeights.of(weights, [stored.name])
+    return stored
 
 
 def _labels(names: Sequence[str]) -> tuple[str, ...]:

@@ -28,8 +28,9 @@ CHOSEN = ("objective", "balance", "alignment", "adapter", "speed")
 
 
 def test_numbers_and_names(composed):  # noqa: F811
-    cfg = composed("student=folder", "student.source.path=x")
-    keys = KEYS | {"dtype": "student.dtype"}
+    stored = ("teacher=scores", "teacher.scores.path=x")
+    cfg = composed("student=folder", "student.source.path=x", *stored)
+    keys = KEYS | {"dtype": "student.dtype", "combine": "teacher.scores.combine"}
     compared = {
         name: default
         for name, default in DEFAULTS.items()

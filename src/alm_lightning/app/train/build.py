@@ -11,12 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 from transformers import PreTrainedModel
 
-from alm_lightning.data.teacher_weights import TeacherWeights
 from alm_lightning.distillation.checks import chosen_precision, chosen_workers
 from alm_lightning.distillation.data import ON_BAD_DOCUMENT, Corpus, DataPlan
 from alm_lightning.distillation.models import PairPlan, StoredModel, TeacherInput
 from alm_lightning.distillation.run import Plan
-from alm_lightning.distillation.stores import SeveralScores, StoredScores
+from alm_lightning.distillation.stores import SeveralScores, StoredScores, scored
 from alm_lightning.likelihood.hardware import uses_cuda
 from alm_lightning.scores.ensemble import LOSSES
 from alm_lightning.tokenization.specials.roles import REPLACE
@@ -107,12 +106,7 @@ def _scored(node: DictConfig) -> StoredScores | SeveralScores:
         raise ValueError("teacher.scores.path is empty: expected a store's folder, or several.")
     # a run may be older than these settings
     weights, combine = settings.get("weights"), settings.get("combine", LOSSES)
-    if len(folders) > 1:
-        return SeveralScores.of(folders, weights, combine)
-    stored = StoredScores(folders[0])
-    # of one teacher every weight is 1
-    TeacherWeights.of(weights, [stored.name])
-    return stored
+    return scored(folders, weights, combine)
 
 
 def stored_model(node: DictConfig) -> StoredModel:
