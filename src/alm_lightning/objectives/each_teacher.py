@@ -66,10 +66,16 @@ class OfEachTeacher(Objective):
             One total a teacher.
         """
         found = [
-            term(view) * share if share else view.chunk_mask.new_zeros((), dtype=torch.float32)
+            term(view) * share if share else _nothing(term, view)
             for term, view, share in zip(self.each, views, shares, strict=True)
         ]
         return torch.stack(found)
+
+
+def _nothing(term: Objective, view: Signal) -> Float[Tensor, ""]:
+    """A zero, with a gradient of zero for what the term has learned: DDP waits for one of each."""
+    zero = torch.zeros((), device=view.chunk_mask.device)
+    return sum((parameter.flatten()[:0].sum() for parameter in term.parameters()), start=zero)
 
 
 def total_of(
