@@ -1,6 +1,7 @@
 """How a document becomes windows of one student and several teachers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -66,8 +67,11 @@ class JointPairing(Pairing):
         first, *others = found
         for other in others:
             self._check_alike(first, other, document.name)
-        shares = self.weights.of_group(document.group)
-        return [first.taught_by(others, shares)]
+        if self.shares_chunks:
+            # what comes between chunks of one teacher parts those of all
+            ends_run = np.logical_or.reduce([window.chunk_ends_run for window in found])
+            first = replace(first, chunk_ends_run=ends_run)
+        return [first.taught_by(others, self.weights.of_group(document.group))]
 
     def _common(
         self, aligned: Sequence[AlignedText], document: AnyDocument, *, continues: bool
