@@ -18,8 +18,10 @@ from alm_lightning.scores.kinds import check_kinds
 from alm_lightning.training.step import DistillStep
 
 CONF = Path(__file__).parents[3] / "conf" / "objective"
-NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 NEEDS_MORE = ("dskd",)
+NEEDS_ANSWERS = ("policy_gradient",)
+"""What the student has just said, no store has."""
+NAMES = sorted({path.stem for path in CONF.glob("*.yaml")} - {*NEEDS_ANSWERS})
 
 
 BY_BYTES = ("alm_next_token_hidden", "next_byte_hidden", "bpm")
