@@ -49,6 +49,7 @@ from alm_lightning.models.adapters import FullFineTuning, LowRank
 from alm_lightning.models.speed import Speed
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
+from alm_lightning.training.on_policy import OnPolicy
 from alm_lightning.training.schedule import LinearWarmupDecay
 
 
@@ -75,6 +76,7 @@ def distill(
     stop_tokens: Sequence[str] = (),
     chat: ChatSettings | None = None,
     packing: Packing | None = None,
+    on_policy: OnPolicy | None = None,
     steps: int = 60,
     batch_size: int = 4,
     micro_batch_size: int | str = 4,
@@ -134,6 +136,7 @@ def distill(
         stop_tokens: Of those, where generation stops besides EOS.
         chat: How chats are paired; None: every message is trained on.
         packing: Which windows share a row; None for one a row.
+        on_policy: How many sequences of a step are the student's own answers; None for none.
         steps: Optimizer steps.
         batch_size: Sequences of a step, over all devices.
         micro_batch_size: Sequences of a forward pass; ``auto`` for as many as fit.
@@ -259,6 +262,7 @@ def distill(
                 ("balance", chosen_balance),
                 ("alignment", pairing.alignment),
                 ("speed", pair.speed),
+                *([] if on_policy is None else [("on_policy", on_policy)]),
             )
         },
         "objective": {name: options.described(term) for name, term in terms.items()},
@@ -294,6 +298,7 @@ def distill(
         ),
         accelerator=accelerator,
         config=recipe,
+        on_policy=on_policy,
     )
     given = [model for model in (student, teacher) if isinstance(model, PreTrainedModel)]
     if pair.speed.liger and given:

@@ -19,6 +19,7 @@ from alm_lightning.models.speed import Speed
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.hidden_states import HiddenStates
 from alm_lightning.objectives.next_token import NextToken
+from alm_lightning.training.on_policy import OnPolicy
 
 TEXTS = [TEXT.format(n, n) for n in range(12)]
 CHATS = [
@@ -118,6 +119,22 @@ def test_objects_are_taken_and_left_as_they_were(model, metaspace_tokenizer, byt
     assert result.terms == ["alm"]
     assert isinstance(result.tokenizer, PreTrainedTokenizerFast)
     assert result.student.get_input_embeddings().num_embeddings == len(result.tokenizer)
+
+
+def test_own_answers(model, metaspace_tokenizer):
+    settings = {"temperature": 1.0, "top_p": 1.0, "every": 2, "batch_size": 4, "prompt_bytes": 16}
+    own = OnPolicy(share=1.0, begins=0.0, rises=0.0, max_new_tokens=16, **settings)
+    given = {
+        "student": model,
+        "student_tokenizer": metaspace_tokenizer,
+        "tokenizer": "bytes",
+        "data": TEXTS,
+        **TINY,
+    }
+    result = alm.distill(on_policy=own, objective="alm", **given)
+    assert result.recipe["on_policy.share"] == 1.0
+    with pytest.raises(ValueError, match="no term of the objective"):
+        alm.distill(on_policy=own, objective="next_token", **given)
 
 
 def test_speed(model, metaspace_tokenizer, monkeypatch):
