@@ -112,11 +112,11 @@ def _train(arguments: Sequence[str]) -> None:
 def _starts(cfg: DictConfig) -> None:
     """A run gets as far as its plan: nothing is read or loaded yet."""
     _is_complete(cfg)
-    if "scores" in cfg.teacher:
-        # there is no such store here: all but its own settings are checked with another teacher
-        cfg.teacher = {key: cfg.student[key] for key in ("name", "licence", *LOADED)}
     with keys_in_errors():
         check_settings(cfg)
+        if "scores" in cfg.teacher:
+            # there is no such store here: the plan is made with another teacher
+            cfg.teacher = {key: cfg.student[key] for key in ("name", "licence", *LOADED)}
         plan_of(cfg)
 
 

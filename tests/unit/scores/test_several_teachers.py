@@ -10,7 +10,6 @@ from tests.unit.scores.conftest import CUT, EXACT, LENGTH
 
 from alm_lightning.alignment.boundaries import Finest
 from alm_lightning.corpus.bad_documents import Skip
-from alm_lightning.corpus.chat import Chat
 from alm_lightning.corpus.document import Document
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.joint import APART, JointPairing
@@ -420,40 +419,3 @@ def test_uncut_texts_are_refused(models):
     )
     with pytest.raises(ValueError, match="cut_bytes is null"):
         JointPairing([alone, alone], TeacherWeights.of(None, ["a", "b"]), shares_chunks=False)
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ([1], "has 1 weights.*2 teachers: a, b"),
-        ([1, -1], "weight of b is -1"),
-        ([0, 0], "above 0 among them"),
-        ([1, 0], "teaches nothing"),
-        ([1, "x"], "weight of b is 'x'"),
-        ([1, float("nan")], "weight of b is nan"),
-        ("1,2", "expected a list of 2 numbers"),
-        ({}, "is empty"),
-        ({"de": [1]}, "weights.de has 1 weights"),
-        ({"de": [0, 0]}, "above 0 among them"),
-        ({"de": [1, 0], "en": [2, 0]}, "gives b 0 for every value"),
-    ],
-)
-def test_bad_weights(value, message):
-    with pytest.raises(ValueError, match=message):
-        TeacherWeights.of(value, ["a", "b"])
-
-
-def test_weights_of_another_corpus(documents):
-    weights = TeacherWeights.of({"de": [1, 0], "en": [1, 1]}, ["a", "b"])
-    weights.check(documents)
-    assert weights.of_group("de") == (1.0, 0.0)
-    assert weights.of_group("en") == weights.of_group(None) == (0.5, 0.5)
-    plain = [Document(SENTENCES[0], name="plain")]
-    chat = [Chat.of([{"role": "user", "content": "x"}], "chat")]
-    for lacking in (plain, chat, iter(plain)):
-        with pytest.raises(ValueError, match=r"group_column=lang"):
-            weights.check(lacking)
-    with pytest.raises(ValueError, match="none for fr"):
-        weights.check([*documents, Document("x", name="x", group="fr")])
-    with pytest.raises(ValueError, match="has en, which is no value"):
-        weights.check([document for document in documents if document.group == "de"])
