@@ -89,6 +89,12 @@ def test_a_run_goes_on_with_the_same_answers(run_here, tmp_path):
     [
         (["objective=next_token"], "no term of the objective"),
         (["objective=policy_gradient", "on_policy=none"], "Take on_policy=half"),
+        (["objective=policy_gradient"], r"on_policy\.begins is 0\.5"),
+        (
+            ["objective=policy_gradient", "on_policy.begins=0", "balance=gradnorm"],
+            "is no distance",
+        ),
+        (["on_policy.begins=0.9"], "none comes after it"),
         (["windows=stream"], "documents are streamed"),
         (["on_policy.share=2"], r"on_policy\.share is 2: expected a share in \[0, 1\]"),
         (["on_policy.max_new_tokens=90"], "none gives a prompt of at most 4 student tokens"),

@@ -1,6 +1,5 @@
 """A batch of paired token sequences with aligned chunks: all that a model and a loss may see."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -57,12 +56,6 @@ class SideTokens:
     def pin_memory(self) -> "SideTokens":
         """The same tokens where a GPU can copy them from while it computes."""
         return SideTokens(**{name: value.pin_memory() for name, value in self._tensors().items()})
-
-    def rows(self, index: Int[Tensor, " kept"]) -> "SideTokens":
-        """Some rows, by their places."""
-        parts = {k: value[index.to(value.device)] for k, value in self._tensors().items()}
-        host = None if self.optional_host is None else self.optional_host.rows(index)
-        return SideTokens(**parts, optional_host=host)
 
     def _tensors(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "optional_host"}
@@ -171,28 +164,6 @@ class DistillBatch:
         """The same batch where a GPU can copy it from while it computes; loaders call it."""
         pinned = {k: v.pin_memory() for k, v in self._moving().items()}
         return replace(self, **pinned, others=tuple(o.pin_memory() for o in self.others))
-
-    def rows(self, chosen: Sequence[int]) -> "DistillBatch":
-        """Some rows of this batch, at least one.
-
-        Args:
-            chosen: Which ones.
-
-        Returns:
-            A batch of as many rows, as wide as this one.
-
-        Raises:
-            ValueError: The batch has scores of a store, which are not kept by row.
-        """
-        if self.optional_scores is not None:
-            raise ValueError("rows of a batch with scores of a store can't be taken apart.")
-        index = torch.tensor(chosen)
-        parts: dict[str, Any] = {}
-        for name, value in self._moving().items():
-            is_side = isinstance(value, SideTokens)
-            parts[name] = value.rows(index) if is_side else value[index.to(value.device)]
-        host = None if self.optional_host is None else self.optional_host.rows(chosen)
-        return replace(self, **parts, optional_host=host)
 
     def _moving(self) -> dict[str, Any]:
         """Tensors, sides and scores by name."""

@@ -80,11 +80,18 @@ class Plan:
         elif any(term.needs_own_answers for term in self.objective.values()):
             raise ValueError(
                 f"the objective, {list(self.objective)}, learns from answers that the student has "
-                "sampled, and there are none. Take on_policy=half, or on_policy.share=1."
+                "sampled, and there are none. Take on_policy=half on_policy.begins=0 "
+                "on_policy.share=1."
+            )
+        if self.balance.compares_losses and not all(t.is_distance for t in self.objective.values()):
+            raise ValueError(
+                "balance=gradnorm compares how far losses have fallen, and the loss of a policy "
+                "gradient is no distance: it may be negative. Take balance=gradmag or fixed."
             )
 
     def _check_on_policy(self) -> None:
         """Refuses what can't learn from answers, or has no text to ask for them with."""
+        assert self.on_policy is not None
         if isinstance(self.pair.teacher, StoredScores | SeveralScores):
             raise ValueError(
                 "on_policy.share is above 0, and the teacher is a store of scores, which has never "
@@ -96,6 +103,26 @@ class Plan:
                 f"{list(self.objective)}, reads the teacher: the student would learn nothing from "
                 "its own answers. Take objective=alm, say, or on_policy=none."
             )
+        settings = self.on_policy
+        if settings.begins and all(term.needs_own_answers for term in self.objective.values()):
+            raise ValueError(
+                f"on_policy.begins is {settings.begins}, and no term of the objective, "
+                f"{list(self.objective)}, learns from anything but answers: before the first one "
+                "there would be nothing to learn. Take on_policy.begins=0."
+            )
+        if self.data.steps and not settings.share_at((self.data.steps - 1) / self.data.steps):
+            raise ValueError(
+                f"on_policy.begins is {settings.begins}: of {self.data.steps} steps "
+                "(budget.steps) none comes after it, so that there would be no answer. Lower it."
+            )
+        if settings.share == 1 and not settings.begins and not settings.rises:
+            idle = [name for name, term in self.objective.items() if not term.needs_teacher]
+            if idle:
+                log.warning(
+                    "on_policy.share is 1: %s learns from the corpus, of which there is nothing in "
+                    "any step",
+                    ", ".join(idle),
+                )
         if isinstance(self.data.reading, Streamed):
             raise ValueError(
                 "on_policy.share is above 0, and documents are streamed: prompts are drawn from "

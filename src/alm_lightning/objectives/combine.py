@@ -17,10 +17,12 @@ class Balance(nn.Module):
     Attributes:
         compares_gradients: Whether `forward` ever wants the norm of each term's gradient.
         needs_all_terms: Whether it wants terms as well that have faded out.
+        compares_losses: Whether it asks how far each loss has fallen, which must be a distance.
     """
 
     compares_gradients: ClassVar[bool] = True
     needs_all_terms: ClassVar[bool] = False
+    compares_losses: ClassVar[bool] = False
 
     @property
     def needs_norms(self) -> bool:
@@ -86,6 +88,7 @@ class GradNorm(Balance):
     moments: Float[Tensor, "2 term"]
     steps: Float[Tensor, ""]
     needs_all_terms: ClassVar[bool] = True
+    compares_losses: ClassVar[bool] = True
 
     def __init__(self, *, alpha: float, lr: float):
         super().__init__()

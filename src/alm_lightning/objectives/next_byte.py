@@ -67,8 +67,8 @@ class NextByte(Objective):
         positions: Where a subword student is taught: ``token_starts``, or ``every_byte``, its own
             tokens being cut into bytes like the teacher's. No difference for a byte student.
         divergence: ``kl`` from the teacher to the student, as above; ``reverse_kl``, over the
-            classes that the teacher can say as well; ``jsd``, the mean of the KL from either to the
-            mean of both (arXiv:2306.13649 with beta 1/2), at most log 2.
+            classes that the teacher can say as well; ``jsd``, the Jensen-Shannon divergence
+            (arXiv:2306.13649 with beta 1/2), at most log 2.
     """
 
     needs_teacher: ClassVar[bool] = True
@@ -87,6 +87,8 @@ class NextByte(Objective):
             if value not in known:
                 raise ValueError(f"NextByte: {name} is {value!r}: expected one of {list(known)}.")
         self.end, self.positions, self.divergence = end, positions, divergence
+        # what the teacher hardly ever says is what the student is to be kept from
+        self.needs_all_masses = divergence == "reverse_kl"
 
     def setup(self, pair: PairFacts) -> None:
         """Puts the tries of both vocabularies into tables; warns of a subword student."""

@@ -24,6 +24,9 @@ class Objective(nn.Module):
         needs_distributions: Whether whole next-token distributions must be there, on both sides.
         distribution_kinds: Kinds of stored scores that serve for those of the teacher, the nearest
             to them first; none for a term that reads more of it.
+        needs_all_masses: Whether it reads the teacher's least masses as well, which a store may
+            have left out.
+        is_distance: Whether its value is at least 0, and 0 for a student that is its teacher.
         needs_own_answers: Whether it learns from answers that the student has sampled alone.
         learning_rate: Peak learning rate of the parameters that `setup` makes; None: the student's.
         fades_by: By which share of the steps the weight of the term falls to 0, in a line; None: it
@@ -36,6 +39,8 @@ class Objective(nn.Module):
     needs_distributions: ClassVar[bool] = False
     distribution_kinds: ClassVar[tuple[str, ...]] = ("top_k",)
     needs_own_answers: ClassVar[bool] = False
+    is_distance: ClassVar[bool] = True
+    needs_all_masses: bool = False
     learning_rate: float | None = None
     fades_by: float | None = None
 

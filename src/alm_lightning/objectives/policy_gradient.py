@@ -21,7 +21,7 @@ class PolicyGradient(MergedChunks):
     and Thinking Machines Lab, "On-Policy Distillation", 2025). Rows of the corpus count for
     nothing: their text is not the student's.
 
-    The value is no distance: it may be negative. Read `on_policy` figures and the held-out ones.
+    The value is no distance: it may be negative. Read the held-out figures.
 
     Args:
         threshold: Gamma, in [0, 1); 0 merges nothing.
@@ -30,6 +30,7 @@ class PolicyGradient(MergedChunks):
 
     needs_teacher: ClassVar[bool] = True
     needs_own_answers: ClassVar[bool] = True
+    is_distance: ClassVar[bool] = False
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of merged chunks of own answers."""

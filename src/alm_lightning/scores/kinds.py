@@ -64,6 +64,11 @@ class Kinds:
         if NEXT_BYTE not in kinds and HIDDEN not in kinds:
             object.__setattr__(self, "dtype", "float32")
 
+    @property
+    def has_all_masses(self) -> bool:
+        """Whether no mass of a byte was left out or rounded to 0."""
+        return self.least_share == 0 and self.dtype == "float32"
+
     def __contains__(self, kind: str) -> bool:
         """Whether a kind is there."""
         return kind == ALM or kind in self.kinds
@@ -94,6 +99,13 @@ def check_kinds(there: Kinds, terms: Mapping[str, Objective], path: str) -> None
                 )
             if not any(kind in there for kind in serving):
                 raise _missing(name, serving, there, path)
+            if term.needs_all_masses and NEXT_BYTE in there and not there.has_all_masses:
+                raise ValueError(
+                    f"objective.{name} reads the teacher's least masses as well, and the store "
+                    f"{path} lacks those below {there.least_share} or has them in {there.dtype}. "
+                    "Score the corpus with scores.least_share=0 scores.dtype=float32, or take "
+                    f"objective.{name}.divergence=kl."
+                )
 
 
 def _missing(name: str, kinds: Collection[str], there: Kinds, path: str) -> ValueError:

@@ -82,8 +82,10 @@ def completed(then: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, A
             *path, name = key.split(".")
             node = made
             for part in path:
-                node = node.setdefault(part, {})
-            node[name] = value
+                # a term that was null has no settings
+                node = node.setdefault(part, {}) if isinstance(node, dict) else None
+            if isinstance(node, dict):
+                node[name] = value
     return made
 
 

@@ -56,3 +56,5 @@ def test_an_older_configuration_is_completed_with_what_runs_did():
     # what is set is kept, and what today's run has no setting of is not made up
     assert completed(now, now) == now
     assert completed({"seed": 0}, {"seed": 0}) == {"seed": 0}
+    null = {"objective": {"next_byte": None}}
+    assert completed(null, {"objective": now["objective"]}) == null

@@ -71,6 +71,11 @@ def _check_spread(cfg: DictConfig) -> None:
             "optimizer=adamw_8bit was never tried with weights that are spread over ranks. Take "
             "optimizer=adamw, whose moments trainer=fsdp spreads, or trainer=gpu."
         )
+    if cfg.on_policy.share:
+        raise ValueError(
+            "on_policy.share is above 0, and weights are spread over ranks, with which nothing can "
+            "be sampled yet. Take trainer=gpu, or on_policy=none."
+        )
     if cfg.speed.keep_graphs:
         raise ValueError(
             "speed.keep_graphs is true, and weights are spread over ranks: what a forward pass "

@@ -12,6 +12,7 @@ from torch import distributed
 from alm_lightning.alignment.answer import Answer
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.collator import Collator
+from alm_lightning.data.regroup import joined, regrouped, rows_of, windows_in
 from alm_lightning.data.windows import Window, windows
 from alm_lightning.training.on_policy.engine import Engine
 from alm_lightning.training.on_policy.prompts import Prompts
@@ -58,9 +59,10 @@ class OwnAnswers:
     ):
         self.settings, self.prompts, self.engine = settings, prompts, engine
         self.collator, self.num_steps, self.seed = collator, num_steps, seed
-        self.rank, self.num_rows, self.world_size = 0, batch_size // world_size, world_size
+        self.rank, self.num_windows, self.world_size = 0, batch_size // world_size, world_size
         self.figures: dict[str, float] = {}
         self._sampled: dict[int, Sampled] = {}
+        self._said = False
 
     def mixed(self, batches: Sequence[DistillBatch], step: int) -> list[DistillBatch]:
         """The micro-batches of a step, some of whose rows have given way to answers.
@@ -73,15 +75,23 @@ class OwnAnswers:
             Batches of about as many rows; the same ones where the step has no answer.
         """
         self.figures = {}
-        if not self._number(step, self.num_rows) or not batches:
+        if not batches or not self._number(step, self.num_windows):
             return list(batches)
-        device = batches[0].chunk_mask.device
+        device, hosts = batches[0].chunk_mask.device, [batch.host for batch in batches]
         if step not in self._sampled:
             self._sample(step)
         found = [self.window(place, answer) for place, answer in self._sampled[step]]
         own = [window for window in found if window is not None]
         self.figures = _figures(self._sampled.pop(step), own)
-        kept = self._kept(batches, step)
+        if not own and not self._said:
+            self._said = True
+            log.warning(
+                "of %d answers of step %d none can be learned from: they are no valid text, or too "
+                "long for the teacher. This is said once.",
+                int(self.figures["on_policy/answers"]),
+                step,
+            )
+        kept = self._kept(joined(hosts), step)
         answered = self.collator(own) if own else []
         # of what it has said itself the student learns nothing by likelihood alone
         untargeted = [
@@ -92,7 +102,11 @@ class OwnAnswers:
             )
             for batch in answered
         ]
-        return [*kept, *(batch.to(device) for batch in untargeted)]
+        parts = [*kept, *untargeted]
+        if not parts:
+            return []
+        groups = regrouped(joined(parts), self.collator.micro_batch_size)
+        return [group.to(device, non_blocking=True) for group in groups]
 
     def window(self, place: int, answer: Answer) -> Window | None:
         """An answer with its prompt, aligned.
@@ -107,6 +121,8 @@ class OwnAnswers:
         asked, pairing = self.prompts.asked(place), self.prompts.pairing
         answer = answer.usable(pairing.student)
         aligned = asked.align(answer, alignment=pairing.alignment)
+        if not aligned.trained.any():
+            return None
         found = windows(
             aligned,
             student_length=pairing.student_length,
@@ -121,35 +137,39 @@ class OwnAnswers:
             return None
         return first
 
-    def _number(self, step: int, num_rows: int) -> int:
-        return round(self.settings.share_at(step / self.num_steps) * num_rows)
+    def _number(self, step: int, num_windows: int) -> int:
+        """How many of so many sequences are answers: rounded by chance, right in the mean."""
+        share = self.settings.share_at(step / self.num_steps)
+        chance = np.random.default_rng([self.seed, step, 2]).random()
+        return int(share * num_windows + chance)
 
     def _sample(self, step: int) -> None:
-        """Samples the answers of this step and of those that come before the next sampling."""
+        """Samples the answers of this step and of the `every` - 1 steps after it."""
         steps = range(step, min(step + self.settings.every, self.num_steps))
         generator = np.random.default_rng([self.seed, step, self.rank])
         places = {
-            each: [self.prompts.draw(generator) for _ in range(self._number(each, self.num_rows))]
+            each: [
+                self.prompts.draw(generator) for _ in range(self._number(each, self.num_windows))
+            ]
             for each in steps
         }
         prompts = [self.prompts.asked(p).ids for own in places.values() for p in own]
         answers = iter(self.engine(prompts, seed=int(generator.integers(2**31))))
         self._sampled = {each: [(p, next(answers)) for p in own] for each, own in places.items()}
 
-    def _kept(self, batches: Sequence[DistillBatch], step: int) -> list[DistillBatch]:
-        """The batches without the rows that answers stand for, drawn over all lengths."""
-        sizes = [len(batch.num_bytes) for batch in batches]
-        num_rows = sum(sizes)
+    def _kept(self, batch: DistillBatch, step: int) -> list[DistillBatch]:
+        """The batch without the rows that answers stand for, drawn over all lengths."""
         generator = np.random.default_rng([self.seed, step, self.rank, 1])
-        left_out = generator.permutation(num_rows)[: self._number(step, num_rows)]
-        stays = np.ones(num_rows, dtype=bool)
-        stays[left_out] = False
-        parts = np.split(stays, np.cumsum(sizes)[:-1])
-        return [
-            batch if part.all() else batch.rows(np.flatnonzero(part).tolist())
-            for batch, part in zip(batches, parts, strict=True)
-            if part.any()
-        ]
+        held = windows_in(batch).tolist()
+        missing = self._number(step, sum(held))
+        kept = []
+        for row in generator.permutation(len(held)).tolist():
+            # a packed row that holds more than is to go does so by chance, right in the mean
+            if missing > 0 and generator.random() * held[row] < missing:
+                missing -= held[row]
+            else:
+                kept.append(row)
+        return [rows_of(batch, sorted(kept))] if kept else []
 
     def states(self) -> list[dict[str, Any]]:
         """The answers that are not used yet, of each rank, as plain values. All ranks must call."""

@@ -64,7 +64,7 @@ class TransformersEngine:
                 found |= dict(zip(chosen, answers, strict=True))
         finally:
             model.train(was_training)
-            # what autocast has cast without gradients must not be found by the step
+            # the step would take the weights that autocast has cast here, which have no gradient
             torch.clear_autocast_cache()
         return [found[index] for index in range(len(prompts))]
 

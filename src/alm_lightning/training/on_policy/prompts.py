@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alm_lightning.alignment.answer import Answer
 from alm_lightning.alignment.chat.answers import Question
 from alm_lightning.alignment.continuation import Opening
 from alm_lightning.corpus.chat import Chat
 from alm_lightning.corpus.document import BadDocument, Document
+from alm_lightning.corpus.pieces import pieces
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.pairing import Pairing
 
@@ -53,23 +55,30 @@ class Prompts:
         Raises:
             ValueError: Many were drawn, and none does.
         """
-        longest = 0
         for _ in range(TRIES if len(self.documents) else 0):
             place = int(generator.integers(len(self.documents)))
-            try:
-                length = len(self.asked(place).ids)
-            except BadDocument:
-                # counted where it is paired for the ordinary windows
-                continue
-            if length <= self._room:
+            if self._fits(place):
                 return place
-            longest = max(longest, length)
         raise ValueError(
             f"on_policy: of {TRIES} documents none gives a prompt of at most {self._room} student "
-            f"tokens (the longest has {longest}), which budget.student_length leaves beside "
-            f"on_policy.max_new_tokens={self.max_new_tokens}. Raise budget.student_length, lower "
-            "on_policy.max_new_tokens, or take a corpus with chats that end with an answer."
+            f"tokens, which budget.student_length leaves beside on_policy.max_new_tokens="
+            f"{self.max_new_tokens}, and below {self.pairing.teacher_length} of the teacher. Raise "
+            "budget.student_length and budget.teacher_length, lower on_policy.max_new_tokens, or "
+            "take a corpus with chats that end with an answer, or texts of more than "
+            f"{self.prompt_bytes} bytes (on_policy.prompt_bytes)."
         )
+
+    def _fits(self, place: int) -> bool:
+        """Whether a document gives a prompt that leaves room for an answer on both sides."""
+        try:
+            asked = self.asked(place)
+        except BadDocument:
+            # counted where it is paired for the ordinary windows
+            return False
+        if len(asked.ids) > self._room:
+            return False
+        nothing = asked.align(Answer(asked.ids[:0], None), alignment=None)
+        return len(nothing.teacher_ids) < self.pairing.teacher_length
 
     @property
     def _room(self) -> int:
@@ -90,10 +99,13 @@ class Prompts:
         document, pairing = self.documents[place], self.pairing
         views = {"student": pairing.student, "teacher": pairing.teacher}
         if isinstance(document, Document):
-            start = document.text.encode("utf-8")[: self.prompt_bytes].decode("utf-8", "ignore")
-            if not start:
-                raise BadDocument(f"{document.name}: an empty text can't be continued.")
-            return Opening(start, **views, name=document.name)
+            first, *others = pieces(document, self.prompt_bytes)
+            if not others:
+                raise BadDocument(
+                    f"{document.name}: the text is as short as a prompt of "
+                    f"{self.prompt_bytes} bytes (on_policy.prompt_bytes), and nothing follows it."
+                )
+            return Opening(first.text, **views, name=document.name)
         messages = list(document.messages)
         while messages and messages[-1].role == "assistant":
             messages.pop()

@@ -6,7 +6,12 @@ import torch
 from tests.unit.training.on_policy.own import CHATS, TEXTS, own_answers, prompts_of
 from tests.unit.training.on_policy.test_engine import logprobs_of
 
+from alm_lightning.alignment.answer import Answer
 from alm_lightning.corpus.chat import Chat
+from alm_lightning.corpus.document import Document
+from alm_lightning.data.collator import Collator
+from alm_lightning.data.packing import FirstFit
+from alm_lightning.data.regroup import joined, windows_in
 from alm_lightning.training.on_policy import Prompts
 
 
@@ -46,40 +51,55 @@ def test_likelihoods_are_those_of_what_was_sampled(scorers, collator, batches, d
         assert trained[len(asked.window_ids) :].any()
 
 
+def rows_in(batches):
+    """The tokens of each row on both sides, and whether the student has said it."""
+    return [
+        (
+            tuple(batch.student.ids[row][batch.student.mask[row]].tolist()),
+            tuple(batch.teacher.ids[row][batch.teacher.mask[row]].tolist()),
+            bool(batch.own_rows[row]),
+        )
+        for batch in batches
+        for row in range(len(batch.num_bytes))
+    ]
+
+
 def test_rows_give_way_and_answers_are_no_targets(scorers, collator, batches):
     own = own_answers(scorers, collator, share=0.5)
-    sizes = [len(batch.num_bytes) for batch in batches]
-    assert sizes == [3, 1]
+    assert [len(batch.num_bytes) for batch in batches] == [3, 1]
     mixed = own.mixed(batches, 0)
-    is_own = torch.cat([batch.own_rows for batch in mixed])
-    assert is_own.tolist().count(True) == is_own.tolist().count(False) == 2
+    # as many micro-batches as before
+    assert [len(batch.num_bytes) for batch in mixed] == [3, 1]
+    found = rows_in(mixed)
+    assert sum(is_own for *_, is_own in found) == 2
+    assert {row for row in found if not row[2]} < {*rows_in(batches)}
     for batch in mixed:
-        if batch.own_rows.all():
-            assert not batch.student_targets.any()
-            continue
-        # a row that stays is as it was
-        for row in range(len(batch.num_bytes)):
-            ids = batch.student.ids[row][batch.student.mask[row]].tolist()
-            before = [
-                b.student.ids[r][b.student.mask[r]].tolist()
-                for b in batches
-                for r in range(len(b.num_bytes))
-            ]
-            assert ids in before
+        assert not batch.student_targets[batch.own_rows].any()
+        assert batch.student_targets[~batch.own_rows].any() or batch.own_rows.all()
     assert own.figures["on_policy/answers"] == 2.0
     assert 0.0 <= own.figures["on_policy/ended"] <= 1.0
 
 
 def test_which_rows_give_way_is_drawn(scorers, collator, batches):
-    own = own_answers(scorers, collator, share=0.25, num_steps=200, every=1)
+    own = own_answers(scorers, collator, share=0.25, num_steps=200)
     kept = np.zeros(4)
+    every = rows_in(batches)
     for step in range(100):
-        stays = [b.student.ids for b in own._kept(batches, step)]
-        ids = {tuple(row.tolist()) for part in stays for row in part}
-        every = [tuple(row.tolist()) for b in batches for row in b.student.ids]
-        kept += [row in ids for row in every]
+        stays = {*rows_in(own._kept(joined(batches), step))}
+        kept += [row in stays for row in every]
     assert (kept > 55).all()
     assert kept.sum() == 300
+
+
+def test_a_share_of_less_than_a_row_is_right_in_the_mean(scorers, collator):
+    own = own_answers(scorers, collator, share=0.1, num_steps=1000)
+    numbers = [own._number(step, 4) for step in range(1000)]
+    assert {*numbers} == {0, 1}
+    assert 330 < sum(numbers) < 470
+    # all processes have as many in a step
+    other = own_answers(scorers, collator, share=0.1, num_steps=1000)
+    other.rank = 3
+    assert [other._number(step, 4) for step in range(1000)] == numbers
 
 
 def test_answers_are_no_older_than_they_may_be(scorers, collator, batches):
@@ -130,17 +150,30 @@ def test_a_share_of_0_changes_nothing(scorers, collator, batches):
 
 def test_a_packed_step_is_answered_too(scorers, collator, rows, packed_collator):
     batches = packed_collator(rows)
-    own = own_answers(scorers, packed_collator, share=0.5, batch_size=len(rows))
+    own = own_answers(
+        scorers, packed_collator, share=0.5, batch_size=len(rows), num_steps=200, every=1
+    )
     mixed = own.mixed(batches, 0)
-    assert any(batch.own_rows.all() for batch in mixed)
     assert all(batch.is_packed for batch in mixed)
+    assert own.figures["on_policy/answers"] in (len(rows) // 2, len(rows) // 2 + 1)
+    # windows that go are as many as answers that come, in the mean
+    left = [
+        sum(int(windows_in(batch).sum()) for batch in own._kept(joined(batches), step))
+        for step in range(100)
+    ]
+    assert np.mean(left) == pytest.approx(len(rows) / 2, abs=0.7)
+
+
+def test_answers_that_are_no_text_are_said(scorers, collator, batches, caplog):
+    own = own_answers(scorers, collator, share=1.0)
+    own.engine = lambda prompts, *, seed: [Answer(np.array([0xFF]), None) for _ in prompts]
+    assert own.mixed(batches, 0) == []
+    assert "of 4 answers of step 0 none can be learned from" in caplog.text
+    assert own.figures["on_policy/unusable"] == 4.0
 
 
 @pytest.fixture
 def packed_collator(scorers):
-    from alm_lightning.data.collator import Collator
-    from alm_lightning.data.packing import FirstFit
-
     student, teacher = scorers
     packing = FirstFit(student_length=96, teacher_length=96)
     return Collator(student=student.view, teacher=teacher.view, micro_batch_size=2, packing=packing)
@@ -155,4 +188,7 @@ def test_documents_without_a_prompt_are_refused(scorers):
         prompts_of(scorers, unasked)
     with pytest.raises(ValueError, match="none gives a prompt"):
         prompts_of(scorers, [])
+    with pytest.raises(ValueError, match="none gives a prompt"):
+        # nothing of it is left to say
+        prompts_of(scorers, [Document("Short.", name="short")] * 3)
     assert isinstance(prompts_of(scorers, [*unasked, CHATS[0]]), Prompts)
