@@ -1,6 +1,7 @@
 """Figures of an evaluation: exact totals over all batches and ranks, divided once at the end."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,17 @@ from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.windows import DATA_REASONS
 from alm_lightning.likelihood.signal import ModelSignal
 
+OUTSIDE = tuple(f"outside_bytes_{reason}" for reason in DATA_REASONS)
+RATIOS = (
+    "bits_per_byte_student",
+    "bits_per_byte_teacher",
+    "chunk_difference",
+    "bytes_per_chunk",
+    "student_tokens_per_chunk",
+    "teacher_tokens_per_chunk",
+    "coverage",
+    "rewritten_share",
+)
 FIELDS = (
     "bytes",
     "student_nats",
@@ -19,7 +31,7 @@ FIELDS = (
     "student_tokens",
     "teacher_tokens",
     "rewritten_bytes",
-    *(f"outside_bytes_{reason}" for reason in DATA_REASONS),
+    *OUTSIDE,
 )
 
 
@@ -71,25 +83,64 @@ def figures(totals: Float[Tensor, " field"]) -> dict[str, float]:
         outside trained chunks by reason, the share of all content bytes that lies in chunks
         (those that are not to be trained on included), and the share that a normaliser changed.
     """
-    total = dict(zip(FIELDS, totals.tolist(), strict=True))
-    num_bytes, chunks = max(total["bytes"], 1.0), max(total["chunks"], 1.0)
-    outside = {name: total[name] for name in FIELDS if name.startswith("outside_bytes_")}
-    all_bytes = total["bytes"] + sum(outside.values())
-    in_chunks = total["bytes"] + total["outside_bytes_untrained"]
-    return {
-        "bits_per_byte_student": total["student_nats"] / math.log(2) / num_bytes,
-        "bits_per_byte_teacher": total["teacher_nats"] / math.log(2) / num_bytes,
-        "chunk_difference": total["chunk_difference_nats"] / chunks,
-        "chunks": total["chunks"],
-        "bytes": total["bytes"],
-        "bytes_per_chunk": total["bytes"] / chunks,
-        "student_tokens_per_chunk": total["student_tokens"] / chunks,
-        "teacher_tokens_per_chunk": total["teacher_tokens"] / chunks,
+    return _ratios([totals], [totals]) | _counts(totals)
+
+
+def mean_figures(
+    each: Sequence[Float[Tensor, " field"]], shared: Sequence[Float[Tensor, " field"]]
+) -> dict[str, float]:
+    r"""The figures beside several teachers: the weighted mean of those beside each.
+
+    .. math:: \sum_k \frac{\sum_d w_k(d)\, x_k(d)}{\sum_d n_k(d)}
+
+    with the share w of a teacher k in a document d. As in the mean of losses, a teacher's figure is
+    over all of its chunks or bytes n, those of documents where it counts for nothing included.
+
+    Args:
+        each: Of each teacher, sums of `batch_totals` over all batches and ranks.
+        shared: The same with each batch counted by the teacher's share in it.
+
+    Returns:
+        As `figures` does. Numbers of chunks and bytes are no means: they are those of the teacher
+        with the fewest chunks, the first of these.
+    """
+    fewest = min(each, key=lambda totals: totals[FIELDS.index("chunks")].item())
+    return _ratios(shared, each) | _counts(fewest)
+
+
+def _ratios(
+    above: Sequence[Float[Tensor, " field"]], below: Sequence[Float[Tensor, " field"]]
+) -> dict[str, float]:
+    """The sum of ratios, one a teacher, of totals above to totals below the line."""
+    found = dict.fromkeys(RATIOS, 0.0) | {"coverage": 1.0}
+    for some, all_ in zip(above, below, strict=True):
+        part, whole = _named(some), _named(all_)
+        num_bytes, chunks = max(whole["bytes"], 1.0), max(whole["chunks"], 1.0)
+        content = max(_content_bytes(whole), 1.0)
+        found["bits_per_byte_student"] += part["student_nats"] / math.log(2) / num_bytes
+        found["bits_per_byte_teacher"] += part["teacher_nats"] / math.log(2) / num_bytes
+        found["chunk_difference"] += part["chunk_difference_nats"] / chunks
+        found["bytes_per_chunk"] += part["bytes"] / chunks
+        found["student_tokens_per_chunk"] += part["student_tokens"] / chunks
+        found["teacher_tokens_per_chunk"] += part["teacher_tokens"] / chunks
         # of nothing, nothing is left out
-        "coverage": in_chunks / all_bytes if all_bytes else 1.0,
-        "rewritten_share": total["rewritten_bytes"] / max(all_bytes, 1.0),
-        **outside,
-    }
+        in_chunks = part["bytes"] + part["outside_bytes_untrained"]
+        found["coverage"] -= (_content_bytes(part) - in_chunks) / content
+        found["rewritten_share"] += part["rewritten_bytes"] / content
+    return found
+
+
+def _counts(totals: Float[Tensor, " field"]) -> dict[str, float]:
+    total = _named(totals)
+    return {name: total[name] for name in ("chunks", "bytes", *OUTSIDE)}
+
+
+def _named(totals: Float[Tensor, " field"]) -> dict[str, float]:
+    return dict(zip(FIELDS, totals.tolist(), strict=True))
+
+
+def _content_bytes(total: dict[str, float]) -> float:
+    return total["bytes"] + sum(total[name] for name in OUTSIDE)
 
 
 def gap_closed(*, before: float, after: float, teacher: float) -> float | None:

@@ -1,6 +1,6 @@
 """Figures of a student and its teacher on evaluation sets, exact over batches and ranks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import lightning as L
@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from alm_lightning.data.batch import DistillBatch
-from alm_lightning.metrics.totals import FIELDS, batch_totals, figures
+from alm_lightning.metrics.totals import FIELDS, batch_totals, figures, mean_figures
 from alm_lightning.models.pair import Scorer
 from alm_lightning.training.sharding import SpreadPair
 from alm_lightning.training.teacher_sides import SidesOfAll
@@ -30,6 +30,8 @@ class EvaluatedModule(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Starts the totals of each evaluation set."""
         self._totals: dict[tuple[int, str | None], Float[Tensor, " field"]] = {}
+        # of several teachers, with each batch counted by the teacher's share in it
+        self._shared: dict[tuple[int, str | None], Float[Tensor, " field"]] = {}
         self._teacher_sides.keep_for(self.trainer.datamodule)
         if self._spread is not None:
             # a batch of a loader is one micro-batch in a validation
@@ -49,19 +51,16 @@ class EvaluatedModule(L.LightningModule):
             each = [batch_totals(*side) for side in sides]
             together = self._teacher_sides.together(batch, place)
             if together is not None:
-                self._add(dataloader_idx, None, batch_totals(batch, students[0], together))
-            elif len(each) == 1:
-                self._add(dataloader_idx, None, each[0])
-            else:
-                shares = zip(each, batch.shares, strict=True)
-                mean = torch.stack([own * share for own, share in shares]).sum(0)
-                self._add(dataloader_idx, None, mean)
-            for label, own in zip(self._teacher_sides.labels, each, strict=False):
-                self._add(dataloader_idx, label, own)
+                own = batch_totals(batch, students[0], together)
+                _add(self._totals, (dataloader_idx, None), own)
+            for label, share, own in zip(self._labels, batch.shares, each, strict=True):
+                _add(self._totals, (dataloader_idx, label), own)
+                _add(self._shared, (dataloader_idx, label), own * share)
 
-    def _add(self, dataset: int, label: str | None, totals: Float[Tensor, " field"]) -> None:
-        before = self._totals.get((dataset, label), torch.zeros_like(totals))
-        self._totals[dataset, label] = before + totals
+    @property
+    def _labels(self) -> tuple[str | None, ...]:
+        """Of each teacher; one alone has none."""
+        return self._teacher_sides.labels or (None,)
 
     def figure_sets(self, names: Sequence[str]) -> dict[str, tuple[int, str | None]]:
         """What figures are of: each evaluation set, and of several teachers each one beside it.
@@ -85,8 +84,33 @@ class EvaluatedModule(L.LightningModule):
         if self._spread is not None:
             with self.trainer.precision_plugin.val_step_context():
                 self._spread.catch_up(is_teacher_asked=self._teacher_sides.num_calls > 0)
-        empty = torch.zeros(len(FIELDS), dtype=torch.float64, device=self.device)
         for name, key in self.figure_sets(self.trainer.datamodule.evaluation_names).items():
-            totals = self._over_ranks(self._totals.get(key, empty))
-            for figure, value in figures(totals).items():
+            for figure, value in self._figures(*key).items():
                 self.log(f"val/{name}/{figure}", value)
+
+    def _figures(self, dataset: int, label: str | None) -> dict[str, float]:
+        """The figures of an evaluation set beside one teacher, or beside all together."""
+        if label is not None or self._teacher_sides.is_one:
+            return figures(self._of_all_ranks(self._totals, (dataset, label)))
+        keys = [(dataset, each) for each in self._labels]
+        return mean_figures(
+            [self._of_all_ranks(self._totals, key) for key in keys],
+            [self._of_all_ranks(self._shared, key) for key in keys],
+        )
+
+    def _of_all_ranks(
+        self,
+        totals: Mapping[tuple[int, str | None], Float[Tensor, " field"]],
+        key: tuple[int, str | None],
+    ) -> Float[Tensor, " field"]:
+        # a rank may have no batch of a set
+        empty = torch.zeros(len(FIELDS), dtype=torch.float64, device=self.device)
+        return self._over_ranks(totals.get(key, empty))
+
+
+def _add(
+    totals: dict[tuple[int, str | None], Float[Tensor, " field"]],
+    key: tuple[int, str | None],
+    more: Float[Tensor, " field"],
+) -> None:
+    totals[key] = totals[key] + more if key in totals else more

@@ -87,6 +87,11 @@ class SidesOfAll:
         return self._each if self._together is None else [*self._each, self._together]
 
     @property
+    def is_one(self) -> bool:
+        """Whether there is one teacher, or several teach as one."""
+        return not self.labels or self._together is not None
+
+    @property
     def num_calls(self) -> int:
         """Calls of teachers since `keep_for`."""
         return sum(sides.num_calls for sides in self._all)

@@ -7,7 +7,14 @@ import torch
 
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.windows import DATA_REASONS
-from alm_lightning.metrics.totals import FIELDS, batch_totals, figures, gap_closed
+from alm_lightning.metrics.totals import (
+    FIELDS,
+    RATIOS,
+    batch_totals,
+    figures,
+    gap_closed,
+    mean_figures,
+)
 
 
 @torch.no_grad()
@@ -89,3 +96,38 @@ def test_shares_of_bytes(scorers, collator, rows):
 def test_share_of_the_gap(before, after, teacher, share):
     closed = gap_closed(before=before, after=after, teacher=teacher)
     assert closed == (None if share is None else pytest.approx(share))
+
+
+def some_totals(**values):
+    return torch.tensor([values.get(name, 0.0) for name in FIELDS], dtype=torch.float64)
+
+
+def test_the_mean_of_teachers_is_that_of_their_figures():
+    """A ratio of means would lie nearer to the teacher with more chunks."""
+    one = some_totals(bytes=100, chunks=10, chunk_difference_nats=50, student_nats=70)
+    other = some_totals(
+        bytes=90, chunks=30, chunk_difference_nats=100, student_nats=60, outside_bytes_unknown=10
+    )
+    found = mean_figures([one, other], [one * 0.25, other * 0.75])
+    parts = figures(one), figures(other)
+    for name in RATIOS:
+        expected = parts[0][name] / 4 + parts[1][name] * 3 / 4
+        assert found[name] == pytest.approx(expected, rel=1e-12), name
+    assert found["chunk_difference"] == pytest.approx(5 / 4 + (10 / 3) * 3 / 4)
+    # of one of them, and no mixtures
+    counts = found.keys() - set(RATIOS)
+    assert {name: found[name] for name in counts} == {name: parts[0][name] for name in counts}
+
+
+def test_the_mean_of_teachers_that_count_by_document():
+    """Each teacher's is over all of its chunks, as the loss is; one teacher twice is that one."""
+    first = some_totals(bytes=60, chunks=6, chunk_difference_nats=30, student_nats=40)
+    second = some_totals(bytes=40, chunks=4, chunk_difference_nats=8, student_nats=20)
+    whole = first + second
+    twice = mean_figures([whole, whole], [first + second * 0.25, second * 0.75])
+    assert twice == pytest.approx(figures(whole), rel=1e-12)
+    third = some_totals(bytes=40, chunks=20, chunk_difference_nats=4, student_nats=20)
+    found = mean_figures([whole, first + third], [first, third])
+    assert found["chunk_difference"] == pytest.approx(30 / 10 + 4 / 26)
+    empty = some_totals()
+    assert mean_figures([empty, empty], [empty, empty]) == figures(empty)
