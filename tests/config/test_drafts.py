@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from alm_lightning.app.evaluate.arguments import model_arguments
 from alm_lightning.app.evaluate.command import evaluate
+from alm_lightning.app.scoring import score_corpus
 from alm_lightning.app.train.command import train
 
 TARGETS = {
@@ -90,6 +91,7 @@ def evaluated(tmp_path, *arguments):
 @pytest.mark.parametrize("objective", ["strict_one_to_one_alone", "total_variation"])
 def test_a_draft_is_trained_and_measured(composed, experiment, objective, pair, corpus, tmp_path):
     said = [f"experiment={experiment}", f"objective={objective}", *in_small(pair)]
+    said.append("budget.checkpoint_every=1")
     summary = train(composed(*said, *corpus[experiment]))
     assert summary["chunks"]["coverage"] == 1.0
     assert summary["chunks"]["student_tokens_per_chunk"] == 1.0
@@ -101,6 +103,13 @@ def test_a_draft_is_trained_and_measured(composed, experiment, objective, pair, 
     models = [AutoModelForCausalLM.from_pretrained(each) for each in (student, target)]
     rows = {len(each.get_output_embeddings().weight) for each in models}
     assert rows == {models[1].config.vocab_size} == {len(vocabularies[0]) + PADDING}
+    # padding is made of what was trained, and is not in checkpoints
+    count = len(vocabularies[0])
+    table = models[0].get_input_embeddings().weight
+    torch.testing.assert_close(table[count:], table[:count].mean(0).expand(PADDING, -1))
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=False)["state_dict"]
+    (trained,) = (t for name, t in state.items() if name.endswith("embed_tokens.weight"))
+    torch.testing.assert_close(table[:count], trained)
 
     measured = [
         "harness=draft",
@@ -135,3 +144,36 @@ def test_a_draft_is_trained_and_measured(composed, experiment, objective, pair, 
             *measured,
             "harness.draft.draft_tokens=4",
         )
+
+
+@pytest.mark.parametrize("experiment", ["smollm2_draft_for_qwen"])
+def test_a_draft_of_a_stored_teacher(composed, experiment, pair, corpus, tmp_path, caplog):
+    """As docs/guides/drafts.md has it: the store's tokenizer, and no more rows than it has."""
+    said = [f"experiment={experiment}", "windows.cut_bytes=250", *corpus[experiment]]
+    store = tmp_path / "store"
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        score_corpus(compose("score", [*said, *in_small(pair), f"scores.path={store}"]))
+    alone = [each for each in in_small(pair) if not each.lstrip("~+").startswith("teacher.")]
+    own = [
+        "teacher=scores",
+        f"teacher.scores.path={store}",
+        "tokenizer=folder",
+        f"tokenizer.source.path={store}/tokenizer",
+        "tokenizer.special_tokens=replace",
+        f"paths.output_dir={tmp_path / 'run'}",
+    ]
+    train(composed(*said, *alone, *own))
+    (message,) = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "alm_lightning.distillation.export" and record.levelname == "WARNING"
+    ]
+    student, target = tmp_path / "run" / "model", pair[1]
+    count = len(AutoTokenizer.from_pretrained(target))
+    assert f"none are added to the student's {count}." in message
+    assert f"python evaluate.py model={student} harness=draft" in message
+    measured = [f"model={student}", "harness=draft", f"harness.draft.target={target}"]
+    with pytest.raises(
+        ValueError, match=f"has {count} rows of embeddings and .* {count + PADDING}"
+    ):
+        evaluated(tmp_path, *measured, *corpus[experiment])

@@ -60,9 +60,12 @@ def _model_of(key: str) -> str | None:
 
 def _made_of(config: DictConfig, choices: DictConfig, swept: Collection[str | None]) -> str:
     def label(group: str) -> str:
-        # of a sweep, Hydra composes without the swept keys: there may be no name yet
-        named = config[group].get("name") if group not in swept else None
-        return f"{group}s" if group in swept else _label(choices[group], named or choices[group])
+        option = choices[group]
+        if group in swept:
+            # Hydra composes without the swept keys: there may be no name yet
+            return f"{group}s"
+        # of other options the name is not read: it may be that of a teacher which has none
+        return _label(option, config[group].get("name") if option in ANYWHERE else None)
 
     student = label("student")
     has_teacher = "teacher" in swept or choices.teacher not in ("same", "scores")
@@ -73,9 +76,9 @@ def _made_of(config: DictConfig, choices: DictConfig, swept: Collection[str | No
     return f"{student}_to_{tokenizer}" if teacher is None else f"{teacher}_to_{student}_{tokenizer}"
 
 
-def _label(option: str, name: str | int) -> str:
+def _label(option: str, name: str | int | None) -> str:
     """The name of an option; of one that stands for any model, the last part of its own."""
-    if option not in ANYWHERE:
+    if option not in ANYWHERE or name is None:
         return option
     # a folder that is named for a year is a number to Hydra
     places = PurePosixPath(str(name)).parts

@@ -42,6 +42,7 @@ from alm_lightning.distillation.models import PairPlan, TeacherInput
 from alm_lightning.distillation.outputs import empty_folder, trainer_outputs
 from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.distillation.result import DistillResult
+from alm_lightning.distillation.rows import TeacherRows
 from alm_lightning.distillation.run import Plan, run
 from alm_lightning.distillation.texts import Texts, source_of
 from alm_lightning.likelihood.hardware import uses_cuda
@@ -318,4 +319,5 @@ def distill(
         teacher=teaching,
         terms=list(terms),
         recipe=flat(recipe),
+        teacher_rows=TeacherRows.of(pair, outcome.student, outcome.teacher),
     )

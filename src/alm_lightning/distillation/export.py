@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from alm_lightning.distillation.models import ModelInput, TeacherInput
+from alm_lightning.distillation.rows import TeacherRows
 from alm_lightning.export.card import Value, model_card
 from alm_lightning.export.folder import export_folder
 from alm_lightning.models.bytes.byte_lm import ByteForCausalLM
@@ -26,6 +27,7 @@ def export_student(
     recipe: Mapping[str, Value],
     summary: Mapping[str, object],
     dtype: str,
+    teacher_rows: TeacherRows | None,
 ) -> Path:
     """Writes the student as a folder that transformers loads.
 
@@ -38,6 +40,7 @@ def export_student(
         recipe: The run's settings, by name.
         summary: Its figures.
         dtype: Of the weights on disk.
+        teacher_rows: Of a teacher whose vocabulary the student was moved to.
 
     Returns:
         The folder.
@@ -51,6 +54,17 @@ def export_student(
         figures=flat({name: summary[name] for name in SHOWN if name in summary}),
         is_byte_model=isinstance(student.model, ByteForCausalLM),
     )
+    num_rows = None if teacher_rows is None else teacher_rows.number
+    if teacher_rows is not None and num_rows is None:
+        log.warning(
+            "the student has the vocabulary of %s, and the store does not say how many rows of "
+            "embeddings that model has: none are added to the student's %s. A draft needs exactly "
+            "as many as its target, which python evaluate.py model=%s harness=draft "
+            "harness.draft.target=... checks.",
+            teacher.name,
+            f"{student.model.get_output_embeddings().weight.shape[0]:,}",
+            folder,
+        )
     eos, *stops = student.model.generation_config.eos_token_id
     export_folder(
         student.model,
@@ -59,6 +73,7 @@ def export_student(
         card=card,
         dtype=torch_dtype(dtype),
         stop_ids=[index for index in stops if index != eos],
+        num_rows=num_rows,
     )
     log.info("exported to %s", folder)
     return folder

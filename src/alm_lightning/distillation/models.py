@@ -8,17 +8,15 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from alm_lightning.alignment.text import uncovered
-from alm_lightning.counterparts import is_same_vocabulary
 from alm_lightning.distillation.stores import SeveralScores, StoredScores
 from alm_lightning.models.adapters import FullFineTuning, LowRank
 from alm_lightning.models.loading import check_pair, load_model, torch_dtype
 from alm_lightning.models.new_tokenizer import NewTokenizer
 from alm_lightning.models.own_vocabulary import OwnVocabulary
-from alm_lightning.models.padding import pad_rows
 from alm_lightning.models.pair import Scorer
 from alm_lightning.models.speed import Speed
 from alm_lightning.models.text_part import text_part
-from alm_lightning.models.vocabulary import BytesFromOldTokens, NewVocabulary
+from alm_lightning.models.vocabulary import BytesFromOldTokens
 from alm_lightning.models.weights.sources import WeightSource
 from alm_lightning.scores.ensemble import StoredTeachers, Teaching
 from alm_lightning.tokenization.fast import view_of
@@ -201,10 +199,6 @@ class PairPlan:
         view = self.tokenizer(base.view)
         share_body = self.adapter.share_body
         model = self.embeddings(base.model, old=base.view, new=view, share_body=share_body)
-        is_new = isinstance(self.embeddings, NewVocabulary)
-        if is_new and isinstance(teacher, Scorer) and is_same_vocabulary(view, teacher.view):
-            # a model that may draft for its teacher: engines ask for as many rows
-            pad_rows(model, len(teacher.model.get_output_embeddings().weight))
         self.adapter.adapt(model)
         self.speed.apply(model, teacher.model if isinstance(teacher, Scorer) else None)
         stops = stop_ids(base.view, view, list(self.stop_tokens))

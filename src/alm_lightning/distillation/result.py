@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from alm_lightning.distillation.export import export_student
 from alm_lightning.distillation.models import ModelInput, TeacherInput
 from alm_lightning.distillation.outputs import is_first_process
+from alm_lightning.distillation.rows import TeacherRows
 from alm_lightning.export.card import Value
 from alm_lightning.models.pair import Scorer
 
@@ -27,6 +28,8 @@ class DistillResult:
         teacher: The model that taught.
         terms: Names of the terms of the loss.
         recipe: The settings of the run.
+        teacher_rows: How many rows of embeddings `save` writes for a student that was moved to its
+            teacher's vocabulary; None for another one, which is saved as it is.
     """
 
     scorer: Scorer = field(repr=False)
@@ -35,6 +38,7 @@ class DistillResult:
     teacher: TeacherInput = field(repr=False)
     terms: Sequence[str]
     recipe: Mapping[str, Value] = field(repr=False)
+    teacher_rows: TeacherRows | None = field(default=None, repr=False)
 
     @property
     def student(self) -> PreTrainedModel:
@@ -81,4 +85,5 @@ class DistillResult:
             recipe=self.recipe,
             summary=self.metrics,
             dtype=dtype,
+            teacher_rows=self.teacher_rows,
         )

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from alm_lightning.models.adapters import merged_weights
+from alm_lightning.models.padding import padded_weights
 from alm_lightning.tokenization.validation import AWKWARD
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ def export_folder(
     card: str,
     dtype: torch.dtype,
     stop_ids: Sequence[int] = (),
+    num_rows: int | None = None,
 ) -> Path:
     """Write weights, configuration, tokenizer, code and model card; all of them or nothing.
 
@@ -41,6 +43,8 @@ def export_folder(
         card: Text of README.md.
         dtype: Of the weights on disk, whatever they were trained in.
         stop_ids: Ids at which generation stops besides the tokenizer's EOS, such as an end of turn.
+        num_rows: Rows of the embeddings on disk, of which the last are padding; None for those of
+            the student.
 
     Returns:
         The path.
@@ -58,7 +62,7 @@ def export_folder(
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
-        _write(student, tokenizer, partial, dtype=dtype, stop_ids=stop_ids)
+        _write(student, tokenizer, partial, dtype=dtype, stop_ids=stop_ids, num_rows=num_rows)
         card = _with_true_usage(card, partial, tokenizer)
         (partial / "README.md").write_text(card, encoding="utf-8")
         partial.rename(path)
@@ -81,6 +85,7 @@ def _write(
     *,
     dtype: torch.dtype,
     stop_ids: Sequence[int],
+    num_rows: int | None,
 ) -> None:
     """Everything but the card."""
     # integers (the trie of a byte student) keep their type; a tied matrix is written once
@@ -89,11 +94,15 @@ def _write(
         for name, tensor in merged_weights(student, dtype)
         if name not in student.all_tied_weights_keys
     }
+    if num_rows is not None:
+        weights = padded_weights(student, weights, num_rows)
     config, generation = student.config, student.generation_config
     try:
         # saving writes into both
         student.config = copy.deepcopy(config)
         student.generation_config = copy.deepcopy(generation)
+        if num_rows is not None:
+            student.config.get_text_config().vocab_size = num_rows
         student.generation_config.bos_token_id = tokenizer.bos_token_id
         student.generation_config.pad_token_id = tokenizer.pad_token_id
         stops = [tokenizer.eos_token_id, *stop_ids]

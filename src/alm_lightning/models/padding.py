@@ -1,36 +1,56 @@
 """Rows of embeddings beyond the last token, as many as another model has."""
 
 import logging
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
 
 
-@torch.no_grad()
-def pad_rows(model: PreTrainedModel, num_rows: int) -> None:
-    """Gives a model more rows than it has, in place, each of them the mean of those it has.
+def padded_weights(
+    model: PreTrainedModel, weights: Mapping[str, Tensor], num_rows: int
+) -> dict[str, Tensor]:
+    """Weights with more rows of embeddings, each of which is the mean of those that there are.
 
     Models are padded to round numbers, and engines that draft for one ask for a draft of exactly as
-    many rows. By Jensen's inequality a mean row is at most as likely as a row is on average: n rows
-    after v have a probability of at most n / v together.
+    many rows. The logit of a mean row is the mean of the others: never above all of them, so that
+    greedy decoding takes none. By Jensen's inequality it is at most as likely as a row is on
+    average: n rows after v have at most n / (v + n) of the probability together. (A soft cap leaves
+    the first as it is, and the second where logits before it are below twice the cap.)
 
     Args:
-        model: A causal language model, before adapters are put in.
-        num_rows: How many rows it is to have, at least as many as it has.
+        model: A causal language model; it is left as it is.
+        weights: Its weights by name, as they are now; a tied matrix may be there once.
+        num_rows: How many rows are wanted, at least as many as there are.
+
+    Returns:
+        The same weights, embeddings and output bias with `num_rows` rows.
+
+    Raises:
+        ValueError: There are more rows already.
     """
     old = model.get_input_embeddings().num_embeddings
-    if num_rows <= old:
-        return
-    # those drawn at random by transformers' own mean_resizing have no such bound
-    model.resize_token_embeddings(num_rows, mean_resizing=False)
-    head = model.get_output_embeddings()
-    tables = {id(table): table for table in (model.get_input_embeddings().weight, head.weight)}
-    if head.bias is not None:
-        tables[id(head.bias)] = head.bias
-    for table in tables.values():
-        table[old:] = table[:old].mean(0)
-    log.info(
-        "student: %s rows, %s of them padding, as the teacher has", f"{num_rows:,}", num_rows - old
-    )
+    if num_rows < old:
+        raise ValueError(f"num_rows is {num_rows:,}: expected at least the model's {old:,}.")
+    if num_rows == old:
+        return dict(weights)
+    ends = {id(each) for each in (model.get_input_embeddings(), model.get_output_embeddings())}
+    names = {
+        f"{name}.{kind}"
+        for name, module in model.named_modules()
+        if id(module) in ends
+        for kind in ("weight", "bias")
+    }
+    log.info("student: %s rows, of which %s are padding", f"{num_rows:,}", num_rows - old)
+    return {
+        name: _padded(table, num_rows) if name in names else table
+        for name, table in weights.items()
+    }
+
+
+def _padded(table: Tensor, num_rows: int) -> Tensor:
+    mean = table.mean(0, keepdim=True)
+    return torch.cat([table, mean.expand(num_rows - len(table), *table.shape[1:])])

@@ -45,6 +45,11 @@ def named(*overrides, node="train"):
         ),
         (["teacher=qwen2_5_coder_0_5b", *OWN], "qwen2_5_coder_0_5b_to_gemma3_270m"),
         (["student=smollm2_135m", *OWN], "smollm2_135m_to_smollm2_135m"),
+        # a store has no name yet: the settings are refused later, by what they lack
+        (
+            ["experiment=smollm2_draft_for_qwen", "teacher=scores"],
+            "smollm2_135m_to_teacher",
+        ),
         (["teacher=hub", "teacher.source.hub_id=org/large"], "large_to_gemma3_270m_bytes"),
         (["tokenizer=folder", "tokenizer.source.path='~/my tokens/'"], "gemma3_270m_to_my_tokens"),
         (["tokenizer=hub", "tokenizer.source.weights.hub_id=a/b"], "gemma3_270m_to_b"),

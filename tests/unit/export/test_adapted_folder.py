@@ -100,3 +100,32 @@ def test_no_adapter_is_left_in_the_files(student, metaspace_view, tmp_path):
     assert not list(folder.glob("adapter*"))
     # a tied matrix is written once
     assert ("lm_head.weight" in weights) != student.config.tie_word_embeddings
+
+
+def test_padding_is_made_of_the_trained_rows(student, metaspace_view, tmp_path):
+    count = metaspace_view.num_tokens
+    folder = export_folder(
+        student,
+        metaspace_view.hf,
+        tmp_path / "model",
+        card="# x",
+        dtype=torch.float32,
+        num_rows=count + 7,
+    )
+    model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert model.config.vocab_size == count + 7
+    # the student is left as it is
+    assert student.config.vocab_size == count == len(student.get_output_embeddings().weight)
+    for made, trained in (
+        (model.get_input_embeddings(), student.get_input_embeddings()),
+        (model.get_output_embeddings(), student.get_output_embeddings()),
+    ):
+        torch.testing.assert_close(made.weight[:count], trained.weight)
+        torch.testing.assert_close(made.weight[count:], trained.weight.mean(0).expand(7, -1))
+    inputs = AutoTokenizer.from_pretrained(folder)("The quick brown", return_tensors="pt")
+    greedy = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
+    written = model.generate(**inputs, **greedy)
+    assert written.max() < count
+    assert torch.equal(written, student.generate(**inputs, **greedy))

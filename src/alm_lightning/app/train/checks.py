@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from alm_lightning.app.hydra.callbacks import is_first_process
 from alm_lightning.app.keys import KEYS
 from alm_lightning.app.train.build import SCORES, SERVER
 from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST, check_numbers, check_trainer
 from alm_lightning.distillation.data import ON_BAD_DOCUMENT
+from alm_lightning.scores.manifest import TOKENIZER
 from alm_lightning.training.optimizers import check_torchao
 
 
@@ -24,7 +25,8 @@ def check_settings(cfg: DictConfig) -> None:
         FileExistsError: If the run's folder holds files of another run.
         FileNotFoundError: If there is no checkpoint at `ckpt_path`.
         ValueError: If a number, on_bad_document, the precision, the strategy or a stop token makes
-            no sense, or a setting can't be had with spread weights.
+            no sense, a setting can't be had with spread weights, or the tokenizer is to be that of
+            a teacher that is a store.
     """
     _check_output_dir(Path(cfg.paths.output_dir))
     if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).exists():
@@ -50,6 +52,7 @@ def check_settings(cfg: DictConfig) -> None:
     if str(cfg.optimizer._target_).endswith(".adamw_8bit"):
         check_torchao()
     _check_teacher(cfg)
+    _check_stored_teacher(cfg)
     unknown = [t for t in cfg.student.stop_tokens if t not in cfg.student.special_tokens]
     if unknown:
         raise ValueError(
@@ -100,6 +103,22 @@ def _check_teacher(cfg: DictConfig) -> None:
             f"from itself: no term of the objective, {list(cfg.objective)}, learns from the text. "
             "Give teacher=..., another tokenizer=..., or objective=next_token."
         )
+
+
+def _check_stored_teacher(cfg: DictConfig) -> None:
+    """Refuses the tokenizer of a teacher (tokenizer=teacher) that is a store, and so no model."""
+    node = OmegaConf.to_container(cfg.tokenizer, resolve=False)
+    assert isinstance(node, dict)
+    if SCORES not in cfg.teacher or node.get("name") != "${teacher.name}":
+        return
+    given = OmegaConf.select(cfg, "teacher.scores.path")
+    store = (given[0] if isinstance(given, ListConfig) and given else given) or "STORE"
+    raise ValueError(
+        "tokenizer=teacher reads the tokenizer of a teacher that is a model, and teacher=scores is "
+        f"a store of scores, {store}. It has kept its teacher's tokenizer: take tokenizer=folder "
+        f"tokenizer.source.path={store}/{TOKENIZER} tokenizer.special_tokens=replace, or "
+        "tokenizer=hub tokenizer.source.weights.hub_id=... tokenizer.special_tokens=replace."
+    )
 
 
 def _check_output_dir(folder: Path) -> None:

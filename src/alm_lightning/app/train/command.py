@@ -29,6 +29,7 @@ from alm_lightning.distillation.export import export_student
 from alm_lightning.distillation.figures import Figures, summary_of
 from alm_lightning.distillation.models import PairPlan
 from alm_lightning.distillation.quiet import quiet_warnings
+from alm_lightning.distillation.rows import TeacherRows
 from alm_lightning.distillation.run import run
 from alm_lightning.models.pair import Scorer
 from alm_lightning.scores.ensemble import Teaching
@@ -61,7 +62,8 @@ def train(cfg: DictConfig) -> dict:
     }
     if outcome.trainer.is_global_zero:
         # the model first: nothing that follows may cost it
-        _export(cfg, plan.pair, list(plan.objective), outcome.student, summary)
+        rows = TeacherRows.of(plan.pair, outcome.student, outcome.teacher)
+        _export(cfg, plan.pair, list(plan.objective), outcome.student, summary, rows)
         heldout = outcome.documents.evaluation[TRAINED]
         device = outcome.trainer.strategy.root_device
         summary["samples"] = _samples(cfg, outcome.student, outcome.teacher, heldout, device)
@@ -71,7 +73,12 @@ def train(cfg: DictConfig) -> dict:
 
 
 def _export(
-    cfg: DictConfig, pair: PairPlan, terms: list[str], student: Scorer, summary: dict
+    cfg: DictConfig,
+    pair: PairPlan,
+    terms: list[str],
+    student: Scorer,
+    summary: dict,
+    teacher_rows: TeacherRows | None,
 ) -> None:
     try:
         export_student(
@@ -83,6 +90,7 @@ def _export(
             recipe=recipe(cfg),
             summary=summary,
             dtype=cfg.export_dtype,
+            teacher_rows=teacher_rows,
         )
     except OSError:
         # a full disk may still take a page: the figures of the run are worth it

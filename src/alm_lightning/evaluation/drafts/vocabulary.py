@@ -63,7 +63,8 @@ def check_rows(draft: EvaluatedModel, target: EvaluatedModel) -> None:
         raise ValueError(
             f"{draft.name} has {ours:,} rows of embeddings and {target.name} {theirs:,}, for the "
             f"same {target.view.num_tokens:,} tokens: engines of speculative decoding take such "
-            "models for ones of different vocabularies. Train it again with that target as the "
-            "teacher, which gives it as many rows, or pad its embeddings and vocab_size "
+            "models for ones of different vocabularies. Move it to the target's tokenizer with the "
+            "target itself as the teacher, not a store of its scores, and the export has as many "
+            "rows; or pad its embeddings and vocab_size "
             f"(resize_token_embeddings({theirs}) of transformers)."
         )

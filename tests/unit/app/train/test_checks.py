@@ -3,6 +3,7 @@ from hydra import compose, initialize_config_dir
 from tests.runs import REPOSITORY
 
 from alm_lightning.app.train.checks import check_settings
+from alm_lightning.app.train.command import train
 
 
 @pytest.fixture
@@ -91,3 +92,26 @@ def test_spread_over_processors(settings):
 def test_no_such_checkpoint(settings, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"newest as last\.ckpt, or as stopped\.ckpt"):
         check_settings(settings(f"ckpt_path={tmp_path}/nothing.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [("scores/a", "scores/a"), ("[scores/b,scores/a]", "scores/b"), ("null", "STORE")],
+)
+def test_the_tokenizer_of_a_stored_teacher(settings, path, named):
+    """There is no store at these paths: what is wrong is said before anything is read."""
+    cfg = settings(
+        "teacher=scores", f"teacher.scores.path={path}", "tokenizer=teacher", "embeddings=fvt"
+    )
+    with pytest.raises(ValueError, match="tokenizer=teacher reads the tokenizer of a") as raised:
+        train(cfg)
+    remedy = f"tokenizer=folder tokenizer.source.path={named}/tokenizer"
+    assert f"{remedy} tokenizer.special_tokens=replace" in str(raised.value)
+    assert "tokenizer=hub tokenizer.source.weights.hub_id=" in str(raised.value)
+
+
+def test_other_tokenizers_with_a_stored_teacher(settings):
+    stored = ["teacher=scores", "teacher.scores.path=scores/a"]
+    folder = ["tokenizer=folder", "tokenizer.source.path=scores/a/tokenizer", "embeddings=fvt"]
+    check_settings(settings(*stored))
+    check_settings(settings(*stored, *folder))
