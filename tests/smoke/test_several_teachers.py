@@ -12,6 +12,7 @@ from tests.runs import REPOSITORY
 import alm_lightning as alm
 from alm_lightning.app.scoring import score_corpus
 from alm_lightning.app.train.report import results_table, teachers_table
+from alm_lightning.distillation.models import StoredModel
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.next_token import NextToken
 
@@ -155,6 +156,25 @@ def test_the_library_takes_stores(stores, taught, texts, model_folder):
         alm.distill(model_folder, teacher=model_folder, teacher_weights=[1, 2], **said)
     with pytest.raises(FileNotFoundError, match="each must be scored first"):
         alm.distill(model_folder, teacher=[a, model_folder], **said)
+    with pytest.raises(ValueError, match="combine is 'mixture', and there is one teacher"):
+        alm.distill(model_folder, teacher=a, combine="mixture", **said)
+
+
+def test_what_the_library_says_names_its_own_arguments(stores, texts, model_folder, monkeypatch):
+    """Before the student is loaded, and without settings that `alm.distill` has not."""
+    said = {"data": texts["corpus"], "objective": "alm_next_token", "steps": 1}
+    said |= {"accelerator": "cpu", "progress": False}
+    a, b = stores("a"), stores("b")
+    uncut = [stores(name, "windows.cut_bytes=null", "windows=first") for name in ("a0", "b0")]
+    monkeypatch.setattr(StoredModel, "load", lambda *_: pytest.fail("the student was loaded"))
+    with pytest.raises(ValueError, match=r"^teacher_length is 300, .*Take teacher_length=256"):
+        alm.distill(model_folder, teacher=[a, b], teacher_length=300, **said)
+    with pytest.raises(ValueError, match=r"^combine is 'sum': expected one of losses, mixture"):
+        alm.distill(model_folder, teacher=[a, b], combine="sum", **said)
+    with pytest.raises(ValueError, match=r"^teacher_weights has 1 weights"):
+        alm.distill(model_folder, teacher=[a, b], teacher_weights=[1], **said)
+    with pytest.raises(ValueError, match=r"^alm-score did not cut the texts of .*a0 and .*b0"):
+        alm.distill(model_folder, teacher=uncut, **said)
 
 
 @pytest.mark.parametrize("combine", ["losses", "mixture", "geometric"])
@@ -203,18 +223,33 @@ def test_tables_of_several_teachers():
     [
         (("b", "windows.cut_bytes=70"), (), r"windows\.cut_bytes=60, and those of .* with 70"),
         (("b", "scores.documents=3"), (), "not the same texts"),
-        (("b",), ("teacher.scores.weights=[1]",), "has 1 weights"),
+        (("b",), ("teacher.scores.weights=[1]",), r"^teacher\.scores\.weights has 1 weights"),
         (("b",), ("teacher.scores.weights=[1,-2]",), "weight of .* is -2"),
         (("b",), ("teacher.scores.weights={de:[1,1]}",), "group_column"),
-        (("b",), ("teacher.scores.combine=sum",), "expected one of losses, mixture, geometric"),
+        (
+            ("b",),
+            ("teacher.scores.combine=sum",),
+            r"^teacher\.scores\.combine is 'sum': expected one of losses, mixture, geometric",
+        ),
+        (("b",), ("windows.cut_bytes=70",), r"^windows\.cut_bytes is 70, and .*cut_bytes=60"),
+        (("b",), ("budget.teacher_length=300",), r"^budget\.teacher_length is 300, "),
         (None, (), "each must be scored first"),
     ],
 )
-def test_what_does_not_go_together(stores, taught, tmp_path, second, more, message):
+def test_what_does_not_go_together(stores, taught, tmp_path, monkeypatch, second, more, message):
     a = stores("a")
     b = tmp_path / "gemma3_270m" if second is None else stores(*second)
+    if "group_column" not in message:
+        # all but what documents say is said before anything is loaded
+        monkeypatch.setattr(StoredModel, "load", lambda *_: pytest.fail("the student was loaded"))
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         taught(a, b, more=more)
+
+
+@pytest.mark.parametrize("combine", ["sum", "mixture"])
+def test_one_teacher_has_nothing_to_combine(stores, taught, combine):
+    with pytest.raises(ValueError, match=rf"^teacher\.scores\.combine is '{combine}'"):
+        taught(stores("a"), more=[f"teacher.scores.combine={combine}"])
 
 
 def test_more_than_chunks_is_refused(stores, taught):

@@ -25,9 +25,11 @@ PLACES = {
     "chat": ("student_template", "teacher_template"),
     "schedule": ("warmup_share",),
     "student": ("dtype", "stop_tokens"),
+    "teacher.scores": ("combine",),
     "windows.documents": ("heldout_documents",),
 }
 KEYS = {name: f"{place}.{name}" for place, names in PLACES.items() for name in names}
+KEYS["teacher_weights"] = "teacher.scores.weights"
 """The keys of arguments that are called otherwise on the command line."""
 TERMS = {
     "ALM": "objective.alm",

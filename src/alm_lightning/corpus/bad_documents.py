@@ -12,7 +12,7 @@ Made = TypeVar("Made")
 
 KINDS = (
     *("not text", "not UTF-8", "lone surrogate", "not JSON", "no column", "bad chat"),
-    *("not scored", "other"),
+    *("not scored", "teachers apart", "other"),
 )
 """What can be wrong with a document."""
 

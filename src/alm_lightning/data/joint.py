@@ -36,9 +36,8 @@ class JointPairing(Pairing):
         first = each[0]
         if first.cut_bytes is None:
             raise ValueError(
-                "windows.cut_bytes is null, and where texts are cut depends on the teacher then: "
-                "several teachers have no pieces in common. Score the corpus with "
-                "windows.cut_bytes=250, say, and give the run the same."
+                "cut_bytes is null, and where texts are cut depends on the teacher then: several "
+                "teachers have no pieces in common."
             )
         super().__init__(
             student=first.student,
@@ -52,6 +51,35 @@ class JointPairing(Pairing):
             scores=first.scores,
         )
         self.each, self.weights, self.shares_chunks = tuple(each), weights, shares_chunks
+
+    def pair(self, document: AnyDocument, at_most: int | None) -> list[Window]:
+        """The windows of a document, which must not be bad.
+
+        Args:
+            document: The document.
+            at_most: How many, from the front; None for all.
+
+        Returns:
+            Its windows, in order; none where no teacher has one.
+
+        Raises:
+            BadDocument: Teachers have windows, and none in common.
+        """
+        found = super().pair(document, at_most)
+        if not found:
+            self._check_none(document)
+        return found
+
+    def _check_none(self, document: AnyDocument) -> None:
+        """Refuses a document without a window in which some teacher alone has one."""
+        names = [each.teacher.name for each in self.each if each.pair(document, 1)]
+        if names:
+            raise BadDocument(
+                f"{document.name}: no part of it can be trained on with all teachers, though some "
+                f"of it can with {', '.join(names)} alone. Raise student_length and "
+                "teacher_length, drop it, or take on_bad_document=skip.",
+                kind=APART,
+            )
 
     def _pair(
         self, document: AnyDocument, at_most: int | None, *, continues: bool = False
@@ -112,7 +140,7 @@ class JointPairing(Pairing):
         ):
             raise BadDocument(
                 f"{name}: teachers have different chunks of this document, as where a chat "
-                "template has a header that another lacks. Take teacher.scores.combine=losses, or "
+                "template has a header that another lacks. Take combine=losses, or "
                 "on_bad_document=skip.",
                 kind=APART,
             )

@@ -95,8 +95,7 @@ class Pairing:
         if min(self.student_length, self.teacher_length) < 1:
             raise ValueError(
                 f"sequences of {student_length} student and {teacher_length} teacher tokens leave "
-                "no room for text beside BOS and EOS. Raise budget.student_length and "
-                "budget.teacher_length."
+                "no room for text beside BOS and EOS. Raise student_length and teacher_length."
             )
 
     def first_window(self, document: AnyDocument) -> Window | None:

@@ -8,7 +8,7 @@ from numbers import Real
 
 from alm_lightning.corpus.sources.source import AnyDocument
 
-KEY = "teacher.scores.weights"
+KEY = "teacher_weights"
 READ = 1000
 """Documents of a stream whose groups are looked at before a run."""
 
@@ -54,19 +54,19 @@ class TeacherWeights:
             if min(shares) == 0:
                 raise ValueError(
                     f"{KEY} is {value}: a teacher with weight 0 teaches nothing. Leave its store "
-                    "out of teacher.scores.path, or give weights for each value of a column."
+                    "out, or give weights for each value of a column."
                 )
             return cls(shares)
         if not value:
             raise ValueError(f"{KEY} is empty: expected weights for each value of a column.")
         by_group = {
-            str(group): _shares(each, names, f"{KEY}.{group}") for group, each in value.items()
+            str(group): _shares(each, names, f"{KEY} of {group}") for group, each in value.items()
         }
         for number, name in enumerate(names):
             if all(shares[number] == 0 for shares in by_group.values()):
                 raise ValueError(
                     f"{KEY} gives {name} 0 for every value of the column: it teaches nothing. "
-                    "Leave its store out of teacher.scores.path."
+                    "Leave its store out."
                 )
         return cls(alike, by_group)
 

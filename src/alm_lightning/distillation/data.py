@@ -20,7 +20,7 @@ from alm_lightning.data.pairing import ChatSettings, Pairing
 from alm_lightning.data.store import CachedWindows
 from alm_lightning.models.pair import Scorer, Teacher
 from alm_lightning.scores.ensemble import LOSSES, StoredTeachers, Teaching
-from alm_lightning.scores.reader import check_cut
+from alm_lightning.scores.reader import StoreReader, check_cut
 from alm_lightning.scores.teacher import StoredTeacher
 from alm_lightning.tokenization.chat.choice import template_of
 from alm_lightning.tokenization.chat.formats import FORMATS
@@ -113,6 +113,16 @@ class DataPlan:
     num_workers: int
     pins_memory: bool = False
     cut_bytes: int | None = None
+
+    def check_stores(self, stores: Sequence[StoreReader]) -> None:
+        """Refuses stores of texts that are cut otherwise, which needs no model.
+
+        Args:
+            stores: Of each teacher that was scored.
+        """
+        for store in stores:
+            check_cut(store, cut_bytes=self.cut_bytes, length=self.teacher_length)
+        self.check_first_windows()
 
     def check_first_windows(self) -> None:
         """Refuses a run that would train on more than the start of each text.
@@ -221,8 +231,7 @@ class DataPlan:
         views = {"student": student.view, "teacher": teacher.view}
         scores = teacher.store if isinstance(teacher, StoredTeacher) else None
         if scores is not None:
-            check_cut(scores, cut_bytes=self.cut_bytes, length=self.teacher_length)
-            self.check_first_windows()
+            self.check_stores([scores])
         return Pairing(
             **views,
             # fitted once, before anything is paired, on what is trained on alone

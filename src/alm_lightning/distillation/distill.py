@@ -50,6 +50,7 @@ from alm_lightning.models.adapters import FullFineTuning, LowRank
 from alm_lightning.models.speed import Speed
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
+from alm_lightning.scores.ensemble import LOSSES
 from alm_lightning.training.on_policy import OnPolicy
 from alm_lightning.training.schedule import LinearWarmupDecay
 
@@ -167,6 +168,7 @@ def distill(
         The student, its tokenizer, and what was measured.
 
     Raises:
+        TypeError: A model, a tokenizer or the text is of another type than is expected.
         ValueError: An argument is not what is expected of it, or two do not go together.
     """
     check_numbers(
@@ -204,9 +206,14 @@ def distill(
     )
     base = model_input(student, student_tokenizer, argument="student", dtype=dtype)
     teaching: TeacherInput = base
-    if teacher_weights is not None or (teacher is not None and teacher is not student):
+    is_other = teacher is not None and teacher is not student
+    if is_other or teacher_weights is not None or combine != LOSSES:
         teaching = teacher_input(
-            teacher, teacher_tokenizer, dtype=dtype, weights=teacher_weights, combine=combine
+            student if teacher is None else teacher,
+            teacher_tokenizer,
+            dtype=dtype,
+            weights=teacher_weights,
+            combine=combine,
         )
     chosen_adapter = options.adapter_of(adapter, can_share=teaching is base)
     pair = PairPlan(

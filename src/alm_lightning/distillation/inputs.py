@@ -9,7 +9,13 @@ from typing import TypeAlias
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from alm_lightning.distillation.models import GivenModel, ModelInput, StoredModel, TeacherInput
-from alm_lightning.distillation.stores import SeveralScores, StoredScores, is_store, scored
+from alm_lightning.distillation.stores import (
+    SeveralScores,
+    StoredScores,
+    check_combine,
+    is_store,
+    scored,
+)
 from alm_lightning.models.loading import load_hf_tokenizer
 from alm_lightning.models.new_tokenizer import (
     NewTokenizer,
@@ -104,7 +110,7 @@ def model_input(
 
 
 def teacher_input(
-    teacher: Taught | None,
+    teacher: Taught,
     tokenizer: Tokenizer | None,
     *,
     dtype: str,
@@ -114,8 +120,7 @@ def teacher_input(
     """The teacher that was given, or several.
 
     Args:
-        teacher: A model, the folder of a store of scores, or several such folders; None for the
-            student, which can't be one of several.
+        teacher: A model, the folder of a store of scores, or several such folders.
         tokenizer: Of a model that is an object.
         dtype: Of weights that are loaded.
         weights: How much each of several teachers counts; None for all alike.
@@ -126,27 +131,47 @@ def teacher_input(
 
     Raises:
         FileNotFoundError: One of several folders is no store.
+        TypeError: It is none of these, or one of several is no folder.
         ValueError: Stores do not go together, or an argument is not what is expected.
     """
-    if teacher is None or isinstance(teacher, str | Path | PreTrainedModel):
+    if isinstance(teacher, str | Path | PreTrainedModel):
         folder = Path(teacher).expanduser() if isinstance(teacher, str | Path) else None
-        if teacher is None or folder is None or not is_store(folder):
-            if teacher is None or weights is not None:
+        if folder is None or not is_store(folder):
+            if weights is not None:
                 raise ValueError(
                     f"teacher_weights is {weights}, and there is one teacher. Give several stores "
                     "of scores, teacher=['a', 'b'], or leave the weights out."
                 )
+            check_combine(combine, num_teachers=1)
             return model_input(teacher, tokenizer, argument="teacher", dtype=dtype)
         folders = [folder]
     else:
-        folders = [Path(each).expanduser() for each in teacher]
-        if not folders:
-            raise ValueError("teacher is an empty list: expected folders of stores of scores.")
+        folders = _folders(teacher)
     if tokenizer is not None:
         raise ValueError(
             "a store of scores has its teacher's tokenizer: leave teacher_tokenizer out."
         )
     return scored(folders, weights, combine)
+
+
+def _folders(teachers: object) -> list[Path]:
+    """Of several teachers the folders."""
+    if not isinstance(teachers, Sequence) or isinstance(teachers, bytes):
+        raise TypeError(
+            f"teacher is a {type(teachers).__name__}: expected a model of transformers, a folder, "
+            "a name of the hub, or a list of folders of stores of scores."
+        )
+    for place, each in enumerate(teachers):
+        if not isinstance(each, str | Path):
+            raise TypeError(
+                f"teacher is a list, and its entry {place} a {type(each).__name__}: expected "
+                "folders of stores of scores alone. Of several teachers each must be scored first, "
+                "and none is loaded: alm-score teacher=... scores.path=DIR windows.cut_bytes=250, "
+                "and then teacher=[DIR, ...]."
+            )
+    if not teachers:
+        raise ValueError("teacher is an empty list: expected folders of stores of scores.")
+    return [Path(each).expanduser() for each in teachers]
 
 
 def cut_bytes_of(teacher: TeacherInput) -> int | None:
@@ -158,9 +183,10 @@ def cut_bytes_of(teacher: TeacherInput) -> int | None:
     Returns:
         Bytes; None where they are not.
     """
-    stores = teacher.each if isinstance(teacher, SeveralScores) else (teacher,)
-    first = stores[0]
-    return first.store.manifest.plan.cut_bytes if isinstance(first, StoredScores) else None
+    if not isinstance(teacher, StoredScores | SeveralScores):
+        return None
+    # those of several are equal
+    return teacher.stores[0].manifest.plan.cut_bytes
 
 
 def _licence(name: str) -> str:

@@ -75,6 +75,7 @@ class Plan:
             raise ValueError("the objective has no terms: take objective=next_byte_hidden, say.")
         if isinstance(self.pair.teacher, StoredScores | SeveralScores):
             self.pair.teacher.check_objective(self.objective)
+            self.data.check_stores(self.pair.teacher.stores)
         if self.on_policy is not None and self.on_policy.share:
             self._check_on_policy()
         elif any(term.needs_own_answers for term in self.objective.values()):

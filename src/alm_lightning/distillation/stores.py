@@ -42,6 +42,11 @@ class StoredScores:
         return self._store
 
     @property
+    def stores(self) -> tuple[StoreReader, ...]:
+        """The same, as several teachers have them."""
+        return (self._store,)
+
+    @property
     def identity(self) -> str:
         """Tells the store apart from others."""
         return self._store.identity
@@ -120,27 +125,28 @@ class SeveralScores:
         for folder in folders:
             if not is_store(folder):
                 raise FileNotFoundError(
-                    f"teacher.scores.path has {folder}, where there is no store of scores. Of "
+                    f"{folder} is one of several teachers, and has no store of scores. Of "
                     "several teachers each must be scored first, and none is loaded: python -m "
                     f"alm_lightning.score teacher=... scores.path={folder} windows.cut_bytes=250"
                 )
         each = tuple(map(StoredScores, folders))
         _check_alike(each)
-        if combine not in WAYS:
-            raise ValueError(
-                f"teacher.scores.combine is {combine!r}: expected one of {', '.join(WAYS)}."
-            )
         labels = _labels([stored.name for stored in each])
         found = cls(each, labels, TeacherWeights.of(weights, labels), combine)
         twice = [n for n, times in Counter(s.store.identity for s in each).items() if times > 1]
         if twice:
             same = [str(s.folder) for s in each if s.store.identity in twice]
             log.warning(
-                "teacher.scores.path has equal stores, %s: they are one teacher with the weights "
+                "several teachers have equal stores, %s: they are one teacher with the weights "
                 "of all of them.",
                 ", ".join(same),
             )
         return found
+
+    @property
+    def stores(self) -> tuple[StoreReader, ...]:
+        """Of each the store."""
+        return tuple(stored.store for stored in self.each)
 
     @property
     def name(self) -> str:
@@ -187,9 +193,9 @@ class SeveralScores:
             if term.needs_teacher and (term.needs_hidden or term.needs_distributions):
                 raise ValueError(
                     f"objective.{name} ({type(term).__name__}) reads more than likelihoods of "
-                    f"chunks, and teacher.scores.combine={self.combine} makes nothing else of "
-                    f"several teachers. Take teacher.scores.combine={LOSSES}, which works with all "
-                    "objectives, or objective=alm_next_token."
+                    f"chunks, and combine={self.combine} makes nothing else of several teachers. "
+                    f"Take combine={LOSSES}, which works with all objectives, or "
+                    "objective=alm_next_token."
                 )
 
 
@@ -203,6 +209,25 @@ def is_store(folder: Path) -> bool:
         Whether it has a store's files.
     """
     return any((folder / name).is_file() for name in (MANIFEST, PLAN))
+
+
+def check_combine(combine: str, *, num_teachers: int) -> None:
+    """Refuses a way to combine teachers that there is not, and one for a single teacher.
+
+    Args:
+        combine: What was given.
+        num_teachers: How many teachers there are.
+
+    Raises:
+        ValueError: It is none of `WAYS`, or has nothing to combine.
+    """
+    if combine not in WAYS:
+        raise ValueError(f"combine is {combine!r}: expected one of {', '.join(WAYS)}.")
+    if num_teachers == 1 and combine != LOSSES:
+        raise ValueError(
+            f"combine is {combine!r}, and there is one teacher: expected {LOSSES!r}. Leave it out, "
+            "or give a list of several stores of scores."
+        )
 
 
 def scored(folders: Sequence[Path], weights: object, combine: str) -> StoredScores | SeveralScores:
@@ -220,6 +245,7 @@ def scored(folders: Sequence[Path], weights: object, combine: str) -> StoredScor
         FileNotFoundError: There is no whole store in a folder.
         ValueError: The stores are of other texts, or a setting is not what is expected.
     """
+    check_combine(combine, num_teachers=len(folders))
     if len(folders) > 1:
         return SeveralScores.of(folders, weights, combine)
     stored = StoredScores(folders[0])
@@ -246,10 +272,17 @@ def _check_alike(each: Sequence[StoredScores]) -> None:
         theirs = other.store.manifest.plan
         if theirs.cut_bytes != plan.cut_bytes:
             raise ValueError(
-                f"the texts of {first.folder} were cut with "
+                f"alm-score cut the texts of {first.folder} with "
                 f"windows.cut_bytes={_null(plan.cut_bytes)}, and those of {other.folder} with "
                 f"{_null(theirs.cut_bytes)}: they have no pieces "
                 "in common. Score the corpus with one of them for both."
+            )
+        if plan.cut_bytes is None:
+            raise ValueError(
+                f"alm-score did not cut the texts of {first.folder} and {other.folder}, since its "
+                "windows.cut_bytes was null. Where they are cut depends on the teacher then: "
+                "several teachers have no pieces in common. Score the corpus with each, with "
+                "alm-score and windows.cut_bytes=250, say; train.py takes the same."
             )
         if (theirs.documents, theirs.texts) != (plan.documents, plan.texts):
             raise ValueError(

@@ -209,7 +209,7 @@ def check_cut(store: StoreReader, *, cut_bytes: int | None, length: int) -> None
         )
     if length > plan.length:
         raise ValueError(
-            f"budget.teacher_length is {length}, and the sequences of the store {store.folder} end "
-            f"after {plan.length} tokens. Take budget.teacher_length={plan.length} or less, or "
+            f"teacher_length is {length}, and the sequences of the store {store.folder} end "
+            f"after {plan.length} tokens. Take teacher_length={plan.length} or less, or "
             "score the corpus with a larger one."
         )

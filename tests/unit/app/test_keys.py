@@ -28,6 +28,8 @@ ALM = {"temperature": 5, "threshold": 0.1, "debias": True, "divergence": "kl"}
         ("student_length-96/a.txt is gone", "student_length-96/a.txt is gone"),
         ("column 'batch_size' is not there", "column 'batch_size' is not there"),
         ("C:\\\\batch_size", "C:\\\\batch_size"),
+        ("combine is 'sum': expected", "teacher.scores.combine is 'sum': expected"),
+        ("teacher_weights of de has", "teacher.scores.weights of de has"),
         ("Lower batch_size.", "Lower budget.batch_size."),
         ("no file at '/my batch_size x/a.txt'", "no file at '/my batch_size x/a.txt'"),
         ("the teacher's steps=3 and ours", "the teacher's budget.steps=3 and ours"),
@@ -70,6 +72,10 @@ def test_the_keys_are_those_of_the_configuration():
 
     cfg = composed()
     names = {*KEYS, *AT_LEAST, *ABOVE_ZERO} - {"train_embeddings", "share_body"}
+    of_stores = {"combine", "teacher_weights"}
+    scores = composed("teacher=scores", "teacher.scores.path=x").teacher.scores
+    assert {KEYS[name].removeprefix("teacher.scores.") for name in of_stores} <= set(scores)
+    names -= of_stores
     for name in names - {"heldout_documents"}:
         OmegaConf.select(cfg, KEYS.get(name, name), throw_on_missing=True)
         parent, _, key = KEYS.get(name, name).rpartition(".")

@@ -23,7 +23,7 @@ def documents():
         ([1, float("nan")], "weight of b is nan"),
         ("1,2", "expected a list of 2 numbers"),
         ({}, "is empty"),
-        ({"de": [1]}, "weights.de has 1 weights"),
+        ({"de": [1]}, "weights of de has 1 weights"),
         ({"de": [0, 0]}, "above 0 among them"),
         ({"de": [1, 0], "en": [2, 0]}, "gives b 0 for every value"),
     ],

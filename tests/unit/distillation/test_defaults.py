@@ -30,7 +30,7 @@ CHOSEN = ("objective", "balance", "alignment", "adapter", "speed")
 def test_numbers_and_names(composed):  # noqa: F811
     stored = ("teacher=scores", "teacher.scores.path=x")
     cfg = composed("student=folder", "student.source.path=x", *stored)
-    keys = KEYS | {"dtype": "student.dtype", "combine": "teacher.scores.combine"}
+    keys = KEYS | {"dtype": "student.dtype"}
     compared = {
         name: default
         for name, default in DEFAULTS.items()

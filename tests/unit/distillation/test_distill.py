@@ -287,11 +287,15 @@ def test_wrong_arguments_are_named(model_folder, arguments, error, message):
 
 
 WRONG_KINDS = """
+import transformers
 import alm_lightning as alm
 
+sizes = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1}
+model = transformers.LlamaForCausalLM(transformers.LlamaConfig(num_hidden_layers=1, **sizes))
 for wrong in (
     {"batch_size": 1.5}, {"learning_rate": "x"}, {"student": 3}, {"data": 3},
     {"objective": {"x": 3}}, {"tokenizer": 3}, {"data": b"text"},
+    {"teacher": object()}, {"teacher": {"a": 1}}, {"teacher": [model, model]},
 ):
     try:
         alm.distill(**{"student": "./a", "tokenizer": "bytes", "data": ["a", "b"]} | wrong)
@@ -313,7 +317,11 @@ def test_wrong_kinds_are_named():
         "x of the objective is a int",
         "tokenizer is a int",
         "data is a bytes",
+        "teacher is a object",
+        "teacher is a dict",
+        "teacher is a list, and its entry 0 a LlamaForCausalLM",
     ]
+    assert "each must be scored first" in said.stdout
 
 
 def test_objects_that_do_not_do(model, model_folder, metaspace_tokenizer):
@@ -347,3 +355,19 @@ def test_texts_of_a_folder(model_folder, tmp_path):
     (tmp_path / "a.txt").write_text("\n\n".join(SENTENCES[:3]), encoding="utf-8")
     (tmp_path / "b.txt").write_text(OTHER.format(1, 1), encoding="utf-8")
     assert alm.distill(model_folder, tokenizer="bytes", data=tmp_path, **TINY).metrics["steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        (lambda model: {"teacher": []}, ValueError, "empty list"),
+        (lambda model: {"combine": "sum"}, ValueError, "^combine is 'sum': expected one of"),
+        (lambda model: {"combine": "mixture"}, ValueError, "there is one teacher"),
+        (lambda model: {"teacher": model, "combine": "sum"}, ValueError, "^combine is 'sum'"),
+        (lambda model: {"teacher_weights": [1]}, ValueError, "there is one teacher"),
+    ],
+)
+def test_what_one_teacher_has_not(model, metaspace_tokenizer, given, kind, message):
+    said = {"student_tokenizer": metaspace_tokenizer, "tokenizer": "bytes", "data": TEXTS, **TINY}
+    with pytest.raises(kind, match=message):
+        alm.distill(model, **said, **given(model))

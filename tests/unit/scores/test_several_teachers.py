@@ -419,3 +419,42 @@ def test_uncut_texts_are_refused(models):
     )
     with pytest.raises(ValueError, match="cut_bytes is null"):
         JointPairing([alone, alone], TeacherWeights.of(None, ["a", "b"]), shares_chunks=False)
+
+
+def test_teachers_without_a_window_in_common_are_apart(models):
+    """Each text is one chunk, for which one teacher has room and another has not."""
+
+    def joint(on_bad=None):
+        each = [
+            Pairing(
+                student=models["student"].view,
+                teacher=models[name].view,
+                alignment=Finest(),
+                student_length=LENGTH,
+                teacher_length=length,
+                cut_bytes=CUT,
+                on_bad=on_bad,
+            )
+            for name, length in (("a", LENGTH), ("b", 3))
+        ]
+        weights = TeacherWeights.of(None, ["a", "b"])
+        return each, JointPairing(each, weights, shares_chunks=False)
+
+    each, pairing = joint()
+    words = [Document(word, name=word) for text in SENTENCES for word in text.split()]
+    apart = next(word for word in words if not each[1].windows(word))
+    assert [len(alone.windows(apart)) for alone in each] == [1, 0]
+    with pytest.raises(ValueError, match=r"no part of it .* with .* alone") as caught:
+        pairing.windows(apart)
+    assert models["a"].view.name in str(caught.value)
+    assert str(caught.value).startswith(apart.name)
+    on_bad = Skip()
+    _, skips = joint(on_bad)
+    assert skips.windows(apart) == []
+    assert on_bad.counts() == {APART: 1}
+    # a piece that not all can hold is no reason to drop the rest
+    rest = Document(f"{'a ' * (CUT // 2)} {apart.text}", name="rest")
+    assert len(skips.windows(rest)) == 1
+    # and where nobody has a window, nobody is apart
+    assert skips.windows(Document("", name="empty")) == []
+    assert on_bad.counts() == {APART: 1}

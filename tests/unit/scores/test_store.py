@@ -106,7 +106,7 @@ def test_cut_and_length_are_those_of_the_store(write, texts):
     check_cut(store, cut_bytes=CUT, length=LENGTH - 5)
     with pytest.raises(ValueError, match=f"windows.cut_bytes={CUT}"):
         check_cut(store, cut_bytes=None, length=LENGTH)
-    with pytest.raises(ValueError, match=f"budget.teacher_length={LENGTH}"):
+    with pytest.raises(ValueError, match=f"Take teacher_length={LENGTH}"):
         check_cut(store, cut_bytes=CUT, length=LENGTH + 1)
 
 
