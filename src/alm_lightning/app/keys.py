@@ -44,7 +44,7 @@ TERMS = {
     "MinED": "objective.mined",
     "StrictOneToOne": "objective.strict_one_to_one",
     "ProjectedKL": "objective.xtoken_p_kl",
-    "TotalVariation": "objective.total_variation",
+    "PolicyGradient": "objective.policy_gradient",
     "Fixed": "balance",
     "SampledGradMag": "balance",
 }
