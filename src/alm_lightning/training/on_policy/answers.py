@@ -20,6 +20,9 @@ from alm_lightning.training.on_policy.settings import OnPolicy
 
 log = logging.getLogger(__name__)
 
+ROUNDING, SAMPLING, GIVING_WAY = 1, 2, 3
+"""What random numbers are for: with one seed, each has a stream of its own."""
+
 Sampled = list[tuple[int, Answer]]
 """The answers of a step, each with the place of its prompt."""
 
@@ -140,13 +143,14 @@ class OwnAnswers:
     def _number(self, step: int, num_windows: int) -> int:
         """How many of so many sequences are answers: rounded by chance, right in the mean."""
         share = self.settings.share_at(step / self.num_steps)
-        chance = np.random.default_rng([self.seed, step, 2]).random()
+        # on all ranks the same
+        chance = np.random.default_rng([self.seed, step, 0, ROUNDING]).random()
         return int(share * num_windows + chance)
 
     def _sample(self, step: int) -> None:
         """Samples the answers of this step and of the `every` - 1 steps after it."""
         steps = range(step, min(step + self.settings.every, self.num_steps))
-        generator = np.random.default_rng([self.seed, step, self.rank])
+        generator = np.random.default_rng([self.seed, step, self.rank, SAMPLING])
         places = {
             each: [
                 self.prompts.draw(generator) for _ in range(self._number(each, self.num_windows))
@@ -159,7 +163,7 @@ class OwnAnswers:
 
     def _kept(self, batch: DistillBatch, step: int) -> list[DistillBatch]:
         """The batch without the rows that answers stand for, drawn over all lengths."""
-        generator = np.random.default_rng([self.seed, step, self.rank, 1])
+        generator = np.random.default_rng([self.seed, step, self.rank, GIVING_WAY])
         held = windows_in(batch).tolist()
         missing = self._number(step, sum(held))
         kept = []

@@ -61,9 +61,9 @@ class Prompts:
                 return place
         raise ValueError(
             f"on_policy: of {TRIES} documents none gives a prompt of at most {self._room} student "
-            f"tokens, which budget.student_length leaves beside on_policy.max_new_tokens="
+            f"tokens, which student_length leaves beside on_policy.max_new_tokens="
             f"{self.max_new_tokens}, and below {self.pairing.teacher_length} of the teacher. Raise "
-            "budget.student_length and budget.teacher_length, lower on_policy.max_new_tokens, or "
+            "student_length and teacher_length, lower on_policy.max_new_tokens, or "
             "take a corpus with chats that end with an answer, or texts of more than "
             f"{self.prompt_bytes} bytes (on_policy.prompt_bytes)."
         )
