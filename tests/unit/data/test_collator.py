@@ -106,7 +106,7 @@ def test_to_moves_every_tensor(collator, rows):
     moved = collator.batch(rows).to(torch.device("meta"))
     values = [vars(part).values() for part in (moved, moved.student, moved.teacher)]
     tensors = [value for part in values for value in part if isinstance(value, torch.Tensor)]
-    assert len(tensors) == 15
+    assert len(tensors) == 16
     assert all(tensor.is_meta for tensor in tensors)
 
 

@@ -62,7 +62,7 @@ def test_first_window_is_the_first_of_all(views):
 
 @pytest.mark.parametrize("make", [AllWindows, FirstWindow])
 def test_documents_without_a_window(views, make):
-    with pytest.raises(ValueError, match=r"2 documents gave no window.*Raise budget"):
+    with pytest.raises(ValueError, match=r"2 documents gave no window.*Raise student_length"):
         make(
             [Document(" ", name="a")] * 0 + [Document("", name="b")] * 2,
             pairing=make_pairing(views),

@@ -55,7 +55,7 @@ def test_all_of_a_batch_is_pinned(collator, rows, monkeypatch):
 
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
     found = batch.pin_memory()
-    assert len(pinned) == 15
+    assert len(pinned) == 16
     assert found.is_packed == batch.is_packed
     assert torch.equal(found.student.ids, batch.student.ids)
     assert torch.equal(found.chunk_mask, batch.chunk_mask)
