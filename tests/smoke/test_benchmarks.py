@@ -211,6 +211,8 @@ def test_gpu(ran, tmp_path):
         assert LOWEST < times[0] / times[1] < HIGHEST
         assert min(float(lines["loss", f"{what}, {name} (extra MiB)"]) for name in both) > 0
     objectives = {file.stem for file in (REPOSITORY / "conf/objective").glob("*.yaml")}
+    # what is sampled is not the same twice
+    objectives.remove("policy_gradient")
     compared = {what.partition(":")[0]: v for (part, what), v in lines.items() if part == "losses"}
     assert set(compared) == {*objectives, "speed of the card's default"}
     assert max(map(float, compared.values())) < 1e-3
