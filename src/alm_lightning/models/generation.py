@@ -57,6 +57,21 @@ def drawn_ids(
     return order.gather(-1, torch.multinomial(ranked, 1, generator=generator)).squeeze(-1)
 
 
+def only(
+    ids: Int[Tensor, " batch"], logits: Float[Tensor, "batch vocab"]
+) -> Float[Tensor, "batch vocab"]:
+    """Logits of which nothing but some tokens can be drawn: -inf for all others.
+
+    Args:
+        ids: The token of each row.
+        logits: What they are to stand for.
+
+    Returns:
+        Of the same size and type.
+    """
+    return torch.full_like(logits, -torch.inf).scatter_(1, ids[:, None], 0.0)
+
+
 @contextmanager
 def without_settings(model: PreTrainedModel) -> Iterator[None]:
     """Hides a model's own settings of generation, such as penalties, which would be added."""

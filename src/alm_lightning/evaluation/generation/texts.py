@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.sampling import Sampling, check_logits
 from alm_lightning.evaluation.generation.spelling import Spelling
-from alm_lightning.models.generation import drawn_ids, left_padded, without_settings
+from alm_lightning.models.generation import drawn_ids, left_padded, only, without_settings
 from alm_lightning.models.pair import Scorer
 
 BATCH_SIZE = 8
@@ -122,7 +122,7 @@ def _generate(
             top_p=sampling.top_p,
             generator=generator,
         )
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
+        return only(chosen, scores)
 
     with without_settings(model):
         model.generate(

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from alm_lightning.alignment.answer import Answer
-from alm_lightning.models.generation import drawn_ids, left_padded, without_settings
+from alm_lightning.models.generation import drawn_ids, left_padded, only, without_settings
 from alm_lightning.models.pair import Scorer
 from alm_lightning.training.on_policy.settings import OnPolicy
 
@@ -86,7 +86,7 @@ class TransformersEngine:
                 top_p=settings.top_p,
                 generator=generator,
             )
-            return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
+            return only(chosen, scores)
 
         with without_settings(model):
             sampled = model.generate(  # type: ignore[operator]  # of a mixin, wrapped
