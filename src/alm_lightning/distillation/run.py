@@ -28,8 +28,9 @@ from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.scores.ensemble import StoredTeachers, Teaching
 from alm_lightning.training.callbacks import SaveWhenStopped
-from alm_lightning.training.module import DistillModule, OptimizerFactory
+from alm_lightning.training.module import DistillModule
 from alm_lightning.training.on_policy import OnPolicy, OwnAnswers, Prompts, TransformersEngine
+from alm_lightning.training.optimizers import OptimizerFactory
 from alm_lightning.training.sharding import ShardedStrategy
 
 log = logging.getLogger(__name__)

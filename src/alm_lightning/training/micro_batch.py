@@ -8,10 +8,12 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Shaped
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from torch import Tensor, nn
 
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.datamodule import DistillDataModule
+from alm_lightning.training.optimizers import OptimizerFactory
 from alm_lightning.training.step import DistillStep
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,48 @@ def rows_on_processor(most: int, length: int) -> int:
         As many rows as `CPU_TOKENS` has, at least 1.
     """
     return max(1, min(most, CPU_TOKENS // length))
+
+
+def rows_that_fit(
+    data: DistillDataModule,
+    step: DistillStep,
+    *,
+    remembering: Sequence[nn.Module],
+    make_optimizer: OptimizerFactory,
+    parameters: Sequence[nn.Parameter],
+    strategy: Strategy,
+) -> int:
+    """The size of a micro-batch, the same on all ranks.
+
+    Args:
+        data: Where rows come from, and how many a step has.
+        step: The step that is to be taken with them.
+        remembering: Modules besides the student that a step may change: terms and balance.
+        make_optimizer: Makes the optimizer from groups of parameters.
+        parameters: What is trained.
+        strategy: How ranks compute together.
+
+    Returns:
+        Rows, at least 1.
+
+    Raises:
+        ValueError: Under a strategy whose ranks can't try alone what fits.
+    """
+    device = step.student.model.device
+    if device.type != "cuda":
+        rows = rows_on_processor(data.num_rows, max(data.lengths))
+    elif not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+        raise ValueError(
+            f"micro_batch_size is auto, and with {type(strategy).__name__} ranks compute together, "
+            "so that none can try alone what fits. Give a number, 1 to start with."
+        )
+    else:
+        spare = torch.cuda.get_device_properties(device).total_memory * SPARE
+        held = held_by_optimizer(make_optimizer, parameters) + round(spare)
+        rows = tried_rows(Trial(step, remembering, held_bytes=held), data)
+    rows = -int(step.reduce(torch.tensor(-rows, device=device), "max"))
+    log.info("micro_batch_size: %d of %d sequences of a step", rows, data.num_rows)
+    return rows
 
 
 def tried_rows(trial: "Trial", data: DistillDataModule) -> int:
@@ -147,10 +191,7 @@ def _is_of_memory(error: RuntimeError) -> bool:
     return any(words in str(error) for words in ("out of memory", "ALLOC_FAILED"))
 
 
-def held_by_optimizer(
-    make: Callable[[list[dict[str, list[nn.Parameter]]]], torch.optim.Optimizer],
-    parameters: Sequence[nn.Parameter],
-) -> int:
+def held_by_optimizer(make: OptimizerFactory, parameters: Sequence[nn.Parameter]) -> int:
     """Bytes that an optimizer will hold for some parameters, after its first step.
 
     Args:

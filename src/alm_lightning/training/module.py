@@ -1,13 +1,11 @@
 """The LightningModule: wraps student, teacher and objective. It holds no mathematics."""
 
-import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 
 import torch
 from jaxtyping import Float
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -21,23 +19,13 @@ from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 from alm_lightning.scores.ensemble import Teaching, teachers_of
 from alm_lightning.training.evaluated import EvaluatedModule
-from alm_lightning.training.micro_batch import (
-    SPARE,
-    Trial,
-    held_by_optimizer,
-    rows_on_processor,
-    tried_rows,
-)
+from alm_lightning.training.micro_batch import rows_that_fit
 from alm_lightning.training.on_policy import OwnAnswers
+from alm_lightning.training.optimizers import OptimizerFactory
 from alm_lightning.training.resume import check_continued
 from alm_lightning.training.sharding import ShardedStrategy, SpreadPair
 from alm_lightning.training.step import DistillStep, StepResult
 from alm_lightning.training.teacher_sides import SidesOfAll
-
-log = logging.getLogger(__name__)
-
-OptimizerFactory = Callable[[Iterable[Mapping]], torch.optim.Optimizer]
-"""From groups of parameters, some with a learning rate of their own, to the optimizer."""
 
 
 class DistillModule(EvaluatedModule):
@@ -199,33 +187,15 @@ class DistillModule(EvaluatedModule):
 
         data = self.trainer.datamodule
         if isinstance(data, DistillDataModule) and data.finds_micro_batch:
-            data.collator.micro_batch_size = self._rows_that_fit(data)
-
-    def _rows_that_fit(self, data: DistillDataModule) -> int:
-        """The size of a micro-batch, the same on all ranks."""
-        if self.device.type != "cuda":
-            rows = rows_on_processor(data.num_rows, max(data.lengths))
-        else:
-            rows = self._tried_rows(data)
-        rows = -int(self._over_ranks(torch.tensor(-rows, device=self.device), "max"))
-        log.info("micro_batch_size: %d of %d sequences of a step", rows, data.num_rows)
-        return rows
-
-    def _tried_rows(self, data: DistillDataModule) -> int:
-        """The most rows that fit on this device."""
-        if not isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy):
-            raise ValueError(
-                f"micro_batch_size is auto, and with {type(self.trainer.strategy).__name__} ranks "
-                "compute together, so that none can try alone what fits. Give a number, 1 to "
-                "start with."
-            )
-        held = held_by_optimizer(self.make_optimizer, self.trained_parameters())
-        if self.device.type == "cuda":
-            spare = torch.cuda.get_device_properties(self.device).total_memory * SPARE
-            held += round(spare)
-        trial = Trial(self.step, [self.objective, self.balance], held_bytes=held)
-        with self.trainer.precision_plugin.train_step_context():
-            return tried_rows(trial, data)
+            with self.trainer.precision_plugin.train_step_context():
+                data.collator.micro_batch_size = rows_that_fit(
+                    data,
+                    self.step,
+                    remembering=[self.objective, self.balance],
+                    make_optimizer=self.make_optimizer,
+                    parameters=self.trained_parameters(),
+                    strategy=self.trainer.strategy,
+                )
 
     def _compared_at(self) -> Callable[[], nn.Parameter]:
         matrix = last_matrix(self.student)

@@ -2,10 +2,13 @@
 
 import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+
+OptimizerFactory = Callable[[Iterable[Mapping]], torch.optim.Optimizer]
+"""From groups of parameters, some with a learning rate of their own, to the optimizer."""
 
 
 def adamw_8bit(

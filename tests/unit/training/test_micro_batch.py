@@ -12,13 +12,14 @@ import alm_lightning as alm
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.rows import row_sizes
 from alm_lightning.objectives.combine import GradNorm
+from alm_lightning.training import module
 from alm_lightning.training.micro_batch import (
     Trial,
     held_by_optimizer,
     largest_that_fits,
     rows_on_processor,
+    tried_rows,
 )
-from alm_lightning.training.module import DistillModule
 
 
 @pytest.fixture(params=[torch.OutOfMemoryError, RuntimeError])
@@ -117,13 +118,13 @@ def test_a_run_does_not_depend_on_it(model_folder, monkeypatch):
     assert expected.metrics["micro_batch_size"] == 2
     seen = []
 
-    def tried(self, data):
-        seen.append(limited(self.student, 2))
+    def tried(data, step, *, remembering, **_):
+        seen.append(limited(step.student.model, 2))
         # a window of each evaluation set, as often as it goes into a row
         assert 96 <= sum(row_sizes(window)[0] for window in data.longest_row()) < 192
-        return self._tried_rows(data)
+        return tried_rows(Trial(step, remembering, held_bytes=0), data)
 
-    monkeypatch.setattr(DistillModule, "_rows_that_fit", tried)
+    monkeypatch.setattr(module, "rows_that_fit", tried)
     found = run(model_folder, micro_batch_size="auto")
     assert found.metrics["micro_batch_size"] == 2
     assert seen[0][:3] == [1, 6, 3]
