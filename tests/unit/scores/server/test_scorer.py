@@ -1,5 +1,6 @@
 """Answers of endpoints, over real HTTP, against the table that they come from."""
 
+import logging
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ pytest.importorskip("openai", reason="needs the extra server")
 
 from tests.unit.scores.server.endpoint import KEY, MODEL, Endpoint
 
+from alm_lightning.distillation.quiet import HTTP_CLIENTS, quiet_warnings
 from alm_lightning.scores.server.scorer import ServerScorer
 from alm_lightning.scores.server.settings import ServerError, ServerSettings
 
@@ -53,6 +55,21 @@ def test_finds_the_dialect_and_reads_it(view, sequences, dialect):
         assert np.isneginf(found.top_logprobs[0]).all()
         if dialect != "echo_text":
             np.testing.assert_array_equal(found.top_ids[1:], np.argsort(-table[:-1], axis=1)[:, :3])
+
+
+def test_requests_are_not_logged(view, sequences, caplog):
+    caplog.set_level(logging.INFO)
+    for name in HTTP_CLIENTS:
+        # and back to what it was with the end of the test
+        caplog.set_level(logging.INFO, logger=name)
+    with Endpoint(view) as endpoint:
+        list(scorer(endpoint).score(sequences[:1]))
+        loud = {record.name.partition(".")[0] for record in caplog.records}
+        assert loud & {*HTTP_CLIENTS}
+        caplog.clear()
+        quiet_warnings()
+        list(scorer(endpoint).score(sequences))
+    assert {record.name.partition(".")[0] for record in caplog.records} <= {"alm_lightning"}
 
 
 def test_a_few_alternatives_give_an_estimate(view, sequences):
