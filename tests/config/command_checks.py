@@ -24,6 +24,7 @@ from tests.runs import REPOSITORY
 
 from alm_lightning.app.bakeoff.plan import make_plan
 from alm_lightning.app.commands import bias as bias_command
+from alm_lightning.app.commands import gguf as gguf_command
 from alm_lightning.app.commands import inspect as inspect_command
 from alm_lightning.app.commands import sweep_page as sweep_page_command
 from alm_lightning.app.commands import workspace as workspace_command
@@ -43,6 +44,7 @@ MODELS = CONF / "model"
 MODULES = {
     "alm_lightning.inspect": inspect_command,
     "alm_lightning.bias": bias_command,
+    "alm_lightning.gguf": gguf_command,
     "alm_lightning.sweep_page": sweep_page_command,
     "alm_lightning.wandb_workspace": workspace_command,
 }

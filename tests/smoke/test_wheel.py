@@ -38,7 +38,7 @@ def test_the_wheel_has_all_that_is_read_at_run_time(wheel):
         if file.is_file() and "__pycache__" not in file.parts
     }
     assert expected <= names
-    for name in ("train", "evaluate", "inspect", "bias", "sweep-page", "workspace"):
+    for name in ("train", "evaluate", "inspect", "bias", "gguf", "sweep-page", "workspace"):
         assert f"alm-{name} = " in scripts
 
 

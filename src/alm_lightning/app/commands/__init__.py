@@ -1,7 +1,7 @@
 """Programs without Hydra's command line.
 
-`inspect` draws chunks, `bias` shows what restricts the next token, `sweep_page` draws a sweep, and
-`workspace` makes one of W&B's.
+`inspect` draws chunks, `bias` shows what restricts the next token, `gguf` converts an export for
+llama.cpp, `sweep_page` draws a sweep, and `workspace` makes one of W&B's.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The head of a GGUF file: its keys and values, without a weight.
+"""The head of a GGUF file: its keys and values, and shapes of tensors, without a weight.
 
 The gguf package has a reader too, which makes an array object of every string: many seconds for
 Gemma's 262,144 tokens.
@@ -6,9 +6,10 @@ Gemma's 262,144 tokens.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
+import contextlib
 import mmap
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +25,44 @@ def read_metadata(path: Path, wanted: Callable[[str], bool]) -> dict[str, Any]:
 
     A ValueError if it is not a GGUF file, of a version that is not known, or damaged.
     """
+    with _opened(path) as head:
+        _, count = head.number("Q"), head.number("Q")
+        return {key: value for key, value in head.items(count) if wanted(key)}
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a GGUF file, rows first, as torch has them.
+
+    A ValueError if it is not a GGUF file, of a version that is not known, or damaged.
+    """
+    with _opened(path) as head:
+        num_tensors, count = head.number("Q"), head.number("Q")
+        for _ in head.items(count):
+            pass
+        shapes = {}
+        for _ in range(num_tensors):
+            name = head.text()
+            # the fastest axis first
+            shapes[name] = head.numbers("Q", head.number("I"))[::-1]
+            head.number("I"), head.number("Q")
+        return shapes
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator["_Head"]:
+    """The head behind its version; what is wrong with it is an error that names the file."""
+    if not path.stat().st_size:
+        raise ValueError(f"{path} is not a GGUF file: it is empty.")
     with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as view:
         if view[:4] != MAGIC:
             raise ValueError(
                 f"{path} is not a GGUF file: it starts with {view[:4]!r}, not {MAGIC!r}."
             )
+        head = _Head(view)
         try:
-            head = _Head(view)
             if head.number("I") not in VERSIONS:
                 raise ValueError(f"its version is none of {VERSIONS} (little-endian)")
-            _, count = head.number("Q"), head.number("Q")
-            found = {}
-            for _ in range(count):
-                key = head.text()
-                value = head.value(head.number("I"))
-                if wanted(key):
-                    found[key] = value
-            return found
+            yield head
         except (struct.error, ValueError, KeyError, OverflowError) as error:
             raise ValueError(
                 f"{path} can't be read as GGUF, at byte {head.place}: {error}. The file is damaged "
@@ -82,3 +104,8 @@ class _Head:
         if kind in NUMBERS:
             return list(self.numbers(NUMBERS[kind], count))
         return [self.value(kind) for _ in range(count)]
+
+    def items(self, count: int) -> Iterator[tuple[str, Any]]:
+        for _ in range(count):
+            key = self.text()
+            yield key, self.value(self.number("I"))

@@ -1,0 +1,117 @@
+import json
+import shlex
+
+import pytest
+from tests.unit.export.gguf.engine_files import write_folder, write_gguf
+
+from alm_lightning.app.commands import gguf as command
+
+COPIES = """
+import shutil, sys
+shutil.copy({path!r}, sys.argv[sys.argv.index("--outfile") + 1])
+"""
+
+
+@pytest.fixture
+def run_folder(tmp_path, byte_level_tokenizer):
+    write_folder(tmp_path / "run" / "model", byte_level_tokenizer)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def converter(tmp_path, byte_level_tokenizer):
+    """A script in the converter's place, which writes a GGUF that was made before."""
+
+    def make(**changes):
+        made = write_gguf(tmp_path / "made.gguf", byte_level_tokenizer, **changes)
+        path = tmp_path / "convert_hf_to_gguf.py"
+        path.write_text(COPIES.format(path=str(made)), encoding="utf-8")
+        return str(path)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("LLAMA_CPP", raising=False)
+
+
+def ended(*arguments):
+    with pytest.raises(SystemExit) as left:
+        command.main([str(argument) for argument in arguments])
+    return left.value.code
+
+
+def test_a_run_is_converted_and_checked(
+    run_folder, converter, byte_level_tokenizer, capsys, tmp_path
+):
+    target = write_folder(tmp_path / "target", byte_level_tokenizer, vocab_size=350)
+    command.main(
+        [str(run_folder), "--converter", converter(), "--target", str(target), "--dtype", "q8_0"]
+    )
+    out = run_folder / "model-q8_0.gguf"
+    said = capsys.readouterr()
+    assert said.out.split() == [str(out)]
+    assert "warning: the draft has 346 rows and the target 350" in said.err
+    assert out.is_file()
+    # again, it is in the way; alone, it can be checked
+    assert ended(run_folder, "--dtype", "q8_0") == command.BAD_INPUT
+    assert "never writes over" in capsys.readouterr().err
+    command.main([str(run_folder / "model"), "--dtype", "q8_0", "--check"])
+    assert capsys.readouterr().out.split() == [str(out)]
+
+
+def test_without_a_converter_the_command_is_printed(run_folder, tmp_path, capsys):
+    out = tmp_path / "a draft.gguf"
+    assert ended(run_folder, "--out", out) == command.NO_CONVERTER
+    said = capsys.readouterr()
+    assert shlex.split(said.out) == [
+        *("python", "convert_hf_to_gguf.py", str(run_folder / "model")),
+        *("--outfile", str(out), "--outtype", "f16"),
+    ]
+    assert "git clone https://github.com/ggml-org/llama.cpp" in said.err
+    assert not out.exists()
+
+
+def test_a_wrong_conversion_and_a_wrong_draft(
+    run_folder, converter, byte_level_tokenizer, tmp_path, capsys
+):
+    out = tmp_path / "x.gguf"
+    arguments = [run_folder, "--out", out, "--converter"]
+    assert ended(*arguments, converter(rows=340, eos_token_id=4)) == command.BAD_INPUT
+    said = capsys.readouterr().err
+    assert "x.gguf is not what" in said
+    assert "\n  - the embedding matrix has 340 rows" in said
+    assert "\n  - eos is 4 in the file and 1 in the folder" in said
+    assert not out.exists()
+    target = write_gguf(tmp_path / "t.gguf", byte_level_tokenizer, add_bos_token=False)
+    assert ended(*arguments, converter(), "--target", target) == command.BAD_INPUT
+    said = capsys.readouterr().err
+    assert "would not take" in said
+    assert "\n  - add_bos_token is True in the draft and False in the target" in said
+    assert "tokenizer=teacher" in said
+    assert not out.exists()
+
+
+def test_a_student_over_bytes_is_refused(tmp_path, capsys):
+    folder = tmp_path / "run" / "model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "alm_byte_lm"}))
+    assert ended(folder.parent, "--converter", "nowhere") == command.BAD_INPUT
+    assert "a student over bytes: llama.cpp knows no such model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "error: Neither a run with a folder model/ nor a model: there is no folder"),
+        (["."], "has no config.json"),
+        (["run", "--target", "nowhere"], "there is no folder"),
+        (["run", "--check"], "--check: there is no file run/model-f16.gguf"),
+    ],
+)
+def test_what_is_not_there(run_folder, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(run_folder.parent)
+    assert ended(*arguments) == command.BAD_INPUT
+    assert said in capsys.readouterr().err
