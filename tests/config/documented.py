@@ -15,7 +15,7 @@ DOCUMENTS = [
 ]
 
 PYTHON = ("python", "python3")
-OTHERS = ("git", "make", "pip", "pre-commit", "pytest", "vllm")
+OTHERS = ("git", "llama-server", "make", "pip", "pre-commit", "pytest", "vllm")
 """Programs besides Python that documents call, and that no test here looks into."""
 SHELL, NO_SHELL = "bash", ("python", "text", "yaml")
 """Languages of fenced blocks."""

@@ -37,7 +37,7 @@ draft for that one. A file that fails is not kept."""
 
 EPILOG = """\
 examples:
-  LLAMA_CPP=~/llama.cpp python -m alm_lightning.gguf outputs/smollm2_draft_for_qwen/<time> \\
+  python -m alm_lightning.gguf outputs/smollm2_draft_for_qwen/<time> --converter ~/llama.cpp \\
       --target qwen2.5-coder-0.5b.gguf
   python -m alm_lightning.gguf outputs/draft --out draft.gguf --check --target qwen.gguf"""
 
