@@ -13,7 +13,6 @@ import torch
 os.environ.setdefault("TRITON_INTERPRET", str(int(not torch.cuda.is_available())))
 
 import pytest
-from tests.hydra_cache import ComposedOnce
 from tests.runs import REPOSITORY, run_apart, run_here, texts, tiny  # noqa: F401  (fixtures)
 from tokenizers import (
     AddedToken,
@@ -39,7 +38,6 @@ from alm_lightning.tokenization.fast import view_of
 
 # as train.py does
 register_models(REPOSITORY / "conf")
-ComposedOnce(REPOSITORY / "conf").install()
 
 # tiny models on one thread: two threads of two test processes would wait for each other
 torch.set_num_threads(1)
