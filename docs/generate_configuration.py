@@ -124,7 +124,8 @@ def read(path: Path, group: str, name: str) -> Option:
     """Reads one file, comments included."""
     text = path.read_text("utf-8")
     package = re.search(r"^# @package (\S+)$", text, re.MULTILINE)
-    prefix = group.replace("/", ".") if package is None else package[1]
+    # a subfolder is a group within the group
+    prefix = ".".join([group, *name.split("/")[:-1]]) if package is None else package[1]
     prefix = "" if prefix == "_global_" else prefix
     lines = text.splitlines()
     root = yaml.compose(text)
@@ -136,7 +137,7 @@ def read(path: Path, group: str, name: str) -> Option:
         if key.value == "defaults":
             beside = not value.flow_style
             extends = tuple(
-                (_default(item), _beside(lines, item.start_mark.line) if beside else "")
+                (_default(item, group), _beside(lines, item.start_mark.line) if beside else "")
                 for item in value.value
             )
             if not top:
@@ -152,12 +153,14 @@ def read(path: Path, group: str, name: str) -> Option:
     return Option(name, about, prefix, extends, tuple(keys))
 
 
-def _default(item: yaml.Node) -> str:
+def _default(item: yaml.Node, group: str) -> str:
     """An entry of a defaults list as the command line would say it."""
     if isinstance(item, yaml.MappingNode):
         ((key, value),) = item.value
-        group = key.value.removeprefix("override ").removeprefix("optional ")
-        return f"{group.removeprefix('/').partition('@')[0]}={value.value}"
+        chosen = key.value.removeprefix("override ").removeprefix("optional ")
+        # what is named without a slash is within the group
+        path = chosen if chosen.startswith("/") else f"{group}/{chosen}"
+        return f"{path.lstrip('/').partition('@')[0]}={value.value}"
     return re.sub(r"^/(\w+)/(\w+)@.*", r"\1=\2", item.value)
 
 
@@ -254,7 +257,8 @@ def about(text: str) -> str:
 
 def option_section(group: str, option: Option) -> str:
     """The section of one option."""
-    shown = option.name if group == "objective" and "/" in option.name else f"{group}={option.name}"
+    folder, _, last = option.name.rpartition("/")
+    shown = f"{group}/{folder}={last}" if folder else f"{group}={last}"
     parts = [f"### `{shown}` {{ #{group}-{option.name.replace('/', '-')} }}", about(option.about)]
     extends = [(name, comment) for name, comment in option.extends if name != "_self_"]
     if any(comment for _, comment in extends):

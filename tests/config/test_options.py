@@ -82,7 +82,7 @@ def test_option_composes_and_can_be_made(composed, option):
     # app hands the trainer its loggers (without any, Lightning would choose one) and the precision
     handed = {"logger": False, "precision": "32-true"} if group == "trainer" else {}
     assert group != "trainer" or cfg.trainer.precision == "auto"
-    made = instantiate(cfg[group], **handed)
+    made = instantiate(OmegaConf.select(cfg, group.replace("/", ".")), **handed)
     assert made is not None
     assert not isinstance(made, DictConfig) or not any("_target_" in key for key in keys(made))
 

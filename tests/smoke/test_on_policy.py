@@ -97,6 +97,7 @@ def test_a_run_goes_on_with_the_same_answers(run_here, tmp_path):
         (["on_policy.begins=0.9"], "none comes after it"),
         (["windows=stream"], "documents are streamed"),
         (["on_policy.share=2"], r"on_policy\.share is 2: expected a share in \[0, 1\]"),
+        (["on_policy/engine=vllm", "trainer.accelerator=cpu"], "samples on a CUDA device"),
         (["on_policy.max_new_tokens=90"], "none gives a prompt of at most 4 student tokens"),
     ],
 )

@@ -271,6 +271,7 @@ def distill(
                 ("alignment", pairing.alignment),
                 ("speed", pair.speed),
                 *([] if on_policy is None else [("on_policy", on_policy)]),
+                *([] if on_policy is None else [("engine", on_policy.engine)]),
             )
         },
         "objective": {name: options.described(term) for name, term in terms.items()},

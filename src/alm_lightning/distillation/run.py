@@ -29,7 +29,7 @@ from alm_lightning.objectives.objective import Objective
 from alm_lightning.scores.ensemble import StoredTeachers, Teaching
 from alm_lightning.training.callbacks import SaveWhenStopped
 from alm_lightning.training.module import DistillModule
-from alm_lightning.training.on_policy import OnPolicy, OwnAnswers, Prompts, TransformersEngine
+from alm_lightning.training.on_policy import OnPolicy, OwnAnswers, Prompts
 from alm_lightning.training.optimizers import OptimizerFactory
 from alm_lightning.training.sharding import ShardedStrategy
 
@@ -92,8 +92,13 @@ class Plan:
             )
 
     def _check_on_policy(self) -> None:
-        """Refuses what can't learn from answers, or has no text to ask for them with."""
+        """Refuses what can't learn from answers, ask for them, or sample them."""
         assert self.on_policy is not None
+        self.on_policy.engine.check(
+            self.on_policy,
+            accelerator=self.accelerator,
+            micro_batch_size=self.data.micro_batch_size,
+        )
         if isinstance(self.pair.teacher, StoredScores | SeveralScores):
             raise ValueError(
                 "on_policy.share is above 0, and the teacher is a store of scores, which has never "
@@ -187,7 +192,9 @@ class Plan:
         return OwnAnswers(
             settings,
             prompts=prompts,
-            engine=TransformersEngine(student, settings),
+            engine=settings.engine.engine(
+                student, settings, max_length=data.pairing.student_length
+            ),
             collator=data.collator,
             batch_size=data.batch_size,
             num_steps=data.num_steps,

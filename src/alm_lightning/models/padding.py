@@ -37,17 +37,29 @@ def padded_weights(
         raise ValueError(f"num_rows is {num_rows:,}: expected at least the model's {old:,}.")
     if num_rows == old:
         return dict(weights)
-    ends = {id(each) for each in (model.get_input_embeddings(), model.get_output_embeddings())}
-    names = {
-        f"{name}.{kind}"
-        for name, module in model.named_modules()
-        if id(module) in ends
-        for kind in ("weight", "bias")
-    }
+    names = embedding_names(model)
     log.info("student: %s rows, of which %s are padding", f"{num_rows:,}", num_rows - old)
     return {
         name: _padded(table, num_rows) if name in names else table
         for name, table in weights.items()
+    }
+
+
+def embedding_names(model: PreTrainedModel) -> set[str]:
+    """Names of what has a row for each token: embeddings, output layer and its bias.
+
+    Args:
+        model: A causal language model.
+
+    Returns:
+        Names of parameters, of which a model need not have all.
+    """
+    ends = {id(each) for each in (model.get_input_embeddings(), model.get_output_embeddings())}
+    return {
+        f"{name}.{kind}"
+        for name, module in model.named_modules()
+        if id(module) in ends
+        for kind in ("weight", "bias")
     }
 
 

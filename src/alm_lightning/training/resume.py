@@ -36,7 +36,13 @@ CONTINUED = (
 )
 """Settings that a run which continues another must share with it, or its curve would not go on."""
 
-FREE = ("adapter.share_body", "alignment.workers", "alignment.cache_folder")
+FREE = (
+    "adapter.share_body",
+    "alignment.workers",
+    "alignment.cache_folder",
+    "on_policy.engine.memory_share",
+    "on_policy.engine.sleeps",
+)
 """Settings among them that change nothing but where and how quickly something is computed."""
 
 
@@ -57,6 +63,7 @@ EARLIER = {
     "on_policy.every": 4,
     "on_policy.batch_size": 16,
     "on_policy.prompt_bytes": 64,
+    "on_policy.engine._target_": "alm_lightning.training.on_policy.TransformersSettings",
     "teacher.scores.weights": None,
     "teacher.scores.combine": "losses",
     "tokenizer.special_tokens": "keep",

@@ -40,6 +40,20 @@ def test_settings_that_did_not_exist_are_what_runs_did():
         check_continued(before, now)
 
 
+def test_what_samples_is_part_of_the_curve_and_its_memory_is_not():
+    package = "alm_lightning.training.on_policy"
+    vllm = {"_target_": f"{package}.VllmSettings", "memory_share": 0.3, "sleeps": True}
+    transformers = {"_target_": f"{package}.TransformersSettings"}
+    # from before there was another engine
+    before = {"on_policy": {"share": 0.5}}
+    check_continued(before, {"on_policy": {"share": 0.5, "engine": transformers}})
+    with pytest.raises(ValueError, match=r"on_policy\.engine\._target_: .*Transformers.* then"):
+        check_continued(before, {"on_policy": {"share": 0.5, "engine": vllm}})
+    stopped = {"on_policy": {"share": 0.5, "engine": vllm}}
+    more = {"memory_share": 0.5, "sleeps": False}
+    check_continued(stopped, {"on_policy": {"share": 0.5, "engine": vllm | more}})
+
+
 def test_an_older_configuration_is_completed_with_what_runs_did():
     then = {"objective": {"next_byte": {"end": "drop"}}, "seed": 0}
     now = {

@@ -14,7 +14,7 @@ from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.regroup import joined, regrouped, rows_of, windows_in
 from alm_lightning.data.windows import Window, windows
-from alm_lightning.training.on_policy.engine import Engine
+from alm_lightning.training.on_policy.engines import Engine
 from alm_lightning.training.on_policy.prompts import Prompts
 from alm_lightning.training.on_policy.settings import OnPolicy
 

@@ -1,6 +1,8 @@
 """How many sequences of a step are the student's own answers, and how they are sampled."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from alm_lightning.training.on_policy.engines import EngineSettings, TransformersSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +19,7 @@ class OnPolicy:
         every: For how many steps answers are sampled at once; the oldest are one step less old.
         batch_size: Answers that are sampled together.
         prompt_bytes: How much of the start of a plain text is given to be continued.
+        engine: What samples.
 
     Raises:
         ValueError: A setting makes no sense.
@@ -31,6 +34,8 @@ class OnPolicy:
     every: int
     batch_size: int
     prompt_bytes: int
+    # the one setting with a value of its own: it is what samples wherever nothing else is installed
+    engine: EngineSettings = field(default_factory=TransformersSettings)
 
     def __post_init__(self) -> None:
         """Refuses settings that make no sense."""

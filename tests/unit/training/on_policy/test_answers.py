@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from tests.unit.training.on_policy.engines.test_transformers import logprobs_of
 from tests.unit.training.on_policy.own import CHATS, TEXTS, own_answers, prompts_of
-from tests.unit.training.on_policy.test_engine import logprobs_of
 
 from alm_lightning.alignment.answer import Answer
 from alm_lightning.corpus.chat import Chat

@@ -1,7 +1,7 @@
-"""How answers are sampled: transformers' generation, or another engine with the same call."""
+"""Sampling by transformers' generation, in the process that trains, with the student itself."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,24 +12,24 @@ from transformers import GenerationConfig
 from alm_lightning.alignment.answer import Answer
 from alm_lightning.models.generation import drawn_ids, left_padded, only, without_settings
 from alm_lightning.models.pair import Scorer
-from alm_lightning.training.on_policy.settings import OnPolicy
+from alm_lightning.training.on_policy.engines.engine import (
+    Engine,
+    Sampling,
+    answer_of,
+    stop_ids_of,
+)
 
 
-@runtime_checkable
-class Engine(Protocol):
-    """Samples a student's answers."""
+@dataclass(frozen=True)
+class TransformersSettings:
+    """Answers are sampled by transformers, on any device; there is nothing to set."""
 
-    def __call__(self, prompts: Sequence[Int[np.ndarray, " _"]], *, seed: int) -> list[Answer]:
-        """An answer to each prompt, with the student's weights as they are now.
+    def check(self, sampling: Sampling, *, accelerator: str, micro_batch_size: int | str) -> None:
+        """Refuses nothing."""
 
-        Args:
-            prompts: Token ids, none without a token.
-            seed: Of the random numbers.
-
-        Returns:
-            Answers in the order of the prompts.
-        """
-        ...
+    def engine(self, student: Scorer, sampling: Sampling, *, max_length: int) -> Engine:
+        """The engine of a run; lengths are those of the prompts."""
+        return TransformersEngine(student, sampling)
 
 
 class TransformersEngine:
@@ -40,12 +40,9 @@ class TransformersEngine:
         settings: Temperature, lengths, and how many answers are sampled together.
     """
 
-    def __init__(self, student: Scorer, settings: OnPolicy):
+    def __init__(self, student: Scorer, settings: Sampling):
         self.student, self.settings = student, settings
-        stops = student.model.generation_config.eos_token_id
-        if stops is None:
-            stops = student.view.id_of("eos")
-        self.stop_ids = [stops] if isinstance(stops, int) else list(stops)
+        self.stop_ids = stop_ids_of(student)
 
     # not inference mode: weights that autocast has cast there could not be trained with
     @torch.no_grad()
@@ -102,15 +99,8 @@ class TransformersEngine:
                 logits_processor=[draw],
             )
         rows = sampled[:, ids.shape[1] :].cpu().numpy()
-        return [self._answer(row) for row in rows]
+        return [answer_of(row, self.stop_ids) for row in rows]
 
     def _unused(self, num_rows: int) -> Int[Tensor, " unused"]:
         num_tokens = self.student.view.num_tokens
         return torch.arange(num_tokens, num_rows, device=self.student.model.device)
-
-    def _answer(self, row: Int[np.ndarray, " pos"]) -> Answer:
-        (stops,) = np.nonzero(np.isin(row, self.stop_ids))
-        if not len(stops):
-            return Answer(row, None)
-        # what follows a stop is padding
-        return Answer(row[: stops[0]], int(row[stops[0]]))
