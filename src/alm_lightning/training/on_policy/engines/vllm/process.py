@@ -48,11 +48,11 @@ def launched(device: torch.device) -> Iterator[None]:
         yield
     finally:
         warm_up.setLevel(level)
-        for name, value in before.items():
-            if value is None:
+        for name, old in before.items():
+            if old is None:
                 del os.environ[name]
             else:
-                os.environ[name] = value
+                os.environ[name] = old
 
 
 @contextmanager
