@@ -93,12 +93,9 @@ class Plan:
 
     def _check_on_policy(self) -> None:
         """Refuses what can't learn from answers, ask for them, or sample them."""
-        assert self.on_policy is not None
-        self.on_policy.engine.check(
-            self.on_policy,
-            accelerator=self.accelerator,
-            micro_batch_size=self.data.micro_batch_size,
-        )
+        settings, rows = self.on_policy, self.data.micro_batch_size
+        assert settings is not None
+        settings.engine.check(settings, accelerator=self.accelerator, micro_batch_size=rows)
         if isinstance(self.pair.teacher, StoredScores | SeveralScores):
             raise ValueError(
                 "on_policy.share is above 0, and the teacher is a store of scores, which has never "
@@ -110,7 +107,6 @@ class Plan:
                 f"{list(self.objective)}, reads the teacher: the student would learn nothing from "
                 "its own answers. Take objective=alm, say, or on_policy=none."
             )
-        settings = self.on_policy
         if settings.begins and all(term.needs_own_answers for term in self.objective.values()):
             raise ValueError(
                 f"on_policy.begins is {settings.begins}, and no term of the objective, "
