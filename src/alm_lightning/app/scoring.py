@@ -19,6 +19,9 @@ from alm_lightning.scores.writing import Part
 
 log = logging.getLogger(__name__)
 
+HTTP_CLIENTS = ("httpx", "httpx2")
+"""Loggers that say a line for each of thousands of requests; `openai` tells of those sent again."""
+
 
 def score_corpus(cfg: DictConfig) -> None:
     """Scores a corpus with a teacher.
@@ -30,6 +33,7 @@ def score_corpus(cfg: DictConfig) -> None:
         ValueError: A setting is not what is expected.
     """
     quiet_warnings()
+    quiet_requests()
     with keys_in_errors():
         scoring = scoring_of(cfg)
         manifest = score(scoring)
@@ -46,6 +50,12 @@ def score_corpus(cfg: DictConfig) -> None:
         size / max(manifest.text_bytes, 1),
         scoring.folder,
     )
+
+
+def quiet_requests() -> None:
+    """Hides the line that is logged for each request to a server."""
+    for name in HTTP_CLIENTS:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def scoring_of(cfg: DictConfig) -> Scoring:

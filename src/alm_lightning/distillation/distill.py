@@ -270,10 +270,11 @@ def distill(
                 ("balance", chosen_balance),
                 ("alignment", pairing.alignment),
                 ("speed", pair.speed),
-                *([] if on_policy is None else [("on_policy", on_policy)]),
-                *([] if on_policy is None else [("engine", on_policy.engine)]),
             )
         },
+        "on_policy": None
+        if on_policy is None
+        else options.described(on_policy) | {"engine": options.described(on_policy.engine)},
         "objective": {name: options.described(term) for name, term in terms.items()},
         "steps": steps,
         "batch_size": batch_size,

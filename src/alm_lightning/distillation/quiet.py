@@ -1,4 +1,4 @@
-"""What libraries say that helps no user of a run."""
+"""Warnings of Lightning that do not apply here."""
 
 import logging
 import warnings
@@ -15,15 +15,11 @@ MESSAGES = (
     ".*Total length of `list` across ranks is zero.*",  # no evaluation within a run
     ".*You have overridden `transfer_batch_to_device`.*",  # batches are the module's own
 )
-HTTP_CLIENTS = ("httpx", "httpx2", "openai")
 
 
 def quiet_warnings() -> None:
-    """Hides advice of Lightning that does not apply here, and a line for each request."""
+    """Hides advice of Lightning that does not apply here."""
     for message in MESSAGES:
         warnings.filterwarnings("ignore", message=message)
     # which accelerators are absent, and advertisements
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    # clients of a teacher behind an endpoint: thousands of requests, of which failures are told
-    for name in HTTP_CLIENTS:
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -29,7 +29,12 @@ from alm_lightning.objectives.objective import Objective
 from alm_lightning.scores.ensemble import StoredTeachers, Teaching
 from alm_lightning.training.callbacks import SaveWhenStopped
 from alm_lightning.training.module import DistillModule
-from alm_lightning.training.on_policy import OnPolicy, OwnAnswers, Prompts
+from alm_lightning.training.on_policy import (
+    OnPolicy,
+    OwnAnswers,
+    Prompts,
+    TransformersSettings,
+)
 from alm_lightning.training.optimizers import OptimizerFactory
 from alm_lightning.training.sharding import ShardedStrategy
 
@@ -79,6 +84,13 @@ class Plan:
             self.data.check_stores(self.pair.teacher.stores)
         if self.on_policy is not None and self.on_policy.share:
             self._check_on_policy()
+        elif self.on_policy is not None and not isinstance(
+            self.on_policy.engine, TransformersSettings
+        ):
+            raise ValueError(
+                "on_policy.engine is set, and on_policy.share is 0: there is nothing to sample. "
+                "Take on_policy=half, or leave on_policy/engine out."
+            )
         elif any(term.needs_own_answers for term in self.objective.values()):
             raise ValueError(
                 f"the objective, {list(self.objective)}, learns from answers that the student has "

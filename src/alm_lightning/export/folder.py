@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from alm_lightning.models.adapters import merged_weights
+from alm_lightning.models.adapters import saved_weights
 from alm_lightning.models.padding import padded_weights
 from alm_lightning.tokenization.validation import AWKWARD
 
@@ -88,12 +88,7 @@ def _write(
     num_rows: int | None,
 ) -> None:
     """Everything but the card."""
-    # integers (the trie of a byte student) keep their type; a tied matrix is written once
-    weights = {
-        name: tensor
-        for name, tensor in merged_weights(student, dtype)
-        if name not in student.all_tied_weights_keys
-    }
+    weights = saved_weights(student, dtype)
     if num_rows is not None:
         weights = padded_weights(student, weights, num_rows)
     config, generation = student.config, student.generation_config

@@ -89,6 +89,20 @@ class LowRank:
             matrix.requires_grad_(self.train_embeddings)
 
 
+def saved_weights(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The weights of a model as a checkpoint has them: adapters added in, a tied matrix once.
+
+    Args:
+        model: The model; it is left as it is.
+        dtype: Of the weights; integers (the trie of a byte student) keep their type.
+
+    Returns:
+        Weights by name.
+    """
+    tied = model.all_tied_weights_keys
+    return {name: tensor for name, tensor in merged_weights(model, dtype) if name not in tied}
+
+
 def merged_weights(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     """The weights of a model with its adapters added in, under the names of the plain architecture.
 

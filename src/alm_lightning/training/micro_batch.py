@@ -91,31 +91,56 @@ def rows_that_fit(
     device = step.student.model.device
     if device.type != "cuda":
         rows = rows_on_processor(data.num_rows, max(data.lengths))
-    elif not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
-        raise ValueError(
-            f"micro_batch_size is auto, and with {type(strategy).__name__} ranks compute together, "
-            "so that none can try alone what fits. Give a number, 1 to start with."
-        )
     else:
-        spare = torch.cuda.get_device_properties(device).total_memory * SPARE
-        held = held_by_optimizer(make_optimizer, parameters) + round(spare)
-        rows = tried_rows(Trial(step, remembering, held_bytes=held), data)
+        rows = tried_rows(
+            data,
+            step,
+            remembering=remembering,
+            make_optimizer=make_optimizer,
+            parameters=parameters,
+            strategy=strategy,
+            spare=round(torch.cuda.get_device_properties(device).total_memory * SPARE),
+        )
     rows = -int(step.reduce(torch.tensor(-rows, device=device), "max"))
     log.info("micro_batch_size: %d of %d sequences of a step", rows, data.num_rows)
     return rows
 
 
-def tried_rows(trial: "Trial", data: DistillDataModule) -> int:
-    """The most rows of a micro-batch that fit on a device.
+def tried_rows(
+    data: DistillDataModule,
+    step: DistillStep,
+    *,
+    remembering: Sequence[nn.Module],
+    make_optimizer: OptimizerFactory,
+    parameters: Sequence[nn.Parameter],
+    strategy: Strategy,
+    spare: int,
+) -> int:
+    """The most rows of a micro-batch that fit on a device, by trials.
 
     Args:
-        trial: Takes a step and undoes it.
         data: Where rows come from, and how many a step has.
+        step: The step that is to be taken with them.
+        remembering: Modules besides the student that a step may change: terms and balance.
+        make_optimizer: Makes the optimizer from groups of parameters.
+        parameters: What is trained.
+        strategy: How ranks compute together.
+        spare: Bytes that are left free.
 
     Returns:
         Rows, at least 1.
+
+    Raises:
+        ValueError: Under a strategy whose ranks can't try alone what fits.
     """
-    row, device = data.longest_row(), trial.step.student.model.device
+    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+        raise ValueError(
+            f"micro_batch_size is auto, and with {type(strategy).__name__} ranks compute together, "
+            "so that none can try alone what fits. Give a number, 1 to start with."
+        )
+    held = held_by_optimizer(make_optimizer, parameters) + spare
+    trial = Trial(step, remembering, held_bytes=held)
+    row, device = data.longest_row(), step.student.model.device
 
     def fits(rows: int, parts: int) -> bool:
         batch = data.collator.of_rows([row] * rows).to(device)

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from lightning.pytorch.strategies import FSDPStrategy
 from tests.invariant.test_step import make_step
 from tests.runs import TEXT
 from tests.unit.distillation.test_distill import TINY
@@ -12,7 +13,7 @@ import alm_lightning as alm
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.rows import row_sizes
 from alm_lightning.objectives.combine import GradNorm
-from alm_lightning.training import module
+from alm_lightning.training import micro_batch, module
 from alm_lightning.training.micro_batch import (
     Trial,
     held_by_optimizer,
@@ -118,12 +119,26 @@ def test_a_run_does_not_depend_on_it(model_folder, monkeypatch):
     assert expected.metrics["micro_batch_size"] == 2
     seen = []
 
-    def tried(data, step, *, remembering, **_):
+    def tried(data, step, **settings):
         seen.append(limited(step.student.model, 2))
         # a window of each evaluation set, as often as it goes into a row
         assert 96 <= sum(row_sizes(window)[0] for window in data.longest_row()) < 192
-        return tried_rows(Trial(step, remembering, held_bytes=0), data)
+        # moments of AdamW, two of float32 for each weight, and what is left free
+        trials.clear()
+        found = tried_rows(data, step, spare=1000, **settings)
+        weights = sum(parameter.numel() for parameter in settings["parameters"])
+        assert {trial.held_bytes for trial in trials} == {8 * weights + 1000}
+        with pytest.raises(ValueError, match="with FSDPStrategy ranks compute together"):
+            tried_rows(data, step, spare=0, **settings | {"strategy": FSDPStrategy()})
+        return found
 
+    class Listed(Trial):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            trials.append(self)
+
+    trials = []
+    monkeypatch.setattr(micro_batch, "Trial", Listed)
     monkeypatch.setattr(module, "rows_that_fit", tried)
     found = run(model_folder, micro_batch_size="auto")
     assert found.metrics["micro_batch_size"] == 2

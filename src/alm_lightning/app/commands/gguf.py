@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
     try:
-        folder = model_folder(options.folder.expanduser())
+        # absolute, since the file is called after the folder
+        folder = model_folder(options.folder.expanduser().resolve())
         out = (options.out or folder.with_name(f"{folder.name}-{options.dtype}.gguf")).expanduser()
         made_of = of_folder(folder)
         target = read_vocabulary(options.target.expanduser()) if options.target else None
@@ -74,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     say(f"warning: {difference}")
 
         if options.check:
+            if options.converter:
+                raise ValueError("--check converts nothing: leave out --converter.")
             if not out.is_file():
                 raise FileNotFoundError(f"--check: there is no file {out}. Name it by --out.")
             check(out)

@@ -72,6 +72,10 @@ def read_vocabulary(path: Path) -> EngineVocabulary:
         ValueError: The file is damaged, or no language model.
         FileNotFoundError: There is no model at `path`.
     """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no {path}: expected a GGUF file, a run's folder, or a model's."
+        )
     return of_gguf(path) if path.is_file() else of_folder(model_folder(path))
 
 
@@ -88,6 +92,10 @@ def model_folder(path: Path) -> Path:
         FileNotFoundError: There is no model at `path`.
         ValueError: It is a model over bytes.
     """
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {path}: expected a run's folder, or a model's."
+        )
     inner = path / "model"
     folder = inner if (inner / CONFIG_FILE).is_file() else path
     if reason := Folder(path=str(folder)).available():

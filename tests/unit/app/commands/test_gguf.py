@@ -102,13 +102,21 @@ def test_a_student_over_bytes_is_refused(tmp_path, capsys):
     assert "a student over bytes: llama.cpp knows no such model" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", [".", "../model", ".."])
+def test_a_folder_is_named_from_within(run_folder, converter, monkeypatch, given):
+    made_by = converter()
+    monkeypatch.chdir(run_folder / "model")
+    command.main([given, "--converter", made_by])
+    assert (run_folder / "model-f16.gguf").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere"], "error: Neither a run with a folder model/ nor a model: there is no folder"),
+        (["nowhere"], "nowhere: expected a run's folder, or a model's."),
         (["."], "has no config.json"),
-        (["run", "--target", "nowhere"], "there is no folder"),
-        (["run", "--check"], "--check: there is no file run/model-f16.gguf"),
+        (["run", "--target", "no.gguf"], "There is no no.gguf: expected a GGUF file, a run's"),
+        (["run", "--check"], "run/model-f16.gguf. Name it by --out."),
     ],
 )
 def test_what_is_not_there(run_folder, monkeypatch, capsys, arguments, said):

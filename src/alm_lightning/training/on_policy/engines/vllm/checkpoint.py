@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
-from alm_lightning.models.adapters import merged_weights
+from alm_lightning.models.adapters import saved_weights
 from alm_lightning.models.padding import embedding_names
 
 
@@ -32,8 +32,7 @@ def checkpoint_weights(
     tables = embedding_names(model)
     weights = {
         name: tensor[:num_tokens] if name in tables else tensor
-        for name, tensor in merged_weights(model, dtype)
-        if name not in model.all_tied_weights_keys
+        for name, tensor in saved_weights(model, dtype).items()
     }
     # experts that transformers holds in one tensor are apart in a checkpoint
     return revert_weight_conversion(model, weights)

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -44,8 +45,12 @@ class VllmEngine:
             `ModelRegistry`.
 
     Raises:
-        ValueError: vLLM has no model for this student.
+        ValueError: vLLM has no model for this student, or an earlier run in this process made it.
     """
+
+    _begun: ClassVar[WeakSet] = WeakSet()
+    """Packages whose `LLM` was made: vLLM's allocator serves one in a process, and ending one ends
+    the process group, which may be that of the training."""
 
     def __init__(
         self,
@@ -65,6 +70,12 @@ class VllmEngine:
                 "name (a student over bytes has modules of its own). Take "
                 "on_policy/engine=transformers, or a student with a subword tokenizer of a family "
                 "that vLLM knows."
+            )
+        if package in self._begun:
+            raise ValueError(
+                "on_policy/engine=vllm: an earlier run in this process has made vLLM, which can be "
+                "made once in a process. Start each run in a process of its own: "
+                "hydra/launcher=joblib in a sweep, or on_policy/engine=transformers."
             )
         self.student, self.sampling, self.max_length = student, sampling, max_length
         self.memory_share, self.sleeps, self.eager = memory_share, sleeps, eager
@@ -122,6 +133,7 @@ class VllmEngine:
 
     def _made(self, device: torch.device) -> Any:
         model, num_tokens = self.student.model, self.student.view.num_tokens
+        self._begun.add(self.package)
         with TemporaryDirectory(prefix="alm_lightning_vllm_") as folder, launched(device):
             write_checkpoint(model, Path(folder), num_tokens=num_tokens, dtype=self._dtype)
             llm = self.package.LLM(

@@ -50,7 +50,7 @@ def test_adapters_are_merged_as_peft_merges_them(metaspace_view, family):
 @pytest.mark.parametrize("family", [*FAMILIES])
 @pytest.mark.parametrize("adapters", [False, True])
 def test_a_fresh_model_of_the_folder_computes_the_same(metaspace_view, tmp_path, family, adapters):
-    student, num_tokens = student_of(family, metaspace_view, adapters=adapters), None
+    student = student_of(family, metaspace_view, adapters=adapters)
     num_tokens = metaspace_view.num_tokens
     write_checkpoint(student.model, tmp_path, num_tokens=num_tokens, dtype=torch.float32)
     fresh, loading = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)

@@ -28,6 +28,17 @@ def engine_of(student, sampling, llm=RecordedLLM, *, sleeps=True):
     )
 
 
+def test_a_second_run_in_the_process_is_refused(metaspace_view):
+    student, own = student_of("llama", metaspace_view), package(*NAMES.values())
+    given = {"max_length": 96, "memory_share": 0.25, "sleeps": True, "eager": False, "package": own}
+    first = VllmEngine(student, settings(**LIKELIEST), **given)
+    # as long as none was made, another run may begin
+    VllmEngine(student, settings(**LIKELIEST), **given)
+    first(prompts_for(metaspace_view), seed=0)
+    with pytest.raises(ValueError, match="an earlier run in this process has made vLLM"):
+        VllmEngine(student, settings(**LIKELIEST), **given)
+
+
 def prompts_for(view):
     texts = ["The", "The quick brown fox", "It cost 5", "a"]
     return [np.array([view.start_id, *view.encode(text).ids]) for text in texts]
