@@ -98,6 +98,7 @@ def test_a_run_goes_on_with_the_same_answers(run_here, tmp_path):
         (["windows=stream"], "documents are streamed"),
         (["on_policy.share=2"], r"on_policy\.share is 2: expected a share in \[0, 1\]"),
         (["on_policy/engine=vllm", "trainer.accelerator=cpu"], "samples on a CUDA device"),
+        (["on_policy=none", "on_policy/engine=vllm"], r"on_policy\.share is 0: there is nothing"),
         (["on_policy.max_new_tokens=90"], "none gives a prompt of at most 4 student tokens"),
     ],
 )

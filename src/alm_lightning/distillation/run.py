@@ -10,7 +10,6 @@ from typing import cast
 
 import lightning as L
 
-from alm_lightning.corpus.reading import Streamed
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.datamodule import DistillDataModule
 from alm_lightning.distillation.data import DataPlan, Documents
@@ -22,6 +21,7 @@ from alm_lightning.distillation.figures import (
     of_teacher,
 )
 from alm_lightning.distillation.models import PairPlan
+from alm_lightning.distillation.own_answers import check_own_answers
 from alm_lightning.distillation.stores import SeveralScores, StoredScores
 from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.combine import Balance
@@ -29,12 +29,7 @@ from alm_lightning.objectives.objective import Objective
 from alm_lightning.scores.ensemble import StoredTeachers, Teaching
 from alm_lightning.training.callbacks import SaveWhenStopped
 from alm_lightning.training.module import DistillModule
-from alm_lightning.training.on_policy import (
-    OnPolicy,
-    OwnAnswers,
-    Prompts,
-    TransformersSettings,
-)
+from alm_lightning.training.on_policy import OnPolicy, OwnAnswers, Prompts
 from alm_lightning.training.optimizers import OptimizerFactory
 from alm_lightning.training.sharding import ShardedStrategy
 
@@ -82,66 +77,17 @@ class Plan:
         if isinstance(self.pair.teacher, StoredScores | SeveralScores):
             self.pair.teacher.check_objective(self.objective)
             self.data.check_stores(self.pair.teacher.stores)
-        if self.on_policy is not None and self.on_policy.share:
-            self._check_on_policy()
-        elif self.on_policy is not None and not isinstance(
-            self.on_policy.engine, TransformersSettings
-        ):
-            raise ValueError(
-                "on_policy.engine is set, and on_policy.share is 0: there is nothing to sample. "
-                "Take on_policy=half, or leave on_policy/engine out."
-            )
-        elif any(term.needs_own_answers for term in self.objective.values()):
-            raise ValueError(
-                f"the objective, {list(self.objective)}, learns from answers that the student has "
-                "sampled, and there are none. Take on_policy=half on_policy.begins=0 "
-                "on_policy.share=1."
-            )
+        check_own_answers(
+            self.on_policy,
+            pair=self.pair,
+            data=self.data,
+            objective=self.objective,
+            accelerator=self.accelerator,
+        )
         if self.balance.compares_losses and not all(t.is_distance for t in self.objective.values()):
             raise ValueError(
                 "balance=gradnorm compares how far losses have fallen, and the loss of a policy "
                 "gradient is no distance: it may be negative. Take balance=gradmag or fixed."
-            )
-
-    def _check_on_policy(self) -> None:
-        """Refuses what can't learn from answers, ask for them, or sample them."""
-        settings, rows = self.on_policy, self.data.micro_batch_size
-        assert settings is not None
-        settings.engine.check(settings, accelerator=self.accelerator, micro_batch_size=rows)
-        if isinstance(self.pair.teacher, StoredScores | SeveralScores):
-            raise ValueError(
-                "on_policy.share is above 0, and the teacher is a store of scores, which has never "
-                "read the student's own answers. Take a teacher with weights, or on_policy=none."
-            )
-        if not any(term.needs_teacher for term in self.objective.values()):
-            raise ValueError(
-                "on_policy.share is above 0, and no term of the objective, "
-                f"{list(self.objective)}, reads the teacher: the student would learn nothing from "
-                "its own answers. Take objective=alm, say, or on_policy=none."
-            )
-        if settings.begins and all(term.needs_own_answers for term in self.objective.values()):
-            raise ValueError(
-                f"on_policy.begins is {settings.begins}, and no term of the objective, "
-                f"{list(self.objective)}, learns from anything but answers: before the first one "
-                "there would be nothing to learn. Take on_policy.begins=0."
-            )
-        if self.data.steps and not settings.share_at((self.data.steps - 1) / self.data.steps):
-            raise ValueError(
-                f"on_policy.begins is {settings.begins}: of {self.data.steps} steps "
-                "(budget.steps) none comes after it, so that there would be no answer. Lower it."
-            )
-        if settings.share == 1 and not settings.begins and not settings.rises:
-            idle = [name for name, term in self.objective.items() if not term.needs_teacher]
-            if idle:
-                log.warning(
-                    "on_policy.share is 1: %s learns from the corpus, of which there is nothing in "
-                    "any step",
-                    ", ".join(idle),
-                )
-        if isinstance(self.data.reading, Streamed):
-            raise ValueError(
-                "on_policy.share is above 0, and documents are streamed: prompts are drawn from "
-                "all of them. Take windows=first, or on_policy=none."
             )
 
     def module(self, student: Scorer, teacher: Teaching) -> DistillModule:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-OptimizerFactory = Callable[[Iterable[Mapping]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Iterable[Mapping[str, Any]]], torch.optim.Optimizer]
 """From groups of parameters, some with a learning rate of their own, to the optimizer."""
 
 

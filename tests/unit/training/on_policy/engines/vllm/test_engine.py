@@ -29,7 +29,8 @@ def engine_of(student, sampling, llm=RecordedLLM, *, sleeps=True):
 
 
 def test_a_second_run_in_the_process_is_refused(metaspace_view):
-    student, own = student_of("llama", metaspace_view), package(*NAMES.values())
+    student = student_of("llama", metaspace_view, adapters=False)
+    own = package(*NAMES.values())
     given = {"max_length": 96, "memory_share": 0.25, "sleeps": True, "eager": False, "package": own}
     first = VllmEngine(student, settings(**LIKELIEST), **given)
     # as long as none was made, another run may begin
