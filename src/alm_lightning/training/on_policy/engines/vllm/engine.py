@@ -48,7 +48,7 @@ class VllmEngine:
         ValueError: vLLM has no model for this student, or an earlier run in this process made it.
     """
 
-    _begun: ClassVar[WeakSet] = WeakSet()
+    _begun: ClassVar[WeakSet[Any]] = WeakSet()
     """Packages whose `LLM` was made: vLLM's allocator serves one in a process, and ending one ends
     the process group, which may be that of the training."""
 
