@@ -68,6 +68,9 @@ PLUGINS = {
     "sweep=search": "hydra_optuna_sweeper",
 }
 """Beginnings of overrides that need a plugin of Hydra's: without it they can't be composed."""
+VLLM, TRANSFORMERS = (
+    f"alm_lightning.training.on_policy.{engine}Settings" for engine in ("Vllm", "Transformers")
+)
 STUDY = "callbacks.prune.storage=no-such-database"
 """What only a running job of a search knows."""
 RUNS_OF_A_BENCHMARK = 3
@@ -119,6 +122,9 @@ def _starts(cfg: DictConfig) -> None:
         if "scores" in cfg.teacher:
             # there is no such store here: the plan is made with another teacher
             cfg.teacher = {key: cfg.student[key] for key in ("name", "licence", *LOADED)}
+        if cfg.on_policy.engine._target_ == VLLM:
+            # there is no GPU here: the plan is made with another engine
+            cfg.on_policy.engine = {"_target_": TRANSFORMERS}
         plan_of(cfg)
 
 
