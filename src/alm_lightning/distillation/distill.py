@@ -262,20 +262,15 @@ def distill(
     chosen_balance = options.option("balance", balance, options.BALANCES)
     recipe = {
         "tokenizer": "own" if tokenizer is None else str(getattr(tokenizer, "name", tokenizer)),
-        **{
-            name: options.described(value)
-            for name, value in (
-                ("embeddings", pair.embeddings),
-                ("adapter", pair.adapter),
-                ("balance", chosen_balance),
-                ("alignment", pairing.alignment),
-                ("speed", pair.speed),
-            )
-        },
-        "on_policy": None
-        if on_policy is None
-        else options.described(on_policy) | {"engine": options.described(on_policy.engine)},
-        "objective": {name: options.described(term) for name, term in terms.items()},
+        **options.described_each(
+            embeddings=pair.embeddings,
+            adapter=pair.adapter,
+            balance=chosen_balance,
+            alignment=pairing.alignment,
+            speed=pair.speed,
+            on_policy=on_policy,
+        ),
+        "objective": options.described_each(**terms),
         "steps": steps,
         "batch_size": batch_size,
         "student_length": student_length,

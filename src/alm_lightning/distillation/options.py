@@ -1,7 +1,7 @@
 """Objects by the names that they have in `conf/`, with the same settings (a test compares them)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -175,12 +175,21 @@ def _made(terms: Mapping[str, Callable[[], Objective]]) -> dict[str, Objective]:
     return {name: make() for name, make in terms.items()}
 
 
+def described_each(**values: object) -> dict[str, object]:
+    """Objects for a model card, by name; what is None is left out."""
+    return {name: described(value) for name, value in values.items() if value is not None}
+
+
 def described(value: object) -> dict[str, object]:
-    """An object for a model card: its class, and those of its settings that are plain values."""
+    """An object for a model card: its class, and those of its settings that are plain values.
+
+    Settings that are a dataclass, such as the engine of own answers, are described within.
+    """
     settings = {
-        name: setting
+        name: described(setting) if is_dataclass(setting) else setting
         for name, setting in vars(value).items()
-        if isinstance(setting, str | int | float) and not name.startswith("_")
+        if isinstance(setting, str | int | float) or is_dataclass(setting)
+        if not name.startswith("_")
     }
     # of modules: in which mode they are
     settings.pop("training", None)

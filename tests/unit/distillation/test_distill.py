@@ -133,6 +133,7 @@ def test_own_answers(model, metaspace_tokenizer):
     }
     result = alm.distill(on_policy=own, objective="alm", **given)
     assert result.recipe["on_policy.share"] == 1.0
+    assert result.recipe["on_policy.engine.class"] == "TransformersSettings"
     with pytest.raises(ValueError, match="no term of the objective"):
         alm.distill(on_policy=own, objective="next_token", **given)
 
@@ -231,6 +232,8 @@ def test_another_teacher_and_adapters(model, metaspace_tokenizer, model_folder, 
     )
     # a body that is another model's can't be shared
     assert result.recipe["adapter.share_body"] is False
+    # checkpoints of before there were own answers are compared by these names
+    assert not any(name.startswith("on_policy") for name in result.recipe)
     written = {path.name for path in (tmp_path / "logs").iterdir()}
     assert written == {"metrics.csv", "hparams.yaml"}
     with pytest.raises(FileExistsError, match=r"output_dir is .*logs, which exists"):
