@@ -5,7 +5,7 @@ makes every block either all boundary or none of it, so that no mask is ever app
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -83,6 +83,10 @@ class VocabularyOrder:
         ranks[self.order] = torch.arange(len(ranks), device=ranks.device)
         return ranks[token_ids]
 
+    def ids(self, positions: Int[Tensor, " row"]) -> Int[Tensor, " row"]:
+        """Which token is visited at each position."""
+        return positions if self.order is None else self.order[positions]
+
     def blocks(self, size: int) -> Iterator[tuple[int, int, slice | Tensor]]:
         """Part, first position in the order, and token ids of every block of at most `size`."""
         parts = ((BOUNDARY, 0, self.num_boundary), (REST, self.num_boundary, self.num_tokens))
@@ -157,8 +161,12 @@ class LogitBlocks:
         hidden = self.hidden[rows]
         if out is None:
             out = self.buffer(rows, len(weight), self.dtype)
-        with multiply_in("bf16") if self.precision.holds_bfloat16 else nullcontext():
+        with self.multiplying():
             return multiply(hidden, weight.T, out)
+
+    def multiplying(self) -> AbstractContextManager[None]:
+        """Where products are made: a processor may round operands that hold bfloat16 to it."""
+        return multiply_in("bf16") if self.precision.holds_bfloat16 else nullcontext()
 
     def logits(
         self,

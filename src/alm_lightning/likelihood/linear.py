@@ -33,13 +33,14 @@ def linear_log_likelihood(
 
     Values and gradients are those of the plain computation in float32, but for two products: where
     both operands are half precision, and on CUDA under autocast, the operands of the logits are in
-    that type, and logits are float32. On CUDA so are the products of the backward pass: the
-    gradient of the logits is rounded to that type, and added up in float32. A CPU heeds no
-    autocast, and multiplies float32 in its backward pass (`products.precision_of`).
+    that type, and logits are float32. So are the products that make gradients: probabilities and
+    the gradient of the logits are rounded to that type, and added up in float32. A CPU heeds no
+    autocast (`products.precision_of`).
 
-    Memory beyond inputs and gradients does not grow with positions x vocabulary: the backward pass
-    computes the logits again, and only those gradients that are asked for. Shapes that do not fit
-    and ids outside the vocabulary are a ValueError.
+    Memory beyond inputs and gradients does not grow with positions x vocabulary. Where hidden
+    states need a gradient, the forward pass makes what it takes, two sums of rows of the weight a
+    position; the gradient of the weight takes the logits a second time. Shapes that do not fit and
+    ids outside the vocabulary are a ValueError.
 
     Args:
         hidden: Hidden states, each at the position *before* the token that it predicts.

@@ -1,4 +1,4 @@
-"""The softmax of a linear layer, block by block: running sums forward, the logits again backward.
+"""The softmax of a linear layer, block by block: running sums, never the logits as a whole.
 
 Of [position x vocabulary] numbers, a maximum and a sum of exponentials per position and part of
 the vocabulary are kept. `linear` is the door to this room.
@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from alm_lightning.likelihood.blocks import BOUNDARY, REST, LogitBlocks, VocabularyOrder
 from alm_lightning.likelihood.elementwise.choice import operations_for
 from alm_lightning.likelihood.products import add_product, magnification, unscaled
+from alm_lightning.likelihood.weight_sums import WeightSums, hidden_gradient
 
 
 class LinearLogLikelihood(torch.autograd.Function):
@@ -21,6 +22,10 @@ class LinearLogLikelihood(torch.autograd.Function):
 
     The vocabulary is the outer loop: a slice of the weight (gathered, cast) and of its gradient is
     then touched once, however many rows there are.
+
+    What the gradient of hidden states needs is added up in the forward pass (`WeightSums`). The
+    logits are computed again for the gradient of the weight and of the bias alone, so that
+    gradients of single terms, which a balance compares, cost next to nothing.
     """
 
     @staticmethod
@@ -42,20 +47,32 @@ class LinearLogLikelihood(torch.autograd.Function):
         sums = torch.zeros_like(maxima)
         # nan stays where no block holds the target: an id that the check on the CPU refuses
         target_logits = torch.full_like(maxima[0], torch.nan)
+        weight_sums = WeightSums(blocks, order) if ctx.needs_input_grad[0] else None
         with torch.autocast(hidden.device.type, enabled=False):
             for part, start, ids in order.blocks(blocks.num_columns):
                 weight_rows, bias_rows = blocks.select(ids)
                 for rows in blocks.rows:
                     product = blocks.product(rows, weight_rows)
+                    columns = positions[rows] - start
                     so_far = maxima[part, rows], sums[part, rows], target_logits[rows]
-                    operations.add_up(product, bias_rows, positions[rows] - start, *so_far)
+                    if weight_sums is None:
+                        operations.add_up(product, bias_rows, columns, *so_far)
+                        continue
+                    before = so_far[0].clone()
+                    out = weight_sums.buffer(rows, len(weight_rows))
+                    counts = operations.add_up_and_keep(
+                        product, bias_rows, columns, *so_far, weight_sums.scale, out
+                    )
+                    weight_sums.add(part, rows, counts, weight_rows, before - so_far[0])
             maximum, total = _totals(maxima, sums)
             # the maximum leaves first: after z - logsumexp a sure token has lost its last digits
             target_logprobs = (target_logits - maximum) - total.log()
             boundary_logprobs = _boundary_logprobs(maxima, sums)
-        ctx.save_for_backward(hidden, weight, bias, positions, maxima, sums)
+        parts = [] if weight_sums is None else weight_sums.parts
+        ctx.save_for_backward(hidden, weight, bias, positions, maxima, sums, target_logits, *parts)
         # autocast is off in a backward pass, whatever it was here
         ctx.order, ctx.softcap, ctx.precision = order, softcap, blocks.precision
+        ctx.scale = 1.0 if weight_sums is None else weight_sums.scale
         return target_logprobs, boundary_logprobs
 
     @staticmethod
@@ -63,53 +80,79 @@ class LinearLogLikelihood(torch.autograd.Function):
     def backward(
         ctx: Any, grad_target: Float[Tensor, " row"], grad_boundary: Float[Tensor, " row"]
     ) -> tuple[Tensor | None, ...]:
-        """The logits again, turned into their gradient, block by block."""
-        hidden, weight, bias, positions, maxima, sums = ctx.saved_tensors
-        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        # where gradients of terms are compared, nobody asks for the weight's, a third of the work
+        """Of hidden states from what was kept; of weight and bias from the logits again."""
+        hidden, weight, _, positions, maxima, sums, target_logits, *parts = ctx.saved_tensors
+        # where gradients of terms are compared, nobody asks for the weight's, all of the work
+        _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         needs_weight = needs_weight and torch._C._will_engine_execute_node(ctx.next_functions[1][0])
-        precision = ctx.precision
-        blocks = LogitBlocks(hidden, weight, bias, ctx.softcap, precision)
-        operations = operations_for(hidden.device, precision, ctx.softcap)
-        factor = _magnification(precision.gradients, grad_target, grad_boundary)
-        if factor is not None:
-            grad_target, grad_boundary = grad_target * factor, grad_boundary * factor
-        shifts, scales = _softmax_gradient(maxima, sums, grad_target, grad_boundary)
-        # of what was multiplied forward: the same memory where both directions have one type
-        inputs = blocks.hidden.to(precision.gradients)
-        grad_hidden = torch.zeros_like(hidden, dtype=precision.sums) if needs_hidden else None
-        grad_weight = torch.zeros_like(weight) if needs_weight else None
-        grad_bias = torch.zeros_like(bias) if needs_bias else None
+        grad_hidden = grad_weight = grad_bias = None
         with torch.autocast(hidden.device.type, enabled=False):
-            for part, start, ids in ctx.order.blocks(blocks.num_columns):
-                weight_rows, bias_rows = blocks.select(ids)
-                outputs = weight_rows.to(precision.gradients)
-                # summed over rows here, in float32, and cast once
-                weight_sum: Tensor | None = None
-                bias_sum = scales.new_zeros(len(outputs)) if needs_bias else None
-                for rows in blocks.rows:
-                    grad = operations.gradient(
-                        blocks.product(rows, weight_rows),
-                        bias_rows,
-                        positions[rows] - start,
-                        shifts[part, rows],
-                        scales[part, rows],
-                        grad_target[rows],
-                        blocks.buffer(rows, len(outputs), precision.gradients),
-                    )
-                    if grad_hidden is not None:
-                        add_product(grad_hidden[rows], grad, outputs, precision.sums)
-                    if needs_weight:
-                        weight_sum = add_product(weight_sum, grad.T, inputs[rows], precision.sums)
-                    if bias_sum is not None:
-                        bias_sum += grad.sum(0, dtype=precision.sums)
-                if grad_weight is not None and weight_sum is not None:
-                    grad_weight[ids] = unscaled(weight_sum, factor).to(weight.dtype)
-                if grad_bias is not None and bias_sum is not None:
-                    grad_bias[ids] = unscaled(bias_sum, factor).to(bias.dtype)
-        if grad_hidden is not None:
-            grad_hidden = unscaled(grad_hidden, factor).to(hidden.dtype)
+            shifts, scales = _softmax_gradient(maxima, sums, grad_target, grad_boundary)
+            if parts:
+                # both parts' sums are under their own maxima
+                factors = scales * (maxima - shifts).exp() / ctx.scale
+                part = (positions >= ctx.order.num_boundary).long()[None]
+                shift, scale = (each.gather(0, part).squeeze(0) for each in (shifts, scales))
+                target_factor = scale * (target_logits - shift).exp() + grad_target
+                if ctx.softcap is not None:
+                    target_factor = target_factor * (1 - (target_logits / ctx.softcap).square())
+                # an id that no block holds has nan as its logit, and must not be looked up
+                ids = ctx.order.ids(positions.clamp(0, ctx.order.num_tokens - 1))
+                rows = weight.index_select(0, ids)
+                grad_hidden = hidden_gradient(parts, factors, target_factor, rows).to(hidden.dtype)
+            if needs_weight or needs_bias:
+                grad_weight, grad_bias = _weight_gradient(
+                    ctx, shifts, scales, grad_target, grad_boundary, needs_weight, needs_bias
+                )
         return grad_hidden, grad_weight, grad_bias, None, None, None
+
+
+def _weight_gradient(
+    ctx: Any,
+    shifts: Float[Tensor, "2 row"],
+    scales: Float[Tensor, "2 row"],
+    grad_target: Float[Tensor, " row"],
+    grad_boundary: Float[Tensor, " row"],
+    needs_weight: bool,
+    needs_bias: bool,
+) -> tuple[Float[Tensor, "vocab hidden"] | None, Float[Tensor, " vocab"] | None]:
+    """The logits again, turned into their gradient, block by block, and added up over rows."""
+    hidden, weight, bias, positions, *_ = ctx.saved_tensors
+    precision = ctx.precision
+    blocks = LogitBlocks(hidden, weight, bias, ctx.softcap, precision)
+    operations = operations_for(hidden.device, precision, ctx.softcap)
+    factor = _magnification(precision.gradients, grad_target, grad_boundary)
+    if factor is not None:
+        scales, grad_target = scales * factor, grad_target * factor
+    # of what was multiplied forward: the same memory where both directions have one type
+    inputs = blocks.hidden.to(precision.gradients)
+    grad_weight = torch.zeros_like(weight) if needs_weight else None
+    grad_bias = torch.zeros_like(bias) if needs_bias else None
+    for part, start, ids in ctx.order.blocks(blocks.num_columns):
+        weight_rows, bias_rows = blocks.select(ids)
+        # summed over rows here, in float32, and cast once
+        weight_sum: Tensor | None = None
+        bias_sum = scales.new_zeros(len(weight_rows)) if needs_bias else None
+        for rows in blocks.rows:
+            grad = operations.gradient(
+                blocks.product(rows, weight_rows),
+                bias_rows,
+                positions[rows] - start,
+                shifts[part, rows],
+                scales[part, rows],
+                grad_target[rows],
+                blocks.buffer(rows, len(weight_rows), precision.gradients),
+            )
+            if needs_weight:
+                with blocks.multiplying():
+                    weight_sum = add_product(weight_sum, grad.T, inputs[rows], precision.sums)
+            if bias_sum is not None:
+                bias_sum += grad.sum(0, dtype=precision.sums)
+        if grad_weight is not None and weight_sum is not None:
+            grad_weight[ids] = unscaled(weight_sum, factor).to(weight.dtype)
+        if grad_bias is not None and bias_sum is not None:
+            grad_bias[ids] = unscaled(bias_sum, factor).to(bias.dtype)
+    return grad_weight, grad_bias
 
 
 def _magnification(

@@ -144,6 +144,39 @@ def test_gradient_of_a_block(case):
     )
 
 
+@settings(max_examples=40, deadline=None)
+@given(cases(), st.booleans(), st.sampled_from([1.0, 4096.0]))
+def test_exponentials_that_are_kept(case, is_first, scale):
+    num_rows = len(case["product"])
+    start = torch.tensor([LOWEST, 0.0, torch.nan] if is_first else [1.5, 2.0, torch.nan])
+    start = start[:, None].repeat(1, num_rows)
+    product = case["product"].float().clamp(-60, 20)
+    ours = laid_out(product.to(case["product"].dtype), case["layout"])
+    product = ours.float().cpu().clone()
+    out = ours
+    if case["out"] != "product":
+        out = laid_out(torch.full(product.shape, torch.nan, dtype=case["out"]), case["layout"])
+    expected_totals, totals = start.clone(), start.clone().to(DEVICE)
+    expected = TorchOperations(case["softcap"]).add_up_and_keep(
+        product, case["bias"], case["columns"], *expected_totals, scale, torch.empty_like(product)
+    )
+    found = KernelOperations(case["softcap"]).add_up_and_keep(
+        ours, on_device(case["bias"]), on_device(case["columns"]), *totals, scale, out
+    )
+    assert found is out
+    torch.testing.assert_close(totals.cpu(), expected_totals, rtol=2e-6, atol=4e-6, equal_nan=True)
+    torch.testing.assert_close(
+        found.float().cpu(),
+        expected.to(out.dtype).float(),
+        rtol=max(OFF_BY[out.dtype], 1e-5),
+        # the kernel takes the target out again, which leaves a rounding
+        atol=4e-7 * scale + (1e-7 if out.dtype == FP16 else 0.0),
+    )
+    here = (case["columns"] >= 0) & (case["columns"] < product.shape[1])
+    at_targets = found.float().cpu()[here.nonzero()[:, 0], case["columns"][here]]
+    assert at_targets.abs().le(1e-6 * scale).all()
+
+
 def test_what_is_no_number_stays_so():
     product = torch.tensor([[1.0, torch.nan, 2.0], [1.0, torch.inf, 2.0]], device=DEVICE)
     totals = torch.tensor([[LOWEST] * 2, [0.0] * 2, [0.0] * 2], device=DEVICE)

@@ -30,6 +30,9 @@ class Allocating(TorchOperations):
     def add_up(self, *args):
         pass
 
+    def add_up_and_keep(self, *args):
+        return args[-1]
+
     def gradient(self, *args):
         return args[-1]
 
@@ -90,9 +93,9 @@ def empty(*shape, dtype):
 
 
 @pytest.mark.parametrize("softcap", [None, 30.0])
-@pytest.mark.parametrize(("dtype", "most"), [(BF16, 640), (F32, 740)])
+@pytest.mark.parametrize(("dtype", "most"), [(BF16, 740), (F32, 880)])
 def test_extra_memory_and_no_wait(dtype, most, softcap, as_on_cuda):
-    """At most an eighth of what a chunked cross-entropy holds beyond its gradients on an H200.
+    """About a tenth of what a chunked cross-entropy holds beyond its gradients on an H200.
 
     That is 7,168 MiB for bfloat16 operands and 8,329 for float32 (of 8,356 and 10,705 with them).
     """
@@ -107,7 +110,8 @@ def test_extra_memory_and_no_wait(dtype, most, softcap, as_on_cuda):
         forward = held.peak
         sum(each.sum() for each in values).backward()
     gradients = sum(each.numel() * each.element_size() for each in (hidden, weight))
-    assert forward / MEBIBYTE < (400 if dtype == BF16 else 540)
+    # sums of rows of the weight are kept for the gradient of hidden states: 144 MiB
+    assert forward / MEBIBYTE < (660 if dtype == BF16 else 740)
     assert 500 < (held.peak - gradients) / MEBIBYTE < most
 
 

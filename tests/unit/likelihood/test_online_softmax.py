@@ -22,8 +22,9 @@ def test_tiny_boundary_mass_is_exact(gap):
 
 def test_sure_tokens_and_boundaries_keep_their_digits():
     weight = torch.tensor([[30.0], [16.0]], requires_grad=True)
+    hidden = torch.ones(1, 1, requires_grad=True)
     target, boundary = linear_log_likelihood(
-        torch.ones(1, 1), weight, torch.tensor([0]), boundary_ids=torch.tensor([0])
+        hidden, weight, torch.tensor([0]), boundary_ids=torch.tensor([0])
     )
     exact = -torch.tensor(-14.0, dtype=torch.float64).exp().log1p().item()
     assert boundary.item() == pytest.approx(exact, rel=1e-6)
@@ -31,3 +32,4 @@ def test_sure_tokens_and_boundaries_keep_their_digits():
     assert target.item() == pytest.approx(exact, rel=0.1)
     boundary.sum().backward()
     assert weight.grad[0].item() == pytest.approx(-exact, rel=1e-5)
+    assert hidden.grad.item() == pytest.approx(-exact * (30 - 16), rel=1e-5)

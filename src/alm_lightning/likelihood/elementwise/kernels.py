@@ -151,12 +151,40 @@ class KernelOperations(TorchOperations):
         target_logits: Float[Tensor, " row"],
     ) -> None:
         """As `TorchOperations.add_up`, but the product stays as it is."""
-        # a number per row each, updated in place
-        totals = [
-            each for total in (maxima, sums, target_logits) for each in (total, total.stride(0))
-        ]
-        if not self._runs(_add_up, 1, product, bias, columns.contiguous(), *totals):
+        if not self._adds_up(product, bias, columns, maxima, sums, target_logits):
             super().add_up(product, bias, columns, maxima, sums, target_logits)
+
+    def add_up_and_keep(
+        self,
+        product: Float[Tensor, "row column"],
+        bias: Float[Tensor, " column"] | None,
+        columns: Int[Tensor, " row"],
+        maxima: Float[Tensor, " row"],
+        sums: Float[Tensor, " row"],
+        target_logits: Float[Tensor, " row"],
+        scale: float,
+        out: Float[Tensor, "row column"],
+    ) -> Float[Tensor, "row column"]:
+        """As `TorchOperations.add_up_and_keep`: both kernels, one after the other."""
+        totals = maxima, sums, target_logits
+        if not self._adds_up(product, bias, columns, *totals):
+            return super().add_up_and_keep(product, bias, columns, *totals, scale, out)
+        scales = torch.full_like(maxima, scale)
+        # what the target has in the block is taken out; elsewhere its logit may not be known yet
+        at_target = -scale * (target_logits - maxima).exp()
+        return self.gradient(product, bias, columns, maxima, scales, at_target, out)
+
+    def _adds_up(
+        self,
+        product: Float[Tensor, "row column"],
+        bias: Float[Tensor, " column"] | None,
+        columns: Int[Tensor, " row"],
+        *totals: Float[Tensor, " row"],
+    ) -> bool:
+        """Starts the kernel of `add_up`; False where it fails."""
+        # a number per row each, updated in place
+        places = [each for total in totals for each in (total, total.stride(0))]
+        return self._runs(_add_up, 1, product, bias, columns.contiguous(), *places)
 
     def gradient(
         self,

@@ -49,14 +49,47 @@ class TorchOperations:
             sums: Sum of exp(logit - maximum) so far; updated.
             target_logits: Set where the target is in this block.
         """
+        self._exponentials(
+            soft_capped(product, bias, self._softcap), columns, maxima, sums, target_logits
+        )
+
+    def add_up_and_keep(
+        self,
+        product: Float[Tensor, "row column"],
+        bias: Float[Tensor, " column"] | None,
+        columns: Int[Tensor, " row"],
+        maxima: Float[Tensor, " row"],
+        sums: Float[Tensor, " row"],
+        target_logits: Float[Tensor, " row"],
+        scale: float,
+        out: Float[Tensor, "row column"],
+    ) -> Float[Tensor, "row column"]:
+        """`add_up`, and the exponentials: what each token counts in the gradient of the sums.
+
+        Args:
+            product: As for `add_up`.
+            bias: As for `add_up`.
+            columns: As for `add_up`.
+            maxima: As for `add_up`.
+            sums: As for `add_up`.
+            target_logits: As for `add_up`.
+            scale: What exponentials are multiplied by.
+            out: Where they go, of any type; the memory of `product`, or other.
+
+        Returns:
+            ``scale * exp(logit - maximum)``, under the maximum with this block, times the slope of
+            the soft cap; 0 at targets.
+        """
         logits = soft_capped(product, bias, self._softcap)
-        found_at, here = _within(columns, logits)
-        found = logits.gather(1, found_at).squeeze(1)
-        target_logits.copy_(torch.where(here, found, target_logits))
-        maximum = torch.maximum(maxima, logits.amax(1))
-        sums *= (maxima - maximum).exp_()
-        sums += logits.sub_(maximum[:, None]).exp_().sum(1)
-        maxima.copy_(maximum)
+        slope = self._slope(logits)
+        counts = self._exponentials(logits, columns, maxima, sums, target_logits)
+        found_at, here = _within(columns, counts)
+        counts.scatter_(1, found_at, counts.gather(1, found_at) * ~here[:, None])
+        if scale != 1.0:
+            counts.mul_(scale)
+        if slope is not None:
+            counts.mul_(slope)
+        return counts if counts.dtype == out.dtype else out.copy_(counts)
 
     def gradient(
         self,
@@ -90,6 +123,25 @@ class TorchOperations:
         if slope is not None:
             grad.mul_(slope)
         return grad if grad.dtype == out.dtype else out.copy_(grad)
+
+    def _exponentials(
+        self,
+        logits: Float[Tensor, "row column"],
+        columns: Int[Tensor, " row"],
+        maxima: Float[Tensor, " row"],
+        sums: Float[Tensor, " row"],
+        target_logits: Float[Tensor, " row"],
+    ) -> Float[Tensor, "row column"]:
+        """Exponentials under the new maxima, in the place of logits, which are added up."""
+        found_at, here = _within(columns, logits)
+        found = logits.gather(1, found_at).squeeze(1)
+        target_logits.copy_(torch.where(here, found, target_logits))
+        maximum = torch.maximum(maxima, logits.amax(1))
+        sums *= (maxima - maximum).exp_()
+        exponentials = logits.sub_(maximum[:, None]).exp_()
+        sums += exponentials.sum(1)
+        maxima.copy_(maximum)
+        return exponentials
 
     def _slope(self, logits: Float[Tensor, "row column"]) -> Float[Tensor, "row column"] | None:
         """Derivative of the soft cap at its own result, 1 - tanh^2; None where there is no cap."""
