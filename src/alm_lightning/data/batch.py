@@ -147,6 +147,20 @@ class DistillBatch:
         """True for a token of a chunk that is content."""
         return side.in_chunks(~self.chunk_is_structure)
 
+    def read_positions(self, side: SideTokens) -> Bool[Tensor, "batch pos"]:
+        """True where the output layer has something to say that is read; on the processor.
+
+        That is before a token of a chunk or one that is predicted, and at the tokens of chunks, of
+        which the last is asked for a boundary. Messages that are not trained on are left out, which
+        saves the greater part of the work on long prompts.
+        """
+        host = side.host
+        in_chunk = host.chunk_ids != NO_CHUNK
+        wanted = in_chunk | self.host.student_targets if side is self.student else in_chunk
+        # the first position has none before it, so that nothing comes around from the end
+        before = (wanted & host.has_target).roll(-1, dims=1)
+        return host.mask & (in_chunk | before)
+
     def to(self, device: torch.device, non_blocking: bool = False) -> "DistillBatch":
         """The same batch on another device; with `non_blocking`, before the copy is done."""
         if device.type == "cpu" == self.host.chunk_mask.device.type:

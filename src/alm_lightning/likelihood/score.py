@@ -17,6 +17,7 @@ def token_logprobs(
     hidden: Float[Tensor, "batch pos hidden"],
     tokens: SideTokens,
     head: OutputHead,
+    read: Bool[Tensor, "batch pos"] | None = None,
 ) -> tuple[Float[Tensor, "batch pos"], Float[Tensor, "batch pos"]]:
     """Log-probabilities of a sequence's own tokens, and of a boundary after each of them.
 
@@ -26,18 +27,21 @@ def token_logprobs(
         hidden: Last hidden states.
         tokens: The sequence.
         head: The model's output layer.
+        read: Positions, in the processor's memory, whose next token or boundary is asked for, none
+            of them padding; None for all but padding.
 
     Returns:
         Log-probability of the token at each position given all before it in its document, 0.0 at
-        the first position of each and for padding; log-mass on boundary tokens after each position.
-        Nats.
+        the first position of each, for padding, and after a position that is not read; log-mass on
+        boundary tokens after each position, 0.0 where that is not read. Nats.
     """
-    ids, mask, has_target = tokens.ids, tokens.mask, tokens.has_target
+    ids, has_target = tokens.ids, tokens.has_target
+    read = tokens.host.mask if read is None else read
     # after the last token of a document any token does, such as itself: that one is no target
     has_next = has_target.roll(-1, dims=1)
-    # padded positions are left out before the product with the output matrix, which costs most
+    # positions are left out before the product with the output matrix, which costs most
     next_ids = torch.where(has_next, ids.roll(-1, dims=1), ids)
-    places = placed(tokens.host.mask.flatten().nonzero().squeeze(1), ids.device)
+    places = placed(read.flatten().nonzero().squeeze(1), ids.device)
     of_next, boundary = linear_log_likelihood(
         hidden.flatten(0, 1)[places],
         head.weight,
@@ -49,9 +53,10 @@ def token_logprobs(
         padding_ids=head.padding_ids,
     )
     assert boundary is not None  # boundary ids are given above
-    zeros = of_next.new_zeros(ids.shape)
-    shifted = zeros.masked_scatter(mask, of_next).roll(1, dims=1)
-    return shifted.masked_fill(~has_target, 0.0), zeros.masked_scatter(mask, boundary)
+    zeros = of_next.new_zeros(ids.numel())
+    shifted = zeros.index_copy(0, places, of_next).view(ids.shape).roll(1, dims=1)
+    after = zeros.index_copy(0, places, boundary).view(ids.shape)
+    return shifted.masked_fill(~has_target, 0.0), after
 
 
 def scored_logprobs(
@@ -90,6 +95,7 @@ def model_signals(
     *,
     keep_tokens: bool,
     keep_hidden: bool,
+    read: Bool[Tensor, "batch pos"] | None = None,
 ) -> list[ModelSignal]:
     """What one model says of its tokens; on request with hidden states at the ends of chunks.
 
@@ -102,11 +108,12 @@ def model_signals(
         head: The model's output layer.
         keep_tokens: Whether log-likelihoods are there.
         keep_hidden: Whether hidden states are there.
+        read: As for `token_logprobs`.
 
     Returns:
         One signal a view.
     """
-    of_tokens = token_logprobs(hidden, views[0][0], head) if keep_tokens else None
+    of_tokens = token_logprobs(hidden, views[0][0], head, read) if keep_tokens else None
     found = []
     for tokens, is_structure in views:
         scores = None

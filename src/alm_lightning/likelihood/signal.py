@@ -26,7 +26,8 @@ class TokenLogprobs:
 
     Attributes:
         token_logprobs: Log-probability of the token at each position given all before it, nats;
-            0.0 where there is none (the first position, padding).
+            0.0 where there is none (the first position, padding), and at tokens that are in no
+            chunk and not predicted either, of which nothing is asked.
         chunk_logprobs: Log-likelihood L(c) of each chunk, nats.
         boundary_logprobs: Log-mass b(c) on boundary tokens right after each chunk, nats; 0.0 after
             a chunk that is structure, which is a boundary by itself.

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -154,6 +156,8 @@ class Scorer:
             head,
             keep_tokens=keep_tokens,
             keep_hidden=keep_hidden,
+            # a position that one teacher's chunks ask for is there for all of them
+            read=reduce(or_, (view.read_positions(own) for view, own in views)),
         )
         if not keep_distributions:
             return signals

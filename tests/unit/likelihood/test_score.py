@@ -4,6 +4,7 @@ import torch
 
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.packing import FirstFit
+from alm_lightning.likelihood.linear import linear_log_likelihood
 from alm_lightning.models.pair import Scorer
 from alm_lightning.models.structure import last_hidden, output_head
 from alm_lightning.shapes import NO_CHUNK
@@ -93,3 +94,44 @@ def test_rows_that_no_token_has_take_nothing_from_the_others(scorers, collator, 
     )
     content = batch.content_of(batch.teacher)
     assert (side.token_logprobs[content] > whole.token_logprobs[content]).all()
+
+
+def test_what_nobody_asks_for_is_not_computed(scorers, collator, rows, monkeypatch):
+    """Chunks that are taken out, as a user's messages are, change nothing for the others."""
+    visited = []
+
+    def noted(hidden, *args, **kwargs):
+        visited.append(len(hidden))
+        return linear_log_likelihood(hidden, *args, **kwargs)
+
+    monkeypatch.setattr("alm_lightning.likelihood.score.linear_log_likelihood", noted)
+    batch = collator.batch(rows)
+    kept = [0, 1, 6]
+
+    def without(side):
+        asked = torch.isin(side.chunk_ids, torch.tensor(kept))
+        return replace(side, chunk_ids=torch.where(asked, side.chunk_ids, NO_CHUNK))
+
+    student, teacher = without(batch.student), without(batch.teacher)
+    targets = batch.student_targets & (student.chunk_ids != NO_CHUNK)
+    # a token that is predicted and in no chunk, as one that is too long for its chunk to count
+    targets[0, int(batch.student.mask[0].sum()) - 2] = True
+    few = replace(batch, student=student, teacher=teacher, student_targets=targets)
+    for scorer, side in zip(scorers, ("student", "teacher"), strict=True):
+        found, whole = (scorer(each, getattr(each, side)) for each in (few, batch))
+        for name in ("chunk_logprobs", "boundary_logprobs"):
+            ours, expected = getattr(found, name)[:, kept], getattr(whole, name)[:, kept]
+            torch.testing.assert_close(ours, expected)
+        read = few.read_positions(getattr(few, side)).sum()
+        assert visited == [read, int(getattr(batch, side).mask.sum())]
+        assert read < visited[1] / 2
+        visited.clear()
+    ours, whole = (scorers[0](each, each.student).token_logprobs for each in (few, batch))
+    torch.testing.assert_close(ours[targets], whole[targets])
+    assert ours[targets].all()
+    nothing = replace(
+        few,
+        student=replace(student, chunk_ids=torch.full_like(student.chunk_ids, NO_CHUNK)),
+        student_targets=torch.zeros_like(targets),
+    )
+    assert not scorers[0](nothing, nothing.student).token_logprobs.any()
