@@ -2,6 +2,7 @@
 
     python benchmarks/linear_log_likelihood.py
     python benchmarks/linear_log_likelihood.py --rows 512 --tokens 49152 --hidden 576
+    python benchmarks/linear_log_likelihood.py --dtype bfloat16 --rows 512 --terms 2 --frozen
     python benchmarks/linear_log_likelihood.py --device cpu --chunked --rows 64 --tokens 512
     python benchmarks/linear_log_likelihood.py --expected
 
@@ -12,7 +13,9 @@ worked out from the rates of an H200.
 
 Else it is compared with whole logits of all rows, on the CPU. Each variant runs in a process of its
 own. Memory is the peak of the resident set less its size with inputs and room for their gradients
-already touched: what the computation itself adds. On a machine that does other work too, compare
+already touched: what the computation itself adds. `--terms 2` also asks for the gradient of hidden
+states of each result alone first, as a balance that compares gradients does; with `--frozen` the
+output matrix has none. On a machine that does other work too, compare
 the CPU seconds of `--threads 1`.
 """
 
@@ -65,7 +68,8 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
         torch.set_num_threads(args.threads)
     dtype = getattr(torch, args.dtype)
     hidden = torch.randn(args.rows, args.hidden).to(dtype).requires_grad_()
-    weight = (torch.randn(args.tokens, args.hidden) * args.hidden**-0.5).to(dtype).requires_grad_()
+    weight = (torch.randn(args.tokens, args.hidden) * args.hidden**-0.5).to(dtype)
+    weight.requires_grad_(not args.frozen)
     targets = torch.randint(args.tokens, (args.rows,))
     boundary_ids = torch.randperm(args.tokens)[: args.tokens // 2]
     # ones are written, so that the pages exist when the resident set is read
@@ -75,10 +79,14 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     cpu_start, start = time.process_time(), time.perf_counter()
     target, boundary = VARIANTS[args.variant](hidden, weight, targets, boundary_ids)
     middle = time.perf_counter()
+    for term in (target, boundary)[: args.terms]:
+        torch.autograd.grad(term.sum(), hidden, retain_graph=True)
     # not .backward(): gradients that are added to .grad would count twice, on both sides
-    grads = torch.autograd.grad((target + 0.5 * boundary).sum(), (hidden, weight))
+    inputs = (hidden,) if args.frozen else (hidden, weight)
+    grads = torch.autograd.grad((target + 0.5 * boundary).sum(), inputs)
     end, cpu_end = time.perf_counter(), time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    norms = zip(("grad_hidden_norm", "grad_weight_norm"), grads, strict=False)
     return {
         "forward_s": middle - start,
         "backward_s": end - middle,
@@ -87,8 +95,7 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
         "extra_peak_mib": (peak - before) / 2**20,
         "mean_target": float(target.detach().mean()),
         "mean_boundary": float(boundary.detach().mean()),
-        "grad_hidden_norm": float(grads[0].norm()),
-        "grad_weight_norm": float(grads[1].norm()),
+        **{name: float(grad.norm()) for name, grad in norms},
     }
 
 
@@ -103,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dtype", default="float32", help="without chunks: of hidden states and output matrix"
     )
+    parser.add_argument("--terms", type=int, default=0, help="0 to 2 results compared beforehand")
+    parser.add_argument("--frozen", action="store_true", help="no gradient of the output matrix")
     parser.add_argument("--threads", type=int, help="by default torch's own choice")
     parser.add_argument("--variant", choices=sorted(VARIANTS), help="run only this, print JSON")
     return parser

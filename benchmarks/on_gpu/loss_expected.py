@@ -29,8 +29,20 @@ FORWARD = {
 }
 """Bytes that are written and read of each logit, up to the loss."""
 
+KEPT = {
+    # the second kernel reads them again, and writes what the product for hidden states reads
+    "kernels": SINGLE + HALF,
+    "kernels, soft cap": SINGLE + HALF,
+    # a copy of what is in their place
+    "torch": SINGLE + HALF,
+    # and div, square, neg, add; mul
+    "torch, soft cap": (8 + 3) * SINGLE + SINGLE + HALF,
+    "chunked": 0,
+}
+"""The same, where the forward pass adds up what the gradient of hidden states takes."""
+
 BACKWARD = {
-    # the product; the kernel reads and writes. The two products after it read, as products do
+    # the product; the kernel reads and writes. The product after it reads, as products do
     "kernels": 2 * SINGLE + HALF,
     "kernels, soft cap": 2 * SINGLE + HALF,
     # the product; sub; exp; mul; copy
@@ -40,7 +52,7 @@ BACKWARD = {
     # zeros; log_softmax reads two blocks, one of them twice, and writes; a cast
     "chunked": SINGLE + 4 * SINGLE + (SINGLE + HALF),
 }
-"""The same from there to the gradient of a logit."""
+"""The same from there to the gradient of a logit, which the output matrix's gradient takes."""
 
 CHUNKS = 4
 
@@ -83,12 +95,12 @@ def seconds(
     most_rows, most_tokens = ACCELERATOR_BLOCK_SIZE
     inside = sizes["boundary"]
     num_blocks = -(-inside // most_tokens) - (-(num_tokens - inside) // most_tokens)
-    # of each block: a product is written, and added to the sum
-    of_hidden = 4 * SINGLE * states * num_blocks
+    # of each block: the sum is scaled; a product is written, and added to it
+    of_hidden = (2 + 4) * SINGLE * states * num_blocks
     of_weight = 4 * SINGLE * matrix * (-(-num_rows // most_rows) - 1)
     # the last sum; its cast; zeros, and the rows that are put in their place
     of_weight += matrix * (SINGLE + (0 if is_master else SINGLE + HALF) + operand + 2 * operand)
-    backward += gathered + of_hidden + of_weight
+    backward += KEPT[way] * logits + gathered + of_hidden + of_weight
     return _both(product, 3, forward + gathered, backward, copy_rate)
 
 

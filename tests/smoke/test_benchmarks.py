@@ -410,6 +410,13 @@ def test_linear_log_likelihood(ran):
     assert rows["total_s"][1] > 0
     for name in ("mean_target", "mean_boundary", "grad_hidden_norm", "grad_weight_norm"):
         assert rows[name][2] == pytest.approx(1, abs=1e-3)
+    output = ran(
+        *("linear_log_likelihood", "--rows", 16, "--tokens", 64, "--hidden", 8),
+        *("--terms", 2, "--frozen"),
+    )
+    rows = {name: numbers(cells) for name, *cells in map(str.split, output.splitlines()[2:])}
+    assert rows["grad_hidden_norm"][2] == pytest.approx(1, abs=1e-3)
+    assert "grad_weight_norm" not in rows
 
 
 def test_linear_log_likelihood_against_chunks(ran):
