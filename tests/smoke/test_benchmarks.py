@@ -144,6 +144,18 @@ def test_objectives(ran, transfer):
         assert peak > 10
 
 
+def test_own_answers(ran, tiny):
+    output = ran(
+        *("own_answers", *tiny, "budget.steps=2"),
+        *("on_policy.max_new_tokens=8", "on_policy.batch_size=3", "on_policy.prompt_bytes=16"),
+    )
+    rows = table(output)
+    del rows[""]
+    assert list(rows) == ["engine", "bare model"]
+    assert min(min(numbers(cells)) for cells in rows.values()) > 0
+    assert LOWEST < figures(output)["engine / bare model"] < HIGHEST
+
+
 def test_scores(ran, tiny):
     kept = [override for override in tiny if not override.startswith("objective")]
     lines = ran("scores", *kept, "budget.steps=4", "windows.cut_bytes=60").splitlines()
