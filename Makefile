@@ -1,7 +1,7 @@
 # The commands of everyday work. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help check lint format test test-slow coverage docs docs-serve
+.PHONY: help check lint format test test-types test-slow coverage docs docs-serve
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ format:  ## Puts every file into the project's form
 
 test:  ## The fast tests: no network, no GPU, minutes; -n 0 for one process
 	pytest
+
+test-types:  ## The fast tests, with shapes and types of all arguments checked: twice as long
+	pytest --jaxtyping-packages=alm_lightning,beartype.beartype
 
 test-slow:  ## Whole runs in processes of their own, real weights, several processes
 	pytest -m "slow or distributed"

@@ -52,6 +52,13 @@ SENTENCES = [
 SPECIALS = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
 
 
+@pytest.fixture
+def checked_annotations(request) -> None:
+    """For a test of what annotations refuse: they are checked where pytest is told to."""
+    if not request.config.getoption("jaxtyping_packages"):
+        pytest.skip("annotations are not checked in this run: make test-types")
+
+
 def _fast(backend: Tokenizer) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>"

@@ -195,7 +195,7 @@ class _Logits(torch.autograd.Function):
         grad_hidden = torch.zeros_like(hidden, dtype=precision.sums) if needs_hidden else None
         grad_weight = torch.empty_like(weight) if needs_weight else None
         grad_bias = torch.zeros_like(bias) if needs_bias else None
-        with torch.autocast(hidden.device.type, enabled=False):
+        with torch.autocast(hidden.device.type, enabled=False), blocks.multiplying():
             for start in range(0, ctx.num_tokens, blocks.num_columns):
                 block = slice(start, min(start + blocks.num_columns, ctx.num_tokens))
                 part = grad[:, block]

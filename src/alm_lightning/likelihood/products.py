@@ -29,10 +29,11 @@ class Precision:
 
     Attributes:
         operands: What the product that gives logits multiplies.
-        gradients: What the two products with the gradient of the logits multiply.
+        gradients: What the products that make gradients multiply.
         sums: Logits, and sums over products: float32, or float64 where an input is.
         holds_bfloat16: Whether the operands of logits are float32 that hold bfloat16 numbers, which
-            a processor may multiply as such.
+            a processor may multiply as such. What gradients are made of it rounds to that, as CUDA
+            does.
     """
 
     operands: torch.dtype
@@ -54,7 +55,7 @@ def precision_of(
     where good models differ by less. CUDA multiplies the halves themselves and accumulates in
     float32, in both directions. So does a CPU that multiplies bfloat16, but it returns bfloat16:
     there the operands are cast to float32, and oneDNN may round them to bfloat16 again, which loses
-    nothing (`multiply_in`). All else multiplies in float32.
+    nothing for logits (`multiply_in`). All else multiplies in float32.
 
     Args:
         device_type: As in ``torch.device.type``.
@@ -108,7 +109,7 @@ def multiply_in(precision: Literal["bf16", "ieee"]) -> Iterator[None]:
 
     Args:
         precision: ``bf16`` lets oneDNN round the operands, which loses nothing where bfloat16 holds
-            them, and takes less than half of the time. ``ieee`` rounds nothing, whatever
+            them, and takes half of the time or less. ``ieee`` rounds nothing, whatever
             ``torch.set_float32_matmul_precision`` allows.
     """
     settings = getattr(torch.backends.mkldnn, "matmul", None)

@@ -5,6 +5,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 
+@pytest.mark.usefixtures("checked_annotations")
 def test_tokens_refuse_chunk_ids_that_do_not_fit(collator, rows):
     batch = collator.batch(rows)
     for tokens in (batch.student, batch.teacher):
