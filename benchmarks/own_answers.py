@@ -68,6 +68,7 @@ def main() -> None:
             top_k=0,
             max_new_tokens=settings.max_new_tokens,
             pad_token_id=pad,
+            eos_token_id=own.engine.stop_ids,
         )
         rows = found[:, ids.shape[1] :]
         stops = torch.isin(rows, torch.tensor(own.engine.stop_ids, device=rows.device))

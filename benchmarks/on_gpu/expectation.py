@@ -86,11 +86,11 @@ def works(job: Job, *, measures_norms: bool = True) -> dict[str, Work]:
     one_pass = (4 * 6 + 2 * 10) * width + 16 * heads + 3 * 2 * inner
     trained = body + job.student_tokens * width if job.rank is None else adapters
     in_steps = 28 * trained + 3 * FLOAT32 * trained * job.micro_batches
-    # logits forward, logits again, and two products with their gradient, for each term of a norm
-    losses = job.student_tokens * width * (forwards - job.checkpointing)
-    losses += job.student_tokens * width * 3 * (1 + (TERMS if measures_norms else 0))
+    # logits, and the sums that hidden states' gradient takes, which norms find there as well;
+    # logits again, and the gradient of the output matrix
+    losses = job.student_tokens * width * (2 * (forwards - job.checkpointing) + 2)
     logits = job.student_tokens * student_tokens
-    passes = 8 * (forwards - job.checkpointing) + 18 * (1 + (TERMS if measures_norms else 0))
+    passes = 14 * (forwards - job.checkpointing) + 10
     if job.old_tokens:
         # next byte: few columns, and no log-likelihoods of tokens
         losses, passes = 4 * job.student_tokens * width, 64

@@ -165,7 +165,7 @@ class LogitBlocks:
             return multiply(hidden, weight.T, out)
 
     def multiplying(self) -> AbstractContextManager[None]:
-        """Where products are made: a processor may round operands that hold bfloat16 to it."""
+        """Where products are made: a processor rounds to bfloat16 where the operands held that."""
         return multiply_in("bf16") if self.precision.holds_bfloat16 else nullcontext()
 
     def logits(

@@ -2,7 +2,7 @@
 
 Two numbers a position are all that most objectives want of a model: how likely the token is, and
 how much mass lies on a set of tokens. Logits of [position x vocabulary] would take gigabytes to
-find them. Here they exist one block at a time, and once more in the backward pass.
+find them. Here they exist one block at a time, and once more where the output matrix is trained.
 """
 
 import torch
@@ -33,9 +33,10 @@ def linear_log_likelihood(
 
     Values and gradients are those of the plain computation in float32, but for two products: where
     both operands are half precision, and on CUDA under autocast, the operands of the logits are in
-    that type, and logits are float32. So are the products that make gradients: probabilities and
-    the gradient of the logits are rounded to that type, and added up in float32. A CPU heeds no
-    autocast (`products.precision_of`).
+    that type, and logits are float32. On CUDA so are the products that make gradients:
+    probabilities and the gradient of the logits are rounded to that type, and added up in float32.
+    A CPU does so with bfloat16, if it multiplies that; it heeds no autocast
+    (`products.precision_of`).
 
     Memory beyond inputs and gradients does not grow with positions x vocabulary. Where hidden
     states need a gradient, the forward pass makes what it takes, two sums of rows of the weight a
@@ -84,8 +85,11 @@ def linear_log_likelihood(
         order = VocabularyOrder.boundary_first(first, num_tokens, padding_ids)
     positions = order.positions(targets.reshape(-1).long())
     rows = hidden.reshape(-1, hidden.shape[-1])
-    # not the parameter itself: of a node between the two the backward pass knows if it is asked for
+    # a forward pass without gradients must not make what they take
+    rows = rows if torch.is_grad_enabled() else rows.detach()
+    # not the parameters themselves: of a node between the backward pass knows if it is asked for
     weight = weight.view_as(weight)
+    bias = None if bias is None else bias.view_as(bias)
     logprobs = LinearLogLikelihood.apply(rows, weight, bias, positions, order, softcap)
     target_logprobs, boundary_logprobs = (each.view(targets.shape) for each in logprobs)
     return target_logprobs, None if boundary_ids is None else boundary_logprobs

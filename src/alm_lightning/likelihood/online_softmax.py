@@ -82,9 +82,11 @@ class LinearLogLikelihood(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         """Of hidden states from what was kept; of weight and bias from the logits again."""
         hidden, weight, _, positions, maxima, sums, target_logits, *parts = ctx.saved_tensors
-        # where gradients of terms are compared, nobody asks for the weight's, all of the work
-        _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
-        needs_weight = needs_weight and torch._C._will_engine_execute_node(ctx.next_functions[1][0])
+        # where gradients of terms are compared, nobody asks for these: all of the work
+        needs_weight, needs_bias = (
+            ctx.needs_input_grad[n] and torch._C._will_engine_execute_node(ctx.next_functions[n][0])
+            for n in (1, 2)
+        )
         grad_hidden = grad_weight = grad_bias = None
         with torch.autocast(hidden.device.type, enabled=False):
             shifts, scales = _softmax_gradient(maxima, sums, grad_target, grad_boundary)

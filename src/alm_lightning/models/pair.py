@@ -157,7 +157,9 @@ class Scorer:
             keep_tokens=keep_tokens,
             keep_hidden=keep_hidden,
             # a position that one teacher's chunks ask for is there for all of them
-            read=reduce(or_, (view.read_positions(own) for view, own in views)),
+            read=reduce(or_, (view.read_positions(own) for view, own in views))
+            if keep_tokens
+            else None,
         )
         if not keep_distributions:
             return signals

@@ -242,6 +242,15 @@ def test_a_kernel_that_cannot_be_compiled_is_told_once(monkeypatch):
     with pytest.warns(RuntimeWarning, match="RuntimeError: Failed to find C compiler.*gcc"):
         found = operations.gradient(block.clone(), None, targets, *of_rows, out=block.clone())
     torch.testing.assert_close(found, expected)
+    # where the second of two kernels fails, the unknown logits of other targets do not matter
+    KernelOperations.has_failed = False
+    totals = torch.tensor([[LOWEST] * 2, [0.0] * 2, [torch.nan] * 2], device=DEVICE)
+    elsewhere = torch.tensor([7, 9], device=DEVICE)
+    with pytest.warns(RuntimeWarning, match="Failed to find C compiler"):
+        kept = KernelOperations(None).add_up_and_keep(
+            block.clone(), None, elsewhere, *totals, 1.0, block.clone()
+        )
+    torch.testing.assert_close(kept, (block - block.amax(1, keepdim=True)).exp())
     # in silence from here on, with a kernel that would still work
     totals = torch.zeros(3, 2, device=DEVICE)
     KernelOperations(None).add_up(block.clone(), None, targets, *totals)

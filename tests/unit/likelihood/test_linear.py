@@ -7,6 +7,7 @@ from torch import Tensor
 from alm_lightning.likelihood import blocks
 from alm_lightning.likelihood.blocks import LogitBlocks
 from alm_lightning.likelihood.linear import linear_log_likelihood
+from alm_lightning.likelihood.weight_sums import WeightSums
 
 NUM_TOKENS, WIDTH = 37, 8
 
@@ -127,7 +128,8 @@ def test_the_weight_has_no_gradient_where_nobody_asks_for_it(monkeypatch):
     product = LogitBlocks.product
     monkeypatch.setattr(LogitBlocks, "product", noted)
     before, weight, targets = make((7,)).values()
-    total = linear_log_likelihood(before * 1.0, weight, targets)[0].sum()
+    bias = torch.zeros(NUM_TOKENS, requires_grad=True)
+    total = linear_log_likelihood(before * 1.0, weight, targets, bias=bias)[0].sum()
     assert visited
     visited.clear()
     (alone,) = torch.autograd.grad(total, before, retain_graph=True)
@@ -144,10 +146,20 @@ def test_the_weight_has_no_gradient_where_nobody_asks_for_it(monkeypatch):
     assert visited
 
 
-def test_nothing_is_kept_where_no_gradient_is_needed():
+def test_nothing_is_kept_where_no_gradient_is_needed(monkeypatch):
+    sums = []
+
+    def made(*args):
+        sums.append(WeightSums(*args))
+        return sums[-1]
+
+    monkeypatch.setattr("alm_lightning.likelihood.online_softmax.WeightSums", made)
     with torch.no_grad():
         results = linear_log_likelihood(**make(), boundary_ids=BOUNDARY_IDS)
     assert all(each.grad_fn is None for each in results)
+    assert not sums
+    linear_log_likelihood(**make(), boundary_ids=BOUNDARY_IDS)
+    assert sums
 
 
 def test_one_result_alone_has_the_right_gradient():

@@ -1,4 +1,4 @@
-"""A block of logits in two Triton kernels, which read it once, and write its gradient once.
+"""A block of logits in two Triton kernels: one adds it up, one writes exponentials or a gradient.
 
 Torch's operations read or write a block 6 times forward and 8 times backward, with a soft cap 12
 and 25 times, which takes a graphics card longer than the products. What is computed is the same.

@@ -109,7 +109,8 @@ class TorchOperations:
             columns: As for `add_up`.
             shifts: What is subtracted from a row's logits.
             scales: What a row's exponentials are multiplied by.
-            at_target: Added where a row's target is.
+            at_target: Added where a row's target is; any number, or none, where another block
+                holds that.
             out: Where the gradient goes, of any type; the memory of `product`, or other.
 
         Returns:
@@ -119,7 +120,8 @@ class TorchOperations:
         slope = self._slope(logits)
         grad = logits.sub_(shifts[:, None]).exp_().mul_(scales[:, None])
         found_at, here = _within(columns, grad)
-        grad.scatter_add_(1, found_at, (at_target * here)[:, None])
+        # not a product with the mask: elsewhere it may be nan
+        grad.scatter_add_(1, found_at, torch.where(here, at_target, 0.0)[:, None])
         if slope is not None:
             grad.mul_(slope)
         return grad if grad.dtype == out.dtype else out.copy_(grad)
