@@ -16,6 +16,7 @@ from alm_lightning.models.own_vocabulary import OwnVocabulary
 from alm_lightning.models.pair import Scorer
 from alm_lightning.models.speed import Speed
 from alm_lightning.models.text_part import text_part
+from alm_lightning.models.untrained import MANY, num_alike
 from alm_lightning.models.vocabulary import BytesFromOldTokens
 from alm_lightning.models.weights.sources import WeightSource
 from alm_lightning.scores.ensemble import StoredTeachers, Teaching
@@ -129,7 +130,8 @@ class PairPlan:
         tokenizer: From the old tokenizer to the student's.
         embeddings: Makes the student from the model that it starts as.
         adapter: Which of its weights are trained.
-        stop_tokens: Special tokens where generation stops besides EOS.
+        stop_tokens: Special tokens where generation stops, besides EOS and those where the
+            generation settings of the student's model do.
         speed: How the two compute.
     """
 
@@ -197,11 +199,12 @@ class PairPlan:
         for model in {id(each): each.model for each in loaded}.values():
             self.speed.apply_loaded(model, device)
         view = self.tokenizer(base.view)
+        stop_tokens = list(dict.fromkeys([*self.stop_tokens, *_own_stop_tokens(base)]))
         share_body = self.adapter.share_body
         model = self.embeddings(base.model, old=base.view, new=view, share_body=share_body)
         self.adapter.adapt(model)
         self.speed.apply(model, teacher.model if isinstance(teacher, Scorer) else None)
-        stops = stop_ids(base.view, view, list(self.stop_tokens))
+        stops = stop_ids(base.view, view, stop_tokens)
         model.generation_config.eos_token_id = [view.id_of("eos"), *stops]
         log.info(
             "student: %s with tokenizer %s, %s trained of %s parameters, %s",
@@ -213,7 +216,36 @@ class PairPlan:
         )
         for each in teacher.each if isinstance(teacher, StoredTeachers) else (teacher,):
             _warn_of_uncovered(view, each.view)
+        _warn_of_untrained_ends(model, view)
         return Scorer(model, view), teacher
+
+
+def _own_stop_tokens(base: Scorer) -> list[str]:
+    """Special tokens where a model's generation settings stop, besides its tokenizer's EOS."""
+    ends = base.model.generation_config.eos_token_id
+    ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+    texts = {token_id: text for text, token_id in base.view.special_ids.items()}
+    eos = base.view.roles.get("eos")
+    return [texts[each] for each in ends if each in texts and each != eos]
+
+
+def _warn_of_untrained_ends(model: PreTrainedModel, view: TokenizerView) -> None:
+    """Says which tokens that end an answer a student with a frozen output matrix can't learn."""
+    matrix = model.get_output_embeddings().weight
+    if matrix.requires_grad:
+        return
+    texts = {token_id: text for text, token_id in view.special_ids.items()}
+    for token_id in model.generation_config.eos_token_id:
+        if (number := num_alike(matrix, token_id)) >= MANY:
+            log.warning(
+                "the student's row of %s in the output matrix points where those of %s other "
+                "tokens do: its model was never trained to say it. The matrix is frozen, so the "
+                "student can't learn to end the answers of chats with it. Take "
+                "train_embeddings=true (adapter.train_embeddings), adapter=full, or a student that "
+                "was trained on chats.",
+                texts.get(token_id, token_id),
+                f"{number:,}",
+            )
 
 
 def _warn_of_uncovered(student: TokenizerView, teacher: TokenizerView) -> None:

@@ -5,8 +5,10 @@ import logging
 import shutil
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from tests.runs import REPOSITORY
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from alm_lightning.app.train.build import pair_plan
 
@@ -46,6 +48,44 @@ def test_nothing_is_logged_of_a_pair_that_covers_all(model_folder, caplog):
     assert not [
         record for record in caplog.records if record.name == "alm_lightning.distillation.models"
     ]
+
+
+def test_stops_of_the_model_are_kept(model_folder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    eos, end, start = tokenizer.convert_tokens_to_ids(["<eos>", "<end_of_turn>", "<start_of_turn>"])
+    GenerationConfig(eos_token_id=[end, eos]).save_pretrained(folder)
+    own = ("tokenizer=own", "embeddings=own", "adapter=full")
+    student, _ = scorers_of(folder, *own)
+    assert student.model.generation_config.eos_token_id == [eos, end]
+    student, _ = scorers_of(folder, *own, "student.stop_tokens=['<start_of_turn>','<end_of_turn>']")
+    assert student.model.generation_config.eos_token_id == [eos, start, end]
+    # a tokenizer without such a token has its EOS
+    student, _ = scorers_of(folder, "tokenizer=bytes")
+    assert student.model.generation_config.eos_token_id == [student.view.id_of("eos")]
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_an_end_that_the_model_never_learned_is_told(model_folder, tmp_path, caplog, trains):
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    end = AutoTokenizer.from_pretrained(model_folder).eos_token_id
+    weight = model.get_output_embeddings().weight
+    with torch.no_grad():
+        weight[100:140] = weight[end]
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    model.save_pretrained(folder)
+    with caplog.at_level(logging.WARNING):
+        scorers_of(
+            folder,
+            *("tokenizer=own", "embeddings=own", "adapter=lora", "adapter.share_body=false"),
+            f"adapter.train_embeddings={trains}",
+        )
+    found = [r.getMessage() for r in caplog.records if "never trained to say it" in r.getMessage()]
+    assert len(found) == (not trains)
+    assert trains or "the student's row of <eos> in the output matrix" in found[0]
+    assert trains or "those of 40 other tokens" in found[0]
 
 
 @pytest.fixture
