@@ -79,6 +79,9 @@ def hidden_gradient(
         factors: What a row's sum over each part is multiplied by.
         target_factor: What the target's row of the output matrix is multiplied by.
         target_rows: That row, for each hidden state.
+
+    Returns:
+        The gradient, in the type of the sums.
     """
     gradient = target_rows.to(factors.dtype) * target_factor[:, None]
     for part, factor in zip(parts, factors, strict=True):
