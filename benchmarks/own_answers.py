@@ -28,12 +28,18 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 DEFAULTS = ["paths.output_dir=outputs/benchmark", "trainer=cpu", "on_policy=half", "budget.steps=6"]
 
 
+def runs(arguments: list[str]) -> dict[str, list[str]]:
+    """What is composed, by name."""
+    return {"own answers": [*DEFAULTS, *arguments]}
+
+
 def main() -> None:
     """Prints tokens and answers a second of both ways, and their ratio."""
     quiet_warnings()
+    (overrides,) = runs(sys.argv[1:]).values()
     register_models(CONF)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra.compose("train", [*DEFAULTS, *sys.argv[1:]])
+        cfg = hydra.compose("train", overrides)
     if cfg.budget.steps < 2:
         sys.exit(f"budget.steps={cfg.budget.steps}: expected at least 2, of which one warms up.")
     check_settings(cfg)

@@ -12,6 +12,7 @@ from transformers import (
     AutoTokenizer,
     Gemma2Config,
     Gemma2ForCausalLM,
+    GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -166,5 +167,7 @@ def test_it_trains_a_tiny_model_of_the_family(
     text = "What is three and nine?"
     assert tokenizer.tokenize(text) == new.tokenize(text) != old.tokenize(text)
     stops = student.generation_config.eos_token_id
-    ends = [old.eos_token, *cfg.student.stop_tokens]
+    own = GenerationConfig.from_pretrained(family).eos_token_id
+    own = old.convert_ids_to_tokens([own] if isinstance(own, int) else own)
+    ends = {old.eos_token, *cfg.student.stop_tokens, *own}
     assert sorted(stops) == sorted(tokenizer.convert_tokens_to_ids(ends))

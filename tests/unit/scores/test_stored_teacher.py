@@ -8,6 +8,7 @@ from alm_lightning.objectives.chunks.byte_runs import SideBytes
 from alm_lightning.objectives.chunks.token_bytes import TokenBytes, Trees, teacher_shares
 from alm_lightning.objectives.vocabularies.prefix_tree import PrefixTree
 from alm_lightning.scores.kinds import Kinds
+from alm_lightning.shapes import NO_CHUNK
 
 ALL = {"keep_tokens": True, "keep_hidden": True, "keep_distributions": True}
 
@@ -54,7 +55,10 @@ def test_all_of_it(request, scorers, write, batches, kind, packed):
 
 
 def _used(batch, name):
-    return batch.teacher.has_target if name == "token_logprobs" else batch.chunk_mask
+    if name != "token_logprobs":
+        return batch.chunk_mask
+    # a teacher that is there says nothing of other tokens
+    return batch.teacher.has_target & (batch.teacher.chunk_ids != NO_CHUNK)
 
 
 def test_rounded(scorers, write, batches, texts):
