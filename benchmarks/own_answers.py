@@ -3,7 +3,7 @@
     python benchmarks/own_answers.py [experiment=...] [group=option] [key=value]
 
 The engine of `on_policy`, and transformers' `generate` with the same model, the same prompts and
-transformers' own sampling, take turns with the processor (or the GPU), in the type of the weights.
+transformers' own sampling, take turns with the processor, in the type of the weights.
 Each answers `on_policy.batch_size` prompts of the corpus, which share a batch; `budget.steps` says
 how often. Medians are compared, of all turns but the first. Tokens are counted up to the end of
 each answer; a batch takes as long as its longest one.
@@ -16,12 +16,13 @@ from pathlib import Path
 import hydra
 import numpy as np
 import torch
+from transformers import GenerationConfig
 
 from alm_lightning.app.hydra.model_groups import register_models
 from alm_lightning.app.train.build import build_trainer, plan_of
 from alm_lightning.app.train.checks import check_settings
 from alm_lightning.distillation.quiet import quiet_warnings
-from alm_lightning.models.generation import left_padded
+from alm_lightning.models.generation import left_padded, without_settings
 from step import Timer
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -65,9 +66,7 @@ def main() -> None:
     @torch.no_grad()
     def bare(seed: int) -> int:
         torch.manual_seed(seed)
-        found = model.generate(
-            ids,
-            attention_mask=mask,
+        chosen = GenerationConfig(
             do_sample=True,
             temperature=float(settings.temperature),
             top_p=float(settings.top_p),
@@ -76,6 +75,8 @@ def main() -> None:
             pad_token_id=pad,
             eos_token_id=own.engine.stop_ids,
         )
+        with without_settings(model):
+            found = model.generate(ids, attention_mask=mask, generation_config=chosen)
         rows = found[:, ids.shape[1] :]
         stops = torch.isin(rows, torch.tensor(own.engine.stop_ids, device=rows.device))
         # up to the first stop token of each row, which counts

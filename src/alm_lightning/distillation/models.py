@@ -216,7 +216,7 @@ class PairPlan:
         )
         for each in teacher.each if isinstance(teacher, StoredTeachers) else (teacher,):
             _warn_of_uncovered(view, each.view)
-        _warn_of_untrained_ends(model, view)
+        _warn_of_untrained_end(model, view)
         return Scorer(model, view), teacher
 
 
@@ -229,23 +229,19 @@ def _own_stop_tokens(base: Scorer) -> list[str]:
     return [texts[each] for each in ends if each in texts and each != eos]
 
 
-def _warn_of_untrained_ends(model: PreTrainedModel, view: TokenizerView) -> None:
-    """Says which tokens that end an answer a student with a frozen output matrix can't learn."""
-    matrix = model.get_output_embeddings().weight
-    if matrix.requires_grad:
+def _warn_of_untrained_end(model: PreTrainedModel, view: TokenizerView) -> None:
+    """Says where a student with a frozen output matrix can't learn the end of a turn."""
+    matrix, end = model.get_output_embeddings().weight, view.end_of_turn_id
+    if matrix.requires_grad or end is None or (number := num_alike(matrix, end)) < MANY:
         return
-    texts = {token_id: text for text, token_id in view.special_ids.items()}
-    for token_id in model.generation_config.eos_token_id:
-        if (number := num_alike(matrix, token_id)) >= MANY:
-            log.warning(
-                "the student's row of %s in the output matrix points where those of %s other "
-                "tokens do: its model was never trained to say it. The matrix is frozen, so the "
-                "student can't learn to end the answers of chats with it. Take "
-                "train_embeddings=true (adapter.train_embeddings), adapter=full, or a student that "
-                "was trained on chats.",
-                texts.get(token_id, token_id),
-                f"{number:,}",
-            )
+    log.warning(
+        "the student's row of %s in the output matrix points where those of %s other tokens do: "
+        "its model was never trained to say it. The matrix is frozen, so the student can't learn "
+        "to end the answers of chats with it. Take train_embeddings=true "
+        "(adapter.train_embeddings), adapter=full, or a student that was trained on chats.",
+        next(text for text, token_id in view.special_ids.items() if token_id == end),
+        f"{number:,}",
+    )
 
 
 def _warn_of_uncovered(student: TokenizerView, teacher: TokenizerView) -> None:

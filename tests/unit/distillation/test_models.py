@@ -69,7 +69,7 @@ def test_stops_of_the_model_are_kept(model_folder, tmp_path):
 @pytest.mark.parametrize("trains", [False, True])
 def test_an_end_that_the_model_never_learned_is_told(model_folder, tmp_path, caplog, trains):
     model = AutoModelForCausalLM.from_pretrained(model_folder)
-    end = AutoTokenizer.from_pretrained(model_folder).eos_token_id
+    end = AutoTokenizer.from_pretrained(model_folder).convert_tokens_to_ids("<end_of_turn>")
     weight = model.get_output_embeddings().weight
     with torch.no_grad():
         weight[100:140] = weight[end]
@@ -84,7 +84,7 @@ def test_an_end_that_the_model_never_learned_is_told(model_folder, tmp_path, cap
         )
     found = [r.getMessage() for r in caplog.records if "never trained to say it" in r.getMessage()]
     assert len(found) == (not trains)
-    assert trains or "the student's row of <eos> in the output matrix" in found[0]
+    assert trains or "the student's row of <end_of_turn> in the output matrix" in found[0]
     assert trains or "those of 40 other tokens" in found[0]
 
 
