@@ -24,7 +24,7 @@ def make_module(scorers, terms, **changes):
 
 
 class Losses(L.Callback):
-    """Losses of all terms, weights of the balance and gradient norms, by step."""
+    """Losses of all terms, weights of the balance, gradient norms and what is read, by step."""
 
     def __init__(self):
         self.curve = []
@@ -34,6 +34,8 @@ class Losses(L.Callback):
         values = {name: float(value) for name, value in result.losses.items()}
         values |= {f"balance {name}": float(value) for name, value in result.balance.items()}
         values["norm"] = float(trainer.callback_metrics["train/gradient_norm"])
+        values["bytes"] = pl_module.last_counts.num_bytes
+        values["teacher tokens"] = pl_module.teacher_tokens
         self.curve.append(values)
 
 

@@ -54,7 +54,7 @@ def test_chats_are_answered(run_here, tmp_path):
 def curve(folder):
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    names = ("train/alm", "on_policy/tokens", "on_policy/ended")
+    names = ("train/alm", "train/teacher_tokens", "on_policy/tokens", "on_policy/ended")
     return {int(row["step"]): tuple(row[n] for n in names) for row in rows if row["train/alm"]}
 
 

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.loader import WaitedFor
+from alm_lightning.training.module import DistillModule
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,10 @@ class Speed(L.Callback):
         seconds = time.perf_counter() - self._started
         self.train_seconds += seconds
         self.num_steps += 1
-        num_bytes = sum(int(part.host.num_bytes.sum()) for part in batch) * trainer.world_size
-        pl_module.log("speed/bytes_per_second", num_bytes / seconds, prog_bar=True)
+        # as trained on, with the student's own answers; a module of another kind does not count
+        if isinstance(pl_module, DistillModule):
+            rate = pl_module.last_counts.num_bytes / seconds
+            pl_module.log("speed/bytes_per_second", rate, prog_bar=True)
         pl_module.log("speed/seconds_per_step", seconds)
         # a loader of another kind does not know
         loader = trainer.train_dataloader

@@ -18,9 +18,10 @@ from alm_lightning.objectives.each_teacher import OfEachTeacher
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 from alm_lightning.scores.ensemble import Teaching, teachers_of
+from alm_lightning.training.counts import StepCounts, counts_of
 from alm_lightning.training.evaluated import EvaluatedModule
 from alm_lightning.training.micro_batch import rows_that_fit
-from alm_lightning.training.on_policy import OwnAnswers
+from alm_lightning.training.on_policy import AnswerCounts, OwnAnswers
 from alm_lightning.training.optimizers import OptimizerFactory
 from alm_lightning.training.resume import check_continued
 from alm_lightning.training.sharding import ShardedStrategy, SpreadPair
@@ -104,6 +105,9 @@ class DistillModule(EvaluatedModule):
                 term.setup(pairs[0])
         self.last_result: StepResult | None = None
         self.own_answers: OwnAnswers | None = None
+        self.last_counts = StepCounts()
+        # None after a checkpoint of an earlier version, which does not know
+        self.teacher_tokens: int | None = 0
 
     def setup(self, stage: str) -> None:
         """Puts the teacher where the student will be.
@@ -217,7 +221,6 @@ class DistillModule(EvaluatedModule):
         optimizer.zero_grad()
         if self.own_answers is not None:
             batches = self.own_answers.mixed(batches, self.trainer.global_step)
-            self.log_dict(self.own_answers.figures)
         self.last_result = self.step(batches, self._progress())
         if self._spread is not None:
             self._spread.reshard()
@@ -234,6 +237,7 @@ class DistillModule(EvaluatedModule):
         optimizer.step()
         self.lr_schedulers().step()
         self._log_step(self.last_result)
+        self._log_counts(batches)
 
     def _progress(self) -> float:
         """Share of the steps that are done."""
@@ -259,6 +263,20 @@ class DistillModule(EvaluatedModule):
             for label, part in zip(self._teacher_sides.labels, parts, strict=True):
                 self.log(f"train/{name}@{label}", part)
         self.log("train/loss", result.total)
+
+    def _log_counts(self, batches: list[DistillBatch]) -> None:
+        own = self.own_answers
+        self.last_counts = counts_of(
+            batches,
+            AnswerCounts() if own is None else own.counts,
+            is_teacher_read=self.step.needs_teacher,
+            sum_over_ranks=self._over_ranks,
+            device=self.device,
+        )
+        self.log_dict(self.last_counts.figures())
+        if self.teacher_tokens is not None:
+            self.teacher_tokens += self.last_counts.teacher_tokens
+            self.log("train/teacher_tokens", float(self.teacher_tokens))
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """What is trained: parameters of the student, and those that an objective has of its own.
@@ -291,6 +309,7 @@ class DistillModule(EvaluatedModule):
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {k: v for k, v in state.items() if k not in frozen}
         checkpoint["config"] = self.config
+        checkpoint["teacher_tokens"] = self.teacher_tokens
         if self.own_answers is not None:
             checkpoint["own_answers"] = self.own_answers.states()
 
@@ -299,6 +318,7 @@ class DistillModule(EvaluatedModule):
         check_continued(checkpoint["config"], self.config)
         if self.own_answers is not None:
             self.own_answers.load_states(checkpoint["own_answers"], self.trainer.global_rank)
+        self.teacher_tokens = checkpoint.get("teacher_tokens")
         own = self.state_dict()
         missing = own.keys() - checkpoint["state_dict"].keys()
         frozen = {f"student.{n}" for n, p in self.student.named_parameters() if not p.requires_grad}

@@ -5,7 +5,7 @@
 `answers.OwnAnswers` aligns the answers and puts them into the batches of a step.
 """
 
-from alm_lightning.training.on_policy.answers import OwnAnswers
+from alm_lightning.training.on_policy.answers import AnswerCounts, OwnAnswers
 from alm_lightning.training.on_policy.engines import (
     Engine,
     EngineSettings,
@@ -18,6 +18,7 @@ from alm_lightning.training.on_policy.prompts import Prompts
 from alm_lightning.training.on_policy.settings import OnPolicy
 
 __all__ = [
+    "AnswerCounts",
     "Engine",
     "EngineSettings",
     "OnPolicy",

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,22 @@ Sampled = list[tuple[int, Answer]]
 """The answers of a step, each with the place of its prompt."""
 
 
+class AnswerCounts(NamedTuple):
+    """What was sampled for a step.
+
+    Attributes:
+        answers: How many.
+        ended: Those that stopped by themselves.
+        tokens: Their tokens, in all.
+        unusable: Those of which nothing can be trained on.
+    """
+
+    answers: int = 0
+    ended: int = 0
+    tokens: int = 0
+    unusable: int = 0
+
+
 class OwnAnswers:
     """Puts the student's own answers in the place of some sequences of a step.
 
@@ -45,7 +61,7 @@ class OwnAnswers:
 
     Attributes:
         rank: Which of them this is.
-        figures: What is to be logged of the last step's answers, by name.
+        counts: Of the last step's answers, on this rank.
     """
 
     def __init__(
@@ -63,7 +79,7 @@ class OwnAnswers:
         self.settings, self.prompts, self.engine = settings, prompts, engine
         self.collator, self.num_steps, self.seed = collator, num_steps, seed
         self.rank, self.num_windows, self.world_size = 0, batch_size // world_size, world_size
-        self.figures: dict[str, float] = {}
+        self.counts = AnswerCounts()
         self._sampled: dict[int, Sampled] = {}
         self._said = False
 
@@ -77,7 +93,7 @@ class OwnAnswers:
         Returns:
             Batches of about as many rows; the same ones where the step has no answer.
         """
-        self.figures = {}
+        self.counts = AnswerCounts()
         if not batches or not self._number(step, self.num_windows):
             return list(batches)
         device, hosts = batches[0].chunk_mask.device, [batch.host for batch in batches]
@@ -85,13 +101,13 @@ class OwnAnswers:
             self._sample(step)
         found = [self.window(place, answer) for place, answer in self._sampled[step]]
         own = [window for window in found if window is not None]
-        self.figures = _figures(self._sampled.pop(step), own)
+        self.counts = _counts(self._sampled.pop(step), own)
         if not own and not self._said:
             self._said = True
             log.warning(
                 "of %d answers of step %d none can be learned from: they are no valid text, or too "
                 "long for the teacher. This is said once.",
-                int(self.figures["on_policy/answers"]),
+                self.counts.answers,
                 step,
             )
         kept = self._kept(joined(hosts), step)
@@ -208,12 +224,12 @@ class OwnAnswers:
         }
 
 
-def _figures(sampled: Sampled, own: Sequence[Window]) -> dict[str, float]:
-    """What is logged of a step's answers."""
+def _counts(sampled: Sampled, own: Sequence[Window]) -> AnswerCounts:
+    """Counts a step's answers."""
     answers = [answer for _, answer in sampled]
-    return {
-        "on_policy/answers": float(len(answers)),
-        "on_policy/ended": float(np.mean([answer.stop_id is not None for answer in answers])),
-        "on_policy/tokens": float(np.mean([len(answer.ids) for answer in answers])),
-        "on_policy/unusable": float(len(answers) - len(own)),
-    }
+    return AnswerCounts(
+        answers=len(answers),
+        ended=sum(answer.stop_id is not None for answer in answers),
+        tokens=sum(len(answer.ids) for answer in answers),
+        unusable=len(answers) - len(own),
+    )
