@@ -221,11 +221,23 @@ class PairPlan:
 
 
 def _own_stop_tokens(base: Scorer) -> list[str]:
-    """Special tokens where a model's generation settings stop, besides its tokenizer's EOS."""
+    """Special tokens where a model's generation settings stop, besides its tokenizer's EOS.
+
+    Other tokens there have no counterpart to be looked for, and are left out with a warning.
+    """
     ends = base.model.generation_config.eos_token_id
     ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
     texts = {token_id: text for text, token_id in base.view.special_ids.items()}
     eos = base.view.roles.get("eos")
+    lost = [each for each in ends if each not in texts and each != eos]
+    if lost:
+        log.warning(
+            "the generation settings of %s stop at token ids %s, which are no special tokens of "
+            "tokenizer %s: the student will not stop there.",
+            base.view.name,
+            lost,
+            base.view.name,
+        )
     return [texts[each] for each in ends if each in texts and each != eos]
 
 

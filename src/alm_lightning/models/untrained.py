@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-ALIKE = 0.9
+ALIKE = 0.97
 """Cosine from which on two rows are alike. In Gemma 3 270M, a base model, the end of a turn has
-6,441 such rows; of 200 tokens drawn at random, none has more than one, and the EOS has none."""
+6,099 such rows. A student whose rows were trained for 120 steps, and which ends 63 of 64 answers,
+has none: its nearest is at 0.965. The EOS's nearest is at 0.61."""
 
 MANY = 16
 """Rows alike from which on a token is taken for untrained."""

@@ -66,6 +66,16 @@ def test_stops_of_the_model_are_kept(model_folder, tmp_path):
     assert student.model.generation_config.eos_token_id == [student.view.id_of("eos")]
 
 
+def test_a_stop_that_is_no_special_token_is_told(model_folder, tmp_path, caplog):
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    GenerationConfig(eos_token_id=[300]).save_pretrained(folder)
+    with caplog.at_level(logging.WARNING):
+        student, _ = scorers_of(folder, "tokenizer=own", "embeddings=own", "adapter=full")
+    assert student.model.generation_config.eos_token_id == [student.view.id_of("eos")]
+    assert "stop at token ids [300], which are no special tokens" in caplog.text
+
+
 @pytest.mark.parametrize("trains", [False, True])
 def test_an_end_that_the_model_never_learned_is_told(model_folder, tmp_path, caplog, trains):
     model = AutoModelForCausalLM.from_pretrained(model_folder)

@@ -61,7 +61,7 @@ def stop_ids(old: TokenizerView, new: TokenizerView, stop_tokens: Sequence[str])
     """Where generation with a new tokenizer stops, given special tokens where the old one did.
 
     Ids of `new`, in the order of `stop_tokens`: the token of the same text, else all that do what
-    the old one did. A stop token without a counterpart is left out, and the log says so.
+    the old one did. A stop token without a counterpart is left out, with a warning.
     """
     check_known(old, stop_tokens, "stop_tokens (student.stop_tokens)")
     fillers = {index for role, index in new.roles.items() if role != "eos"}
@@ -78,11 +78,13 @@ def stop_ids(old: TokenizerView, new: TokenizerView, stop_tokens: Sequence[str])
         ]
         ids = like if same is None else [same]
         if not ids:
-            log.info(
-                "tokenizer %s has no special token for the stop token %s of %s: generation stops "
-                "at its EOS alone",
+            log.warning(
+                "tokenizer %s has no special token for the stop token %s of %s: generation with "
+                "it can't stop there. Keep the token (tokenizer.keep), or name another of %s that "
+                "has a counterpart (student.stop_tokens).",
                 new.name,
                 text,
+                old.name,
                 old.name,
             )
         found += ids

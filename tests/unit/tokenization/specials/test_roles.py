@@ -129,7 +129,7 @@ def test_a_pad_token_stops_nothing():
 
 
 def test_a_stop_without_counterpart_is_left_out(caplog):
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.WARNING):
         assert stop_ids(view_with(GEMMA), view_with(), ["<end_of_turn>"]) == []
     assert "no special token for the stop token <end_of_turn>" in caplog.text
 
