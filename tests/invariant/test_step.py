@@ -9,7 +9,9 @@ from alm_lightning.models.structure import last_matrix, layers_of
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.combine import Fixed, GradMag, GradNorm
 from alm_lightning.objectives.hidden_states import HiddenStates
+from alm_lightning.objectives.next_byte import NextByte
 from alm_lightning.objectives.next_token import NextToken
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 from alm_lightning.training.step import DistillStep
 
 
@@ -23,11 +25,12 @@ def terms():
 
 def make_step(scorers, balance, **changes):
     student, teacher = scorers
-    balance.setup(list(terms()))
+    chosen = changes.get("terms", terms())
+    balance.setup(list(chosen))
     settings = {
         "student": student,
         "teacher": teacher,
-        "terms": terms(),
+        "terms": chosen,
         "balance": balance,
         "compared_at": lambda: last_matrix(student.model),
         "reduce": lambda value, op="sum": value,
@@ -132,7 +135,7 @@ class Rank:
         loss.backward()
 
 
-def on_ranks(scorers, shares, balance):
+def on_ranks(scorers, shares, balance, **changes):
     """A step on ranks with these micro-batches, one after another in this process.
 
     A rank hears what the others said in the round before. A call needs what was said in those
@@ -146,12 +149,13 @@ def on_ranks(scorers, shares, balance):
         results, grads = [], []
         for rank, batches in zip(ranks, shares, strict=True):
             student.model.zero_grad()
-            step = make_step(scorers, balance(), reduce=rank.reduce, backward=rank.backward)
+            settings = changes | {"reduce": rank.reduce, "backward": rank.backward}
+            step = make_step(scorers, balance(), **settings)
             results.append(step(batches))
             parameters = student.model.named_parameters()
             grads.append({n: p.grad.clone() for n, p in parameters if p.requires_grad})
-    # the same collective calls on every rank, with the same shapes
-    assert len({tuple(value.shape for value in rank.said) for rank in ranks}) == 1
+    # the same collective calls on every rank, with the same shapes and types
+    assert len({tuple((value.shape, value.dtype) for value in rank.said) for rank in ranks}) == 1
     # gradients are exchanged once, at the end: what comes before only adds to those of this rank
     for rank, batches in zip(ranks, shares, strict=True):
         assert rank.exchanges == [False] * (max(len(batches), 1) - 1) + [True]
@@ -180,6 +184,27 @@ def test_ranks_with_different_numbers_of_micro_batches(scorers, rows, balance, s
             torch.testing.assert_close(summed, parameter.grad, rtol=2e-3, atol=1e-6)
     if shares[1] == 0:
         assert not any(gradient.any() for gradient in grads[1].values())
+
+
+@pytest.mark.parametrize("balance", [GradMag, lambda: GradNorm(alpha=1.5, lr=0.025)])
+def test_a_rank_without_text_beside_a_term_in_double_precision(scorers, rows, balance):
+    """Losses of bytes are added up in float64, and it must exchange that, and balance alike."""
+    student, teacher = scorers
+    collator = Collator(student=student.view, teacher=teacher.view, micro_batch_size=2)
+    batches = collator(rows[:6])
+    chosen = {
+        "next_byte": NextByte(end="drop", positions="every_byte", divergence="kl"),
+        "next_token": NextToken(),
+    }
+    pair = PairFacts(SideFacts(student.view, 32, 32), SideFacts(teacher.view, 48, 48))
+    chosen["next_byte"].setup(pair)
+    results, _ = on_ranks(scorers, [batches, []], balance, terms=chosen)
+    assert all(value.dtype == torch.float32 for value in results[0].balance.values())
+    assert results[0].balance == results[1].balance
+    for name in chosen:
+        torch.testing.assert_close(
+            results[0].losses[name].float(), results[1].losses[name], rtol=1e-6, atol=0
+        )
 
 
 def test_next_token_gradients_are_those_of_plain_cross_entropy(scorers, rows):

@@ -29,7 +29,7 @@ from alm_lightning.objectives.objective import Objective
 from alm_lightning.scores.ensemble import StoredTeachers, Teaching
 from alm_lightning.training.callbacks import SaveWhenStopped
 from alm_lightning.training.module import DistillModule
-from alm_lightning.training.on_policy import OnPolicy, OwnAnswers, Prompts
+from alm_lightning.training.on_policy import OnPolicy, OwnAnswers, Prompts, VllmSettings
 from alm_lightning.training.optimizers import OptimizerFactory
 from alm_lightning.training.sharding import ShardedStrategy
 
@@ -127,15 +127,18 @@ class Plan:
             None where a run has no such answers.
 
         Raises:
-            ValueError: Weights are spread over ranks, or no document gives a prompt.
+            ValueError: No document gives a prompt, or vLLM is to sample from weights that are
+                spread over ranks.
         """
         settings = self.on_policy
         if settings is None or not settings.share:
             return None
-        if isinstance(trainer.strategy, ShardedStrategy):
+        if isinstance(trainer.strategy, ShardedStrategy) and isinstance(
+            settings.engine, VllmSettings
+        ):
             raise ValueError(
-                "on_policy.share is above 0, and weights are spread over ranks, with which nothing "
-                "can be sampled yet. Take trainer=gpu, or on_policy=none."
+                "on_policy/engine=vllm needs whole weights, and they are spread over ranks. Take "
+                "on_policy/engine=transformers, or trainer=gpu."
             )
         prompts = Prompts(
             cast(Sequence[AnyDocument], documents.train),

@@ -171,6 +171,8 @@ class DistillModule(EvaluatedModule):
         self._teacher_scorer.to(self.device)
         if self.own_answers is not None:
             self.own_answers.rank = self.trainer.global_rank
+            if self._spread is not None:
+                self.own_answers.while_sampling = self._spread.student.all_gathered
         # fit leaves a model from from_pretrained in eval mode; nothing here has dropout to miss,
         # but a student that has must be trained with it
         self.student.train()

@@ -162,13 +162,20 @@ class DistillStep:
             losses = {name: losses[name] + total.detach() for name, total in totals.items()}
         if not batches:
             self.backward(self._no_loss(), exchange=True)
-        parted = {name: self.reduce(total) / weights[name] for name, total in losses.items()}
+        parted = {
+            name: (self._over_ranks(total) / weights[name]).to(total.dtype)
+            for name, total in losses.items()
+        }
         return StepResult(
             {name: parts.sum() for name, parts in parted.items()},
             balance,
             {name: weight.sum() for name, weight in weights.items()},
             {name: parts for name, parts in parted.items() if parts.dim()},
         )
+
+    def _over_ranks(self, loss: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The sum over ranks, which exchange one type: a rank without text has none of its own."""
+        return self.reduce(loss if loss.device.type == "mps" else loss.double())
 
     def _none(self, term: Objective) -> Float[Tensor, "..."]:
         """The weight of a term in no batch, of each teacher where there are several."""
@@ -307,7 +314,7 @@ class DistillStep:
             del total, totals
         if not gradients:
             gradients = {name: torch.zeros_like(self.compared_at()) for name in weights}
-        return (
-            {n: (self.reduce(loss) / weights[n]).sum() for n, loss in losses.items()},
-            {name: self.reduce(gradient).norm() for name, gradient in gradients.items()},
-        )
+        norms = {name: self.reduce(gradient).norm() for name, gradient in gradients.items()}
+        values = {n: (self._over_ranks(loss) / weights[n]).sum() for n, loss in losses.items()}
+        # a balance computes in one type, and terms may have several
+        return {name: value.to(norms[name].dtype) for name, value in values.items()}, norms

@@ -74,10 +74,10 @@ def _check_spread(cfg: DictConfig) -> None:
             "optimizer=adamw_8bit was never tried with weights that are spread over ranks. Take "
             "optimizer=adamw, whose moments trainer=fsdp spreads, or trainer=gpu."
         )
-    if cfg.on_policy.share:
+    if cfg.on_policy.share and str(cfg.on_policy.engine._target_).endswith(".VllmSettings"):
         raise ValueError(
-            "on_policy.share is above 0, and weights are spread over ranks, with which nothing can "
-            "be sampled yet. Take trainer=gpu, or on_policy=none."
+            "on_policy/engine=vllm needs whole weights, and they are spread over ranks. Take "
+            "on_policy/engine=transformers, or trainer=gpu."
         )
     if cfg.speed.keep_graphs:
         raise ValueError(

@@ -1,7 +1,8 @@
 """The student's own answers in the batches of a step."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -62,6 +63,7 @@ class OwnAnswers:
     Attributes:
         rank: Which of them this is.
         counts: Of the last step's answers, on this rank.
+        while_sampling: What is entered to sample, on all ranks at once.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class OwnAnswers:
         self.collator, self.num_steps, self.seed = collator, num_steps, seed
         self.rank, self.num_windows, self.world_size = 0, batch_size // world_size, world_size
         self.counts = AnswerCounts()
+        self.while_sampling: Callable[[], AbstractContextManager[None]] = nullcontext
         self._sampled: dict[int, Sampled] = {}
         self._said = False
 
@@ -94,11 +97,15 @@ class OwnAnswers:
             Batches of about as many rows; the same ones where the step has no answer.
         """
         self.counts = AnswerCounts()
-        if not batches or not self._number(step, self.num_windows):
+        if not self._number(step, self.num_windows):
             return list(batches)
-        device, hosts = batches[0].chunk_mask.device, [batch.host for batch in batches]
         if step not in self._sampled:
             self._sample(step)
+        if not batches:
+            # this rank has no share in the step; it has sampled since others may wait for it there
+            del self._sampled[step]
+            return []
+        device, hosts = batches[0].chunk_mask.device, [batch.host for batch in batches]
         found = [self.window(place, answer) for place, answer in self._sampled[step]]
         own = [window for window in found if window is not None]
         self.counts = _counts(self._sampled.pop(step), own)
@@ -174,7 +181,8 @@ class OwnAnswers:
             for each in steps
         }
         prompts = [self.prompts.asked(p).ids for own in places.values() for p in own]
-        answers = iter(self.engine(prompts, seed=int(generator.integers(2**31))))
+        with self.while_sampling():
+            answers = iter(self.engine(prompts, seed=int(generator.integers(2**31))))
         self._sampled = {each: [(p, next(answers)) for p in own] for each, own in places.items()}
 
     def _kept(self, batch: DistillBatch, step: int) -> list[DistillBatch]:

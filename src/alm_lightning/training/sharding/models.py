@@ -8,6 +8,7 @@ pass, by losses that compute its product a slice at a time, and in the backward 
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -133,6 +134,7 @@ class Sharded:
         self._spread, self._whole = spread, whole
         self._body = Body(model)
         self._gathered: list[FSDPModule] = []
+        self._is_ready = False
         self.scorer = replace(scorer, body=self._body)
 
     def spread(self) -> Iterator[None]:
@@ -168,6 +170,33 @@ class Sharded:
         name = next(name for name, p in self._model.named_parameters() if p is parameter)
         owner, _, attribute = name.rpartition(".")
         return lambda: getattr(self._model.get_submodule(owner), attribute)
+
+    @contextmanager
+    def all_gathered(self) -> Iterator[None]:
+        """Has every weight on every rank meanwhile. Every rank must enter.
+
+        The model may then be called, by `generate` too, as often as each rank likes. Blocks are in
+        the precision of their forward passes.
+        """
+        if not self._is_ready:
+            # hooks of blocks ask who gathers with them, which the first call from outside tells
+            ids = torch.zeros(1, 1, dtype=torch.long, device=self._model.device)
+            with torch.no_grad():
+                self._body(ids, None)
+            self._is_ready = True
+        spread = [each for each in self._body.modules() if isinstance(each, FSDPModule)]
+        given_back = [each for each in spread if each not in self._gathered]
+        try:
+            for module in spread:
+                module.unshard()
+            for module in given_back:
+                module.set_reshard_after_forward(False, recurse=False)
+            yield
+        finally:
+            for module in given_back:
+                module.set_reshard_after_forward(True, recurse=False)
+            for module in spread:
+                module.reshard()
 
     def whole(self) -> Scorer | None:
         """The model put together again on the CPU, one parameter at a time. Every rank must call.

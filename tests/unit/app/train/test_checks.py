@@ -76,11 +76,12 @@ def test_weights_spread_over_devices(settings, tmp_path):
         ("budget.micro_batch_size=auto", "none can try alone what fits. Give a number"),
         ("optimizer=adamw_8bit", "adamw_8bit was never tried .* Take optimizer=adamw"),
         ("speed.keep_graphs=true", "keep_graphs is true, and weights are spread"),
+        ("on_policy=half on_policy/engine=vllm", "vllm needs whole weights, and they are spread"),
     ],
 )
 def test_what_spread_weights_exclude(settings, setting, expected):
     with pytest.raises(ValueError, match=expected):
-        check_settings(settings("trainer=fsdp", setting))
+        check_settings(settings("trainer=fsdp", *setting.split()))
 
 
 def test_spread_over_processors(settings):
