@@ -25,7 +25,7 @@ test:  ## The fast tests: no network, no GPU, minutes; -n 0 for one process
 test-types:  ## The fast tests, with shapes and types of all arguments checked: twice as long
 	pytest --jaxtyping-packages=alm_lightning,beartype.beartype
 
-test-slow:  ## Whole runs in processes of their own, real weights, several processes
+test-slow:  ## Whole runs, every command of the documents, real weights, several processes
 	pytest -m "slow or distributed"
 
 coverage:  ## Lines of src/ that no test runs, all tests but those on a GPU

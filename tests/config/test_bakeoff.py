@@ -10,6 +10,9 @@ from tests.runs import REPOSITORY
 from alm_lightning.app.bakeoff.plan import make_plan
 from alm_lightning.app.hydra.callbacks import RefuseExistingFolder
 
+# a composition for each objective
+pytestmark = pytest.mark.slow
+
 SMOLLM2 = "experiment=gemma_to_smollm2_tokenizer"
 
 

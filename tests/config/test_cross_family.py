@@ -12,6 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from alm_lightning.app.train.command import train
 from alm_lightning.tokenization.chat.formats import FORMATS
 
+# whole runs
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = {
     "smollm2_to_gemma_chat": ("google/gemma-3-270m", "HuggingFaceTB/SmolLM2-135M-Instruct"),
     "maths": ("google/gemma-3-270m", "Qwen/Qwen2.5-Coder-0.5B-Instruct"),

@@ -19,6 +19,9 @@ from tests.config.documented import (
 )
 from tests.runs import REPOSITORY
 
+# some hundred compositions
+pytestmark = pytest.mark.slow
+
 SOURCES = [
     *(REPOSITORY / name for name in ("train.py", "evaluate.py")),
     *sorted(REPOSITORY.glob("src/**/*.py")),

@@ -16,6 +16,9 @@ from alm_lightning.app.evaluate.command import evaluate
 from alm_lightning.app.scoring import score_corpus
 from alm_lightning.app.train.command import train
 
+# whole runs
+pytestmark = pytest.mark.slow
+
 TARGETS = {
     "smollm2_draft_for_qwen": "Qwen/Qwen2.5-Coder-0.5B-Instruct",
     "smollm2_draft_for_gemma": "google/gemma-3-270m",

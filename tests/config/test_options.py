@@ -10,6 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
+# a composition for each option
+pytestmark = pytest.mark.slow
+
 CONF = Path(__file__).parents[2] / "conf"
 # harnesses are evaluate.py's: test_evaluate_options.py
 NOT_OPTIONS = (

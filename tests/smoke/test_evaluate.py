@@ -14,6 +14,9 @@ from tests.runs import REPOSITORY
 from alm_lightning.app.evaluate.arguments import model_arguments
 from alm_lightning.app.evaluate.command import evaluate
 
+# whole runs
+pytestmark = pytest.mark.slow
+
 LOAD = "alm_lightning.app.evaluate.plan.load_evaluated"
 MODELS = REPOSITORY / "conf" / "model"
 

@@ -5,6 +5,9 @@ import json
 
 import pytest
 
+# whole runs
+pytestmark = pytest.mark.slow
+
 CHATS = [
     {
         "messages": [

@@ -9,6 +9,8 @@ import pytest
 STEPS = 6
 
 pytestmark = [
+    # whole runs
+    pytest.mark.slow,
     # a resumed run writes into a folder of its own
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),
     # Lightning can't know that a loader starts at the step that the run is at

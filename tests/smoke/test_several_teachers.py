@@ -16,6 +16,9 @@ from alm_lightning.distillation.models import StoredModel
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.next_token import NextToken
 
+# whole runs
+pytestmark = pytest.mark.slow
+
 CUT = "windows.cut_bytes=60"
 SAID = [
     "objective=alm_next_token",

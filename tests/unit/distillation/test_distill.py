@@ -307,6 +307,7 @@ for wrong in (
 """
 
 
+@pytest.mark.slow
 def test_wrong_kinds_are_named():
     # in a process of its own: in this one beartype looks at annotations before the function does
     said = subprocess.run(

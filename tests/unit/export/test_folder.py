@@ -95,6 +95,7 @@ def exported(tmp_path_factory):
     return students
 
 
+@pytest.mark.slow
 def test_another_process_reads_it_without_this_project(exported, tmp_path):
     folders = json.dumps([str(path) for _, path in exported.values()])
     run = subprocess.run(

@@ -299,6 +299,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_kernels_compile_for_cards_and_move_16_bytes_at_once():
     """No card is needed to compile: assembly and machine code come from Triton's own assembler."""
     environment = os.environ | {"TRITON_INTERPRET": "0"}

@@ -62,6 +62,7 @@ def test_a_token_longer_than_100_bytes():
     assert trie.order.tolist() == [1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gemma3", "smollm2"])
 def test_real_vocabularies(name):
     view = real_view(name)

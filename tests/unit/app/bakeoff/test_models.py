@@ -19,6 +19,9 @@ from alm_lightning.app.bakeoff.plan import Plan
 from alm_lightning.app.bakeoff.results import is_finished
 from alm_lightning.app.bakeoff.state import criteria, read_state
 
+# runs, one after another
+pytestmark = pytest.mark.slow
+
 BYTES = 1000
 
 

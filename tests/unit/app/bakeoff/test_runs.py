@@ -18,6 +18,9 @@ from alm_lightning.app.bakeoff.plan import Plan
 from alm_lightning.app.bakeoff.results import check_earlier_runs, differences, is_finished
 from alm_lightning.app.bakeoff.runs import Programs, locked, newest_checkpoint
 
+# processes that wait for one another
+pytestmark = pytest.mark.slow
+
 TRAIN = """
 import json, os, pathlib, signal, sys, time
 said = dict(argument.split("=", 1) for argument in sys.argv[1:] if "=" in argument)

@@ -23,6 +23,9 @@ from alm_lightning.app.bakeoff.schedule import Schedule, write_tables
 from alm_lightning.app.bakeoff.state import chosen_rate, read_state
 from alm_lightning.app.bakeoff.table import as_json, markdown, relative
 
+# runs, one after another
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "criterion": "bits_per_byte_other.student_after",
     "lower_is_better": True,

@@ -120,6 +120,7 @@ def test_numbers_are_checked(capsys, value):
     assert "is not a whole number from 1 on" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_module_runs_and_shadows_nothing(tmp_path):
     code = "import alm_lightning.inspect, inspect; print(inspect.signature(len))"
     shown = subprocess.run(
