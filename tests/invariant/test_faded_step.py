@@ -42,7 +42,7 @@ def without(scorers, rows, balance, names):
 def test_past_the_fade_the_term_is_not_there(scorers, rows, progress):
     step, result, found = step_at(scorers, rows, GradMag(), progress)
     expected_result, expected = without(scorers, rows, GradMag(), ["alm", "next_token"])
-    assert not step.needs_hidden
+    assert "hidden_states" not in step.active
     assert result.losses.keys() == result.balance.keys() == {"alm", "next_token"}
     for name, value in expected_result.balance.items():
         torch.testing.assert_close(result.balance[name], value, rtol=1e-5, atol=0.0)

@@ -1,6 +1,6 @@
 """What is known of the micro-batches of a step before the student runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.likelihood.signal import ModelSignal, Supervision
 from alm_lightning.models.pair import Teacher
+from alm_lightning.objectives.objective import Objective
 
 Sum = Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "..."]]
 """The sum of a tensor over all ranks."""
@@ -28,6 +29,43 @@ class Asked:
     keep_tokens: bool
     keep_hidden: bool
     keep_distributions: bool
+
+    @classmethod
+    def of_student(cls, terms: Iterable[Objective]) -> "Asked":
+        """What these terms need of the student.
+
+        Args:
+            terms: Those that are active.
+
+        Returns:
+            The record.
+        """
+        terms = list(terms)
+        return cls(
+            keep_tokens=any(term.needs_tokens for term in terms),
+            keep_hidden=any(term.needs_hidden for term in terms),
+            keep_distributions=any(term.needs_distributions for term in terms),
+        )
+
+    @classmethod
+    def of_teacher(cls, terms: Iterable[Objective]) -> "Asked | None":
+        """What these terms need of the teacher; None where they do not read it.
+
+        Args:
+            terms: Those that are active.
+
+        Returns:
+            The record.
+        """
+        terms = list(terms)
+        reads = [term for term in terms if term.needs_teacher]
+        if not reads:
+            return None
+        return cls(
+            keep_tokens=any(term.needs_tokens for term in reads),
+            keep_hidden=any(term.needs_hidden for term in terms),
+            keep_distributions=any(term.needs_distributions for term in terms),
+        )
 
 
 @torch.no_grad()

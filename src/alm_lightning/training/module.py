@@ -271,7 +271,7 @@ class DistillModule(EvaluatedModule):
         self.last_counts = counts_of(
             batches,
             AnswerCounts() if own is None else own.counts,
-            is_teacher_read=self.step.needs_teacher,
+            is_teacher_read=self.step.reads_teacher,
             sum_over_ranks=self._over_ranks,
             device=self.device,
         )

@@ -207,29 +207,9 @@ class DistillStep:
         }
 
     @property
-    def needs_teacher(self) -> bool:
+    def reads_teacher(self) -> bool:
         """Whether a term that is active needs the teacher's signal."""
-        return any(term.needs_teacher for term in self.active.values())
-
-    @property
-    def needs_tokens(self) -> bool:
-        """Whether one needs log-likelihoods of the student's tokens."""
-        return any(term.needs_tokens for term in self.active.values())
-
-    @property
-    def needs_teacher_tokens(self) -> bool:
-        """Whether one needs those of the teacher's."""
-        return any(term.needs_tokens and term.needs_teacher for term in self.active.values())
-
-    @property
-    def needs_hidden(self) -> bool:
-        """Whether one needs hidden states."""
-        return any(term.needs_hidden for term in self.active.values())
-
-    @property
-    def needs_distributions(self) -> bool:
-        """Whether one needs whole distributions."""
-        return any(term.needs_distributions for term in self.active.values())
+        return Asked.of_teacher(self.active.values()) is not None
 
     def _no_loss(self) -> Float[Tensor, ""]:
         """A loss of 0, with a gradient of 0 for every trained parameter."""
@@ -245,9 +225,9 @@ class DistillStep:
 
         The first `num_own` of them count.
         """
-        if not self.needs_teacher:
+        asked = Asked.of_teacher(self.active.values())
+        if asked is None:
             return [(supervision(batch),) for batch in batches]
-        asked = Asked(self.needs_teacher_tokens, self.needs_hidden, self.needs_distributions)
         device = self.student.model.device
         sides = [
             beside(
@@ -266,12 +246,8 @@ class DistillStep:
         self, batch: DistillBatch, known: Sequence[Supervision], share: float
     ) -> dict[str, Float[Tensor, "..."]]:
         """Every term's total over one micro-batch, with its graph, times 1 or 0."""
-        students = self.student.views(
-            batch.views[: len(known)],
-            keep_tokens=self.needs_tokens,
-            keep_hidden=self.needs_hidden,
-            keep_distributions=self.needs_distributions,
-        )
+        asked = Asked.of_student(self.active.values())
+        students = self.student.views(batch.views[: len(known)], **vars(asked))
         views = [
             Signal(**vars(own), student=student)
             for own, student in zip(known, students, strict=True)
