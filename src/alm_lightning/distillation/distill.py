@@ -135,8 +135,8 @@ def distill(
             ``own`` or an object; None for what goes with `tokenizer`.
         adapter: ``full``, ``lora`` or an object: what is trained.
         special_tokens: Special tokens to keep beside BOS, EOS, pad and those of the chat template.
-        stop_tokens: Of those, where generation stops, besides EOS and those where the generation
-            settings of the student's model do.
+        stop_tokens: Of those, where generation stops, besides EOS, the end of a turn, and where
+            the generation settings of the student's model do.
         chat: How chats are paired; None: every message is trained on.
         packing: Which windows share a row; None for one a row.
         on_policy: How many sequences of a step are the student's own answers; None for none.

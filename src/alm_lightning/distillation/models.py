@@ -130,8 +130,8 @@ class PairPlan:
         tokenizer: From the old tokenizer to the student's.
         embeddings: Makes the student from the model that it starts as.
         adapter: Which of its weights are trained.
-        stop_tokens: Special tokens where generation stops, besides EOS and those where the
-            generation settings of the student's model do.
+        stop_tokens: Special tokens where generation stops, besides EOS, the end of a turn, and
+            where the generation settings of the student's model do.
         speed: How the two compute.
     """
 
@@ -204,8 +204,11 @@ class PairPlan:
         model = self.embeddings(base.model, old=base.view, new=view, share_body=share_body)
         self.adapter.adapt(model)
         self.speed.apply(model, teacher.model if isinstance(teacher, Scorer) else None)
-        stops = stop_ids(base.view, view, stop_tokens)
-        model.generation_config.eos_token_id = [view.id_of("eos"), *stops]
+        stops = [view.id_of("eos"), *stop_ids(base.view, view, stop_tokens)]
+        if view.end_of_turn_id is not None:
+            # settings of base models often lack it, and an answer would go on with a next question
+            stops.append(view.end_of_turn_id)
+        model.generation_config.eos_token_id = list(dict.fromkeys(stops))
         log.info(
             "student: %s with tokenizer %s, %s trained of %s parameters, %s",
             self.student.name,
