@@ -35,7 +35,7 @@ class Losses(L.Callback):
         values |= {f"balance {name}": float(value) for name, value in result.balance.items()}
         values["norm"] = float(trainer.callback_metrics["train/gradient_norm"])
         values["bytes"] = pl_module.last_counts.num_bytes
-        values["teacher tokens"] = pl_module.teacher_tokens
+        values["teacher tokens"] = pl_module.num_teacher_tokens
         self.curve.append(values)
 
 

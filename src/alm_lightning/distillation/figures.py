@@ -117,7 +117,7 @@ def summary_of(outcome: "Outcome") -> dict[str, Any]:
     heldout = after[TRAINED]
     return {
         "steps": trainer.global_step,
-        "teacher_tokens": outcome.teacher_tokens,
+        "teacher_tokens": outcome.num_teacher_tokens,
         # as set, or as found
         "micro_batch_size": outcome.micro_batch_size,
         "seconds": {

@@ -174,8 +174,8 @@ class Outcome:
             are by ``<set>@<label>``.
         after: The same after training.
         micro_batch_size: Sequences of a forward pass.
-        teacher_tokens: Tokens that teachers have read in training, over all ranks and those before
-            a resume included; None where the checkpoint did not know.
+        num_teacher_tokens: Tokens that teachers have read in training, over all ranks and those
+            before a resume included; None where the checkpoint did not know.
         seconds: Of the whole run.
     """
 
@@ -187,7 +187,7 @@ class Outcome:
     before: Figures
     after: Figures
     micro_batch_size: int
-    teacher_tokens: int | None
+    num_teacher_tokens: int | None
     seconds: float
 
 
@@ -231,7 +231,7 @@ def run(plan: Plan) -> Outcome:
         before=before,
         after=after,
         micro_batch_size=data.collator.micro_batch_size,
-        teacher_tokens=module.teacher_tokens,
+        num_teacher_tokens=module.num_teacher_tokens,
         seconds=time.perf_counter() - started,
     )
 

@@ -49,7 +49,7 @@ class Speed(L.Callback):
         seconds = time.perf_counter() - self._started
         self.train_seconds += seconds
         self.num_steps += 1
-        # as trained on, with the student's own answers; a module of another kind does not count
+        # as trained on, with the student's own answers; a module of another kind has no counts
         if isinstance(pl_module, DistillModule):
             rate = pl_module.last_counts.num_bytes / seconds
             pl_module.log("speed/bytes_per_second", rate, prog_bar=True)

@@ -19,24 +19,25 @@ class StepCounts:
 
     Attributes:
         num_bytes: Of text in chunks.
-        teacher_tokens: Tokens that teachers have read, prompts and start tokens included.
+        num_teacher_tokens: Tokens of teachers that count in the step, prompts and start tokens
+            included. Of a store, those whose scores were used.
         answers: What the student has said itself.
     """
 
     num_bytes: int = 0
-    teacher_tokens: int = 0
+    num_teacher_tokens: int = 0
     answers: AnswerCounts = field(default_factory=AnswerCounts)
 
     def figures(self) -> dict[str, float]:
         """What is logged of the answers, by name; nothing where there are none."""
-        number = self.answers.answers
-        if not number:
+        counts = self.answers
+        if not counts.num_answers:
             return {}
         return {
-            "on_policy/answers": float(number),
-            "on_policy/ended": self.answers.ended / number,
-            "on_policy/tokens": self.answers.tokens / number,
-            "on_policy/unusable": float(self.answers.unusable),
+            "on_policy/answers": float(counts.num_answers),
+            "on_policy/ended": counts.num_ended / counts.num_answers,
+            "on_policy/tokens": counts.num_tokens / counts.num_answers,
+            "on_policy/unusable": float(counts.num_unusable),
         }
 
 
@@ -53,7 +54,7 @@ def counts_of(
     Args:
         batches: This rank's micro-batches, as they were trained on.
         answers: Of this rank.
-        is_teacher_read: Whether a term of the step has read the teachers.
+        is_teacher_read: Whether a term of the step reads what teachers say.
         sum_over_ranks: Adds counts up.
         device: Where ranks exchange tensors.
 
@@ -61,8 +62,14 @@ def counts_of(
         The sums.
     """
     num_bytes = sum(int(batch.host.num_bytes.sum()) for batch in batches)
-    views = [view for batch in batches for view in batch.views] if is_teacher_read else []
-    teacher_tokens = sum(int(view.teacher.host.mask.sum()) for view in views)
-    own = torch.tensor([num_bytes, teacher_tokens, *answers], device=device)
-    first, second, *others = sum_over_ranks(own).tolist()
-    return StepCounts(first, second, AnswerCounts(*others))
+    num_tokens = 0
+    if is_teacher_read:
+        num_tokens = sum(
+            int(view.teacher.host.mask.sum())
+            for batch in batches
+            for view, share in zip(batch.views, batch.shares, strict=True)
+            if share
+        )
+    own = torch.tensor([num_bytes, num_tokens, *answers], device=device)
+    num_bytes, num_tokens, *counts = sum_over_ranks(own).tolist()
+    return StepCounts(num_bytes, num_tokens, AnswerCounts(*counts))

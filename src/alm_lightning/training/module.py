@@ -107,7 +107,7 @@ class DistillModule(EvaluatedModule):
         self.own_answers: OwnAnswers | None = None
         self.last_counts = StepCounts()
         # None after a checkpoint of an earlier version, which does not know
-        self.teacher_tokens: int | None = 0
+        self.num_teacher_tokens: int | None = 0
 
     def setup(self, stage: str) -> None:
         """Puts the teacher where the student will be.
@@ -233,13 +233,20 @@ class DistillModule(EvaluatedModule):
         # a GPU is waited for here, once a step: cheap beside weights that are lost unnoticed
         if not math.isfinite(float(norm)):
             raise self._diverged(float(norm), self.last_result)
+        self.last_counts = counts_of(
+            batches,
+            AnswerCounts() if self.own_answers is None else self.own_answers.counts,
+            is_teacher_read=self.step.reads_teacher,
+            sum_over_ranks=self._over_ranks,
+            device=self.device if self.trainer.world_size > 1 else torch.device("cpu"),
+        )
         self.log("train/gradient_norm", norm)
         # the schedule goes on to the next step's rate below
         self.log("train/lr", self.lr_schedulers().get_last_lr()[0])
         optimizer.step()
         self.lr_schedulers().step()
         self._log_step(self.last_result)
-        self._log_counts(batches)
+        self._log_counts(self.last_counts)
 
     def _progress(self) -> float:
         """Share of the steps that are done."""
@@ -266,19 +273,11 @@ class DistillModule(EvaluatedModule):
                 self.log(f"train/{name}@{label}", part)
         self.log("train/loss", result.total)
 
-    def _log_counts(self, batches: list[DistillBatch]) -> None:
-        own = self.own_answers
-        self.last_counts = counts_of(
-            batches,
-            AnswerCounts() if own is None else own.counts,
-            is_teacher_read=self.step.reads_teacher,
-            sum_over_ranks=self._over_ranks,
-            device=self.device,
-        )
-        self.log_dict(self.last_counts.figures())
-        if self.teacher_tokens is not None:
-            self.teacher_tokens += self.last_counts.teacher_tokens
-            self.log("train/teacher_tokens", float(self.teacher_tokens))
+    def _log_counts(self, counts: StepCounts) -> None:
+        self.log_dict(counts.figures())
+        if self.num_teacher_tokens is not None:
+            self.num_teacher_tokens += counts.num_teacher_tokens
+            self.log("train/teacher_tokens", float(self.num_teacher_tokens))
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """What is trained: parameters of the student, and those that an objective has of its own.
@@ -311,7 +310,7 @@ class DistillModule(EvaluatedModule):
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {k: v for k, v in state.items() if k not in frozen}
         checkpoint["config"] = self.config
-        checkpoint["teacher_tokens"] = self.teacher_tokens
+        checkpoint["teacher_tokens"] = self.num_teacher_tokens
         if self.own_answers is not None:
             checkpoint["own_answers"] = self.own_answers.states()
 
@@ -320,7 +319,7 @@ class DistillModule(EvaluatedModule):
         check_continued(checkpoint["config"], self.config)
         if self.own_answers is not None:
             self.own_answers.load_states(checkpoint["own_answers"], self.trainer.global_rank)
-        self.teacher_tokens = checkpoint.get("teacher_tokens")
+        self.num_teacher_tokens = checkpoint.get("teacher_tokens")
         own = self.state_dict()
         missing = own.keys() - checkpoint["state_dict"].keys()
         frozen = {f"student.{n}" for n, p in self.student.named_parameters() if not p.requires_grad}

@@ -161,3 +161,11 @@ def test_all_that_differs_is_listed(make):
     assert "seed" in str(caught.value)
     assert "student.name: 'large' then, 'tiny' now" in str(caught.value)
     assert "student.dtype" not in str(caught.value)
+
+
+def test_tokens_of_the_teacher_are_not_guessed_where_a_checkpoint_does_not_know(make, fit):
+    module = make()
+    module.on_load_checkpoint({"config": CONFIG, "state_dict": module.state_dict()})
+    trainer = fit(module)
+    assert module.num_teacher_tokens is None
+    assert "train/teacher_tokens" not in trainer.callback_metrics

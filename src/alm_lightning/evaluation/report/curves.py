@@ -16,6 +16,7 @@ UNITS = {
 ASIDE = {
     "train/lr": ("learning rate", "per step", 1.0),
     "train/gradient_norm": ("norm of the gradient", "before clipping", 1.0),
+    "train/teacher_tokens": ("read by the teacher so far", "millions of tokens", 1e-6),
     "speed/seconds_per_step": ("time of a step", "seconds", 1.0),
     "speed/waiting_for_data": ("waiting for data", "share of the time", 1.0),
     "speed/bytes_per_second": ("text read", "bytes per second", 1.0),

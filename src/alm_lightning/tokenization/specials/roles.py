@@ -80,11 +80,10 @@ def stop_ids(old: TokenizerView, new: TokenizerView, stop_tokens: Sequence[str])
         if not ids:
             log.warning(
                 "tokenizer %s has no special token for the stop token %s of %s: generation with "
-                "it can't stop there. Keep the token (tokenizer.keep), or name another of %s that "
-                "has a counterpart (student.stop_tokens).",
+                "it can't stop there. Keep the token (special_tokens, or student.special_tokens), "
+                "or train with chats whose end of a turn it has.",
                 new.name,
                 text,
-                old.name,
                 old.name,
             )
         found += ids

@@ -32,16 +32,16 @@ class AnswerCounts(NamedTuple):
     """What was sampled for a step.
 
     Attributes:
-        answers: How many.
-        ended: Those that stopped by themselves.
-        tokens: Their tokens, in all.
-        unusable: Those of which nothing can be trained on.
+        num_answers: How many answers.
+        num_ended: Those that stopped by themselves.
+        num_tokens: Their tokens, in all.
+        num_unusable: Those of which nothing can be trained on.
     """
 
-    answers: int = 0
-    ended: int = 0
-    tokens: int = 0
-    unusable: int = 0
+    num_answers: int = 0
+    num_ended: int = 0
+    num_tokens: int = 0
+    num_unusable: int = 0
 
 
 class OwnAnswers:
@@ -114,7 +114,7 @@ class OwnAnswers:
             log.warning(
                 "of %d answers of step %d none can be learned from: they are no valid text, or too "
                 "long for the teacher. This is said once.",
-                self.counts.answers,
+                self.counts.num_answers,
                 step,
             )
         kept = self._kept(joined(hosts), step)
@@ -236,8 +236,8 @@ def _counts(sampled: Sampled, own: Sequence[Window]) -> AnswerCounts:
     """Counts a step's answers."""
     answers = [answer for _, answer in sampled]
     return AnswerCounts(
-        answers=len(answers),
-        ended=sum(answer.stop_id is not None for answer in answers),
-        tokens=sum(len(answer.ids) for answer in answers),
-        unusable=len(answers) - len(own),
+        num_answers=len(answers),
+        num_ended=sum(answer.stop_id is not None for answer in answers),
+        num_tokens=sum(len(answer.ids) for answer in answers),
+        num_unusable=len(answers) - len(own),
     )

@@ -36,6 +36,7 @@ class Body(nn.Module):
     def __init__(self, model: PreTrainedModel):
         super().__init__()
         self.model = model
+        self.has_run = False
 
     def forward(
         self,
@@ -43,6 +44,7 @@ class Body(nn.Module):
         positions: Int[Tensor, "batch pos"] | None,
     ) -> Float[Tensor, "batch pos hidden"]:
         """Last hidden states, as `last_hidden` gives them."""
+        self.has_run = True
         hidden = last_hidden(self.model, ids, positions)
         # ranks exchange gradients of the same matrices, though none of a rank's terms reads the
         # output matrix: its gradient is 0 there
@@ -134,7 +136,6 @@ class Sharded:
         self._spread, self._whole = spread, whole
         self._body = Body(model)
         self._gathered: list[FSDPModule] = []
-        self._is_ready = False
         self.scorer = replace(scorer, body=self._body)
 
     def spread(self) -> Iterator[None]:
@@ -158,6 +159,16 @@ class Sharded:
         for module in self._gathered:
             module.reshard()
 
+    def forget_passes(self) -> None:
+        """Clears what FSDP notes of forward passes for the next backward pass, if none is to come.
+
+        It notes each of them, so that the memory of a model that is never trained would grow.
+        """
+        # torch 2.13 or later; before that, about a kilobyte a forward pass stays
+        body = self._body
+        if body.has_run and isinstance(body, FSDPModule) and hasattr(body, "reset_iter_state"):
+            body.reset_iter_state()
+
     def gathered(self, parameter: nn.Parameter) -> Callable[[], nn.Parameter]:
         """A parameter that stays gathered, to be called for once a forward pass has gathered it.
 
@@ -175,15 +186,14 @@ class Sharded:
     def all_gathered(self) -> Iterator[None]:
         """Has every weight on every rank meanwhile. Every rank must enter.
 
-        The model may then be called, by `generate` too, as often as each rank likes. Blocks are in
-        the precision of their forward passes.
+        The model may then be called as often as each rank likes; by `generate` too, if that is told
+        not to keep ranks in step. Blocks are in the precision of their forward passes.
         """
-        if not self._is_ready:
-            # hooks of blocks ask who gathers with them, which the first call from outside tells
+        if not self._body.has_run:
+            # FSDP takes the module that is called first for the root: no block may be that
             ids = torch.zeros(1, 1, dtype=torch.long, device=self._model.device)
             with torch.no_grad():
                 self._body(ids, None)
-            self._is_ready = True
         spread = [each for each in self._body.modules() if isinstance(each, FSDPModule)]
         given_back = [each for each in spread if each not in self._gathered]
         try:

@@ -100,6 +100,7 @@ class SpreadPair:
         self._terms.reshard()
         if self.teacher is not None:
             self.teacher.reshard()
+            self.teacher.forget_passes()
 
     def whole(self) -> tuple[Scorer, Teaching]:
         """Student and teacher put together on the CPU of the first rank. Every rank must call.

@@ -13,7 +13,7 @@ from alm_lightning.show.charts import MAX_POINTS
 def test_terms_and_figures_have_a_chart_each():
     points = ((0.0, 2.0), (1.0, 1.0))
     names = (
-        *("train/alm", "train/balance_alm", "train/lr", "train/loss"),
+        *("train/alm", "train/balance_alm", "train/lr", "train/loss", "train/teacher_tokens"),
         *("val/heldout/bits_per_byte_student", "val/heldout/bits_per_byte_teacher"),
         *("val/mine/chunk_difference", "val/heldout/coverage"),
     )
@@ -29,7 +29,11 @@ def test_terms_and_figures_have_a_chart_each():
     # with the colours of the lines, where there are several
     assert held[0].ends == [("student 1", 0), ("teacher 1 at step 1", 1)]
     assert held[1].ends == [("1 at step 1", None)]
-    assert [chart.title for chart in side_charts(curves)] == ["learning rate", "weight of alm"]
+    assert [chart.title for chart in side_charts(curves)] == [
+        "learning rate",
+        "read by the teacher so far",
+        "weight of alm",
+    ]
     assert curve_blocks({}) == []
 
 

@@ -79,8 +79,8 @@ def test_rows_give_way_and_answers_are_no_targets(scorers, collator, batches):
     for batch in mixed:
         assert not batch.student_targets[batch.own_rows].any()
         assert batch.student_targets[~batch.own_rows].any() or batch.own_rows.all()
-    assert own.counts.answers == 2
-    assert 0 <= own.counts.ended <= 2
+    assert own.counts.num_answers == 2
+    assert 0 <= own.counts.num_ended <= 2
 
 
 def test_which_rows_give_way_is_drawn(scorers, collator, batches):
@@ -158,7 +158,7 @@ def test_a_packed_step_is_answered_too(scorers, collator, rows, packed_collator)
     )
     mixed = own.mixed(batches, 0)
     assert all(batch.is_packed for batch in mixed)
-    assert own.counts.answers in (len(rows) // 2, len(rows) // 2 + 1)
+    assert own.counts.num_answers in (len(rows) // 2, len(rows) // 2 + 1)
     # windows that go are as many as answers that come, in the mean
     left = [
         sum(int(windows_in(batch).sum()) for batch in own._kept(joined(batches), step))
@@ -172,7 +172,7 @@ def test_answers_that_are_no_text_are_said(scorers, collator, batches, caplog):
     own.engine = lambda prompts, *, seed: [Answer(np.array([0xFF]), None) for _ in prompts]
     assert own.mixed(batches, 0) == []
     assert "of 4 answers of step 0 none can be learned from" in caplog.text
-    assert own.counts.unusable == 4
+    assert own.counts.num_unusable == 4
 
 
 @pytest.fixture

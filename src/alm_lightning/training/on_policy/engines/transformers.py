@@ -97,6 +97,8 @@ class TransformersEngine:
                     use_cache=True,
                 ),
                 logits_processor=[draw],
+                # weights that are spread are all here meanwhile: no rank waits for another's tokens
+                synced_gpus=False,
             )
         rows = sampled[:, ids.shape[1] :].cpu().numpy()
         return [answer_of(row, self.stop_ids) for row in rows]
