@@ -10,6 +10,9 @@ from tests.config.conftest import CONF
 
 from alm_lightning.evaluation.ensemble.members import REMEDY
 
+# a composition for each experiment
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = sorted(
     file.relative_to(CONF / "experiment").with_suffix("").as_posix()
     for file in (CONF / "experiment").glob("**/*.yaml")

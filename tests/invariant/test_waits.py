@@ -18,6 +18,9 @@ from alm_lightning.objectives.sampled import SampledGradMag
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 from alm_lightning.training.module import _facts
 
+# a step under a mode that looks at each operation
+pytestmark = pytest.mark.slow
+
 META = torch.device("meta")
 
 

@@ -7,6 +7,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+# whole runs
+pytestmark = pytest.mark.slow
+
 OWN = ["tokenizer=own", "embeddings=own", "student.special_tokens=[]", "export_dtype=float32"]
 
 

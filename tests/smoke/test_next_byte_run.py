@@ -6,6 +6,9 @@ import json
 import pytest
 from hydra.errors import InstantiationException
 
+# whole runs
+pytestmark = pytest.mark.slow
+
 ALM = ("objective", "objective.alm.threshold")
 """What the tiny run says of another objective."""
 

@@ -12,6 +12,9 @@ from tests.runs import REPOSITORY
 from alm_lightning.app.scoring import score_corpus
 from alm_lightning.scores.manifest import read_manifest
 
+# whole runs
+pytestmark = pytest.mark.slow
+
 CUT = "windows.cut_bytes=60"
 EXACT = ["scores.dtype=float32", "scores.least_share=0", "scores.top=null"]
 
@@ -82,7 +85,6 @@ def _flat(node, prefix=""):
     return {prefix: node}
 
 
-@pytest.mark.slow
 def test_two_commands(tiny, run_apart, tmp_path):
     kept = [override for override in tiny if not override.startswith("objective")]
     said = [*kept, "objective=alm_next_token", CUT, "scores.path=store"]

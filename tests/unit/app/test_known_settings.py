@@ -8,6 +8,9 @@ from tests.config.conftest import CONF
 
 from alm_lightning.app.known_settings import check_known
 
+# many compositions
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def checked():
