@@ -5,6 +5,8 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
+# two threads of two test processes would wait for each other; read when torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
@@ -39,7 +41,7 @@ from alm_lightning.tokenization.fast import view_of
 # as train.py does
 register_models(REPOSITORY / "conf")
 
-# tiny models on one thread: two threads of two test processes would wait for each other
+# whatever the environment says
 torch.set_num_threads(1)
 
 SENTENCES = [

@@ -95,6 +95,7 @@ def reference(case, objective):
     return total, count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slice_elements", [1000, 2**24])
 def test_value_and_gradient(case, slice_elements, monkeypatch):
     monkeypatch.setattr("alm_lightning.likelihood.slices.SLICE_ELEMENTS", slice_elements)

@@ -94,6 +94,7 @@ def reference(case, mask_whitespace):
     return total, count, moved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask_whitespace", [True, False])
 @pytest.mark.parametrize("slice_elements", [1000, 2**24])
 def test_value_and_gradient(case, mask_whitespace, slice_elements, monkeypatch):
