@@ -1,6 +1,6 @@
 """What is known of the micro-batches of a step before the student runs."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,38 +31,17 @@ class Asked:
     keep_distributions: bool
 
     @classmethod
-    def of_student(cls, terms: Iterable[Objective]) -> "Asked":
-        """What these terms need of the student.
+    def by(cls, terms: Sequence[Objective]) -> "Asked":
+        """What some terms need of a model that they read.
 
         Args:
-            terms: Those that are active.
+            terms: For the student all that are active, for the teacher those that read it.
 
         Returns:
             The record.
         """
-        terms = list(terms)
         return cls(
             keep_tokens=any(term.needs_tokens for term in terms),
-            keep_hidden=any(term.needs_hidden for term in terms),
-            keep_distributions=any(term.needs_distributions for term in terms),
-        )
-
-    @classmethod
-    def of_teacher(cls, terms: Iterable[Objective]) -> "Asked | None":
-        """What these terms need of the teacher; None where they do not read it.
-
-        Args:
-            terms: Those that are active.
-
-        Returns:
-            The record.
-        """
-        terms = list(terms)
-        reads = [term for term in terms if term.needs_teacher]
-        if not reads:
-            return None
-        return cls(
-            keep_tokens=any(term.needs_tokens for term in reads),
             keep_hidden=any(term.needs_hidden for term in terms),
             keep_distributions=any(term.needs_distributions for term in terms),
         )

@@ -18,18 +18,18 @@ from alm_lightning.objectives.each_teacher import OfEachTeacher
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 from alm_lightning.scores.ensemble import Teaching, teachers_of
+from alm_lightning.training.checkpointed import CheckpointedModule
 from alm_lightning.training.counts import StepCounts, counts_of
 from alm_lightning.training.evaluated import EvaluatedModule
 from alm_lightning.training.micro_batch import rows_that_fit
 from alm_lightning.training.on_policy import AnswerCounts, OwnAnswers
 from alm_lightning.training.optimizers import OptimizerFactory
-from alm_lightning.training.resume import check_continued
 from alm_lightning.training.sharding import ShardedStrategy, SpreadPair
 from alm_lightning.training.step import DistillStep, StepResult
 from alm_lightning.training.teacher_sides import SidesOfAll
 
 
-class DistillModule(EvaluatedModule):
+class DistillModule(EvaluatedModule, CheckpointedModule):
     """Distils a frozen teacher into a student.
 
     Optimization is manual, since one batch of the loader is one optimizer step, cut into
@@ -106,8 +106,7 @@ class DistillModule(EvaluatedModule):
         self.last_result: StepResult | None = None
         self.own_answers: OwnAnswers | None = None
         self.last_counts = StepCounts()
-        # None after a checkpoint of an earlier version, which does not know
-        self.num_teacher_tokens: int | None = 0
+        self.num_teacher_tokens = 0
 
     def setup(self, stage: str) -> None:
         """Puts the teacher where the student will be.
@@ -301,29 +300,6 @@ class DistillModule(EvaluatedModule):
     ) -> list[DistillBatch]:
         """Moves the micro-batches of a step."""
         return [part.to(device, non_blocking=True) for part in batch]
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Leaves frozen weights out: their source has them, and they are half of the size."""
-        frozen = {
-            f"student.{name}" for name, p in self.student.named_parameters() if not p.requires_grad
-        }
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {k: v for k, v in state.items() if k not in frozen}
-        checkpoint["config"] = self.config
-        checkpoint["teacher_tokens"] = self.num_teacher_tokens
-        if self.own_answers is not None:
-            checkpoint["own_answers"] = self.own_answers.states()
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Refuses another run's settings; completes the weights, so that loading stays strict."""
-        check_continued(checkpoint["config"], self.config)
-        if self.own_answers is not None:
-            self.own_answers.load_states(checkpoint["own_answers"], self.trainer.global_rank)
-        self.num_teacher_tokens = checkpoint.get("teacher_tokens")
-        own = self.state_dict()
-        missing = own.keys() - checkpoint["state_dict"].keys()
-        frozen = {f"student.{n}" for n, p in self.student.named_parameters() if not p.requires_grad}
-        checkpoint["state_dict"] |= {name: own[name] for name in missing & frozen}
 
 
 def _facts(scorer: Teacher) -> SideFacts:

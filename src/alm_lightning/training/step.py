@@ -209,7 +209,10 @@ class DistillStep:
     @property
     def reads_teacher(self) -> bool:
         """Whether a term that is active needs the teacher's signal."""
-        return Asked.of_teacher(self.active.values()) is not None
+        return bool(self._readers())
+
+    def _readers(self) -> list[Objective]:
+        return [term for term in self.active.values() if term.needs_teacher]
 
     def _no_loss(self) -> Float[Tensor, ""]:
         """A loss of 0, with a gradient of 0 for every trained parameter."""
@@ -225,9 +228,9 @@ class DistillStep:
 
         The first `num_own` of them count.
         """
-        asked = Asked.of_teacher(self.active.values())
-        if asked is None:
+        if not self.reads_teacher:
             return [(supervision(batch),) for batch in batches]
+        asked = Asked.by(self._readers())
         device = self.student.model.device
         sides = [
             beside(
@@ -246,7 +249,7 @@ class DistillStep:
         self, batch: DistillBatch, known: Sequence[Supervision], share: float
     ) -> dict[str, Float[Tensor, "..."]]:
         """Every term's total over one micro-batch, with its graph, times 1 or 0."""
-        asked = Asked.of_student(self.active.values())
+        asked = Asked.by(list(self.active.values()))
         students = self.student.views(batch.views[: len(known)], **vars(asked))
         views = [
             Signal(**vars(own), student=student)
