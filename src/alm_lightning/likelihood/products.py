@@ -1,7 +1,7 @@
 """Products with the output matrix: what they multiply, and what they add up in.
 
 A graphics card multiplies bfloat16 ten times as fast as float32, and adds up in float32 either way.
-A processor returns what it is given: there the operands are float32 that hold bfloat16 numbers.
+A processor returns what it is given: there the operands are float32, rounded to bfloat16 numbers.
 """
 
 from collections.abc import Iterator
@@ -31,9 +31,9 @@ class Precision:
         operands: What the product that gives logits multiplies.
         gradients: What the products that make gradients multiply.
         sums: Logits, and sums over products: float32, or float64 where an input is.
-        holds_bfloat16: Whether the operands of logits are float32 that hold bfloat16 numbers, which
-            a processor may multiply as such. What gradients are made of it rounds to that, as CUDA
-            does.
+        holds_bfloat16: Whether the operands of logits are float32 that hold bfloat16 numbers
+            (`operand` rounds them), which a processor may multiply as such. What gradients are made
+            of it rounds to that, as CUDA does.
     """
 
     operands: torch.dtype
@@ -61,20 +61,19 @@ def precision_of(
         device_type: As in ``torch.device.type``.
         hidden: Type of the hidden states.
         weight: Type of the output matrix.
-        autocast: What autocast casts to on this device, None where it is off. Only CUDA heeds it,
-            and only where not both operands are of one half-precision type anyway: they are cast.
+        autocast: What autocast casts to on this device, None where it is off. Operands are cast
+            where not both are of one half-precision type anyway. CUDA heeds it, and so does a CPU
+            that multiplies bfloat16, for that type.
 
     Returns:
         The types of all that is computed.
     """
     if torch.float64 in (hidden, weight):
         return Precision(torch.float64, torch.float64, torch.float64)
-    both = hidden if hidden == weight and hidden in HALF_PRECISION else None
-    if device_type == "cuda":
-        half = both or autocast
-        if half in HALF_PRECISION:
-            return Precision(half, half, torch.float32)
-    elif device_type == "cpu" and both == torch.bfloat16 and multiplies_bfloat16("cpu"):
+    half = hidden if hidden == weight and hidden in HALF_PRECISION else autocast
+    if device_type == "cuda" and half in HALF_PRECISION:
+        return Precision(half, half, torch.float32)
+    if device_type == "cpu" and half == torch.bfloat16 and multiplies_bfloat16("cpu"):
         return Precision(torch.float32, torch.float32, torch.float32, holds_bfloat16=True)
     return Precision(torch.float32, torch.float32, torch.float32)
 
@@ -82,9 +81,16 @@ def precision_of(
 def precision_here(hidden: Float[Tensor, "..."], weight: Float[Tensor, "..."]) -> Precision:
     """`precision_of` two tensors under the autocast of this moment (a backward pass has none)."""
     kind = hidden.device.type
-    is_cast = kind == "cuda" and torch.is_autocast_enabled(kind)
+    is_cast = kind in ("cuda", "cpu") and torch.is_autocast_enabled(kind)
     autocast = torch.get_autocast_dtype(kind) if is_cast else None
     return precision_of(kind, hidden.dtype, weight.dtype, autocast)
+
+
+def operand(tensor: Float[Tensor, "..."], precision: Precision) -> Float[Tensor, "..."]:
+    """Hidden states or rows of the output matrix as they are multiplied for logits."""
+    if precision.holds_bfloat16:
+        tensor = tensor.to(torch.bfloat16)
+    return tensor.to(precision.operands)
 
 
 def multiply(

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from alm_lightning.likelihood import blocks
 from alm_lightning.likelihood.blocks import LogitBlocks
+from alm_lightning.likelihood import products
 from alm_lightning.likelihood.linear import linear_log_likelihood
 from alm_lightning.likelihood.weight_sums import WeightSums
 
@@ -192,18 +193,29 @@ def test_gradcheck(softcap):
     assert torch.autograd.gradcheck(function, (inputs["hidden"], inputs["weight"], bias))
 
 
-def test_autocast_changes_nothing():
-    def run() -> list[Tensor]:
+@pytest.mark.parametrize("quick", [True, False])
+def test_autocast_rounds_operands_where_a_processor_multiplies_bfloat16(quick, monkeypatch):
+    monkeypatch.setattr(products, "multiplies_bfloat16", lambda device: quick)
+
+    def run(rounding=lambda tensor: tensor) -> list[Tensor]:
         inputs = make(scale=4.0)
+        for name in ("hidden", "weight"):
+            inputs[name] = rounding(inputs[name].detach()).requires_grad_()
         results = linear_log_likelihood(**inputs, boundary_ids=BOUNDARY_IDS)
         loss = sum(each.sum() for each in results)
         return [*results, *torch.autograd.grad(loss, (inputs["hidden"], inputs["weight"]))]
 
-    plain = run()
+    plain, rounded = run(), run(lambda tensor: tensor.bfloat16())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         under_autocast = run()
-    for each, other in zip(plain, under_autocast, strict=True):
-        assert torch.equal(each, other)
+    for each, exact, rough in zip(under_autocast, plain, rounded, strict=True):
+        assert each.dtype == torch.float32
+        if not quick:
+            assert torch.equal(each, exact)
+        elif rough.dtype == torch.float32:
+            assert torch.equal(each, rough)
+        else:  # a gradient is rounded once more there, and its target's row of the weight was
+            torch.testing.assert_close(each, rough.float(), rtol=2**-6, atol=1e-3)
 
 
 @pytest.mark.parametrize("weight_dtype", [torch.float32, torch.bfloat16])
