@@ -11,13 +11,14 @@ from torch.autograd.function import once_differentiable
 
 from alm_lightning.likelihood.distributions import Distributions
 
-SLICE_ELEMENTS = 2**24
-"""Positions x tokens of a slice: 64 MiB of logits in float32, of which a few copies are alive."""
+SLICE_ELEMENTS = 2**26
+"""Positions x tokens of a slice on a processor: 256 MiB of logits in float32, of which a few copies
+are alive. For each slice the output matrix is rounded and its gradient added up: with a quarter of
+it, 768 rows x 151,665 tokens took 1.6 times as long (docs/results/cost.md)."""
 
 ACCELERATOR_SLICE_ELEMENTS = 2**27
-"""The same elsewhere: 512 MiB. For each slice the output matrix is read twice and its gradient is
-added up, which for 64 rows x 262,144 tokens takes 15 times as long as the products (by arithmetic:
-docs/results/cost.md)."""
+"""The same elsewhere: 512 MiB. To read the output matrix twice and add its gradient up takes 15
+times as long as the products for 64 rows x 262,144 tokens (by arithmetic: docs/results/cost.md)."""
 
 
 def slice_rows(num_tokens: int, device: torch.device) -> int:

@@ -71,6 +71,23 @@ def test_value_and_gradient(case, temperature, slice_elements, monkeypatch):
     assert_same(found, expected, parameters, value=1e-9, gradient=1e-7)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("vocabulary", ["byte_level_view", "metaspace_view"])
+def test_of_one_vocabulary_all_tokens_count(vocabulary, temperature, request):
+    """Also byte-fallback tokens, whose bytes an ordinary token may have as well."""
+    view = request.getfixturevalue(vocabulary)
+    case = objective_case(view, view, widths=(32, 48))
+    objective = StrictOneToOne(temperature=temperature)
+    objective.setup(case.pair)
+    student, teacher = objective._positions(case.signal)
+    assert len(student) > 20
+    q = (case.student_logprobs.flatten(0, 1)[student] / temperature).softmax(1)
+    p = (case.teacher_logprobs.flatten(0, 1)[teacher] / temperature).softmax(1)
+    expected = temperature**2 * (p * (p / q).log()).sum()
+    found = objective(case.signal)
+    assert_same(found, expected, case.student.model.parameters(), value=1e-9, gradient=1e-7)
+
+
 def test_it_is_0_where_the_student_is_its_teacher(byte_level_view):
     case = objective_case(byte_level_view, byte_level_view, widths=(32, 32))
     case.teacher.model.load_state_dict(case.student.model.state_dict())

@@ -124,6 +124,6 @@ def test_no_rows():
 
 
 def test_slices_are_larger_where_memory_is_fast():
-    assert slice_rows(262_144, torch.device("cpu")) == 64
+    assert slice_rows(262_144, torch.device("cpu")) == 256
     assert slice_rows(262_144, torch.device("cuda")) == 512
     assert slice_rows(2**28, torch.device("cuda")) == 1

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from alm_lightning.counterparts import is_same_vocabulary
 from alm_lightning.likelihood.distributions import (
     Distributions,
     TokenDistributions,
@@ -22,6 +23,8 @@ from alm_lightning.objectives.vocabularies.tables import log_coverage
 
 class StrictOneToOne(Objective):
     r"""Forward KL over the tokens that both vocabularies have, at one-to-one chunks only.
+
+    With one tokenizer on both sides this is the usual KL over the whole vocabulary.
 
     .. math:: \frac1{|C_1|} \sum_{c \in C_1} \sum_{v \in V_S \cap V_T}
        \bar p_T(v) \log \frac{\bar p_T(v)}{\bar p_S(v)}
@@ -48,6 +51,8 @@ class StrictOneToOne(Objective):
 
     def setup(self, pair: PairFacts) -> None:
         """Finds the shared vocabulary; warns where it is small."""
+        # of one vocabulary no columns are picked, which would copy whole distributions
+        self._is_one = is_same_vocabulary(pair.student.view, pair.teacher.view)
         self.shared = SharedVocabulary(*shared_ids(pair))
         log_coverage("StrictOneToOne", pair, len(self.shared), len(self.shared))
 
@@ -86,4 +91,9 @@ class StrictOneToOne(Objective):
         self, side: TokenDistributions, positions: Int[Tensor, " row"], ids: Int[Tensor, " shared"]
     ) -> Float[Tensor, "row shared"]:
         """Log-probabilities of the shared tokens at a temperature, among themselves."""
-        return (side.logprobs(positions)[:, ids] / self.temperature).log_softmax(dim=1)
+        logprobs = side.logprobs(positions)
+        if not self._is_one:
+            logprobs = logprobs[:, ids]
+        elif self.temperature == 1:
+            return logprobs
+        return (logprobs / self.temperature).log_softmax(dim=1)
