@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from alm_lightning.likelihood.blocks import ACCELERATOR_BLOCK_SIZE, BLOCK_SIZES
-from alm_lightning.likelihood.slices import SLICE_ELEMENTS
+from alm_lightning.likelihood.slices import ACCELERATOR_SLICE_ELEMENTS
 from alm_lightning.objectives.chunks.token_bytes import COPIES
 from on_gpu import shapes, vocabularies
 from on_gpu.traced import Passes, traced
@@ -188,7 +188,7 @@ def objective_bytes(job: Job, width: int) -> float:
         states = 2 * BFLOAT16 * job.sequences * job.teacher_length * width
         kept += states * job.micro_batches
         # a slice has this many numbers of float32, or what is as much in float64, a few times
-        kept += FLOAT32 * SLICE_ELEMENTS * COPIES / 2
+        kept += FLOAT32 * ACCELERATOR_SLICE_ELEMENTS * COPIES / 2
     return kept
 
 
