@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from alm_lightning.likelihood import blocks
+from alm_lightning.likelihood import blocks, products
 from alm_lightning.likelihood.blocks import LogitBlocks
-from alm_lightning.likelihood import products
 from alm_lightning.likelihood.linear import linear_log_likelihood
 from alm_lightning.likelihood.weight_sums import WeightSums
 
