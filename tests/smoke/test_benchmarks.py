@@ -83,6 +83,7 @@ def test_every_benchmark_is_here():
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     others = {
         "every_benchmark_is_here",
+        "llama_server_that_ends",
         "gpu_goes_on_after_an_error",
         "profile_of_a_step",
         "gpu_expects_what_the_page_says",
@@ -413,6 +414,71 @@ def test_ensemble_speed(ran, model_folder):
     assert list(speeds) == ["member 0", "member 1", "sum of the members", "ensemble"]
     assert speeds["sum of the members"] < speeds["member 0"]
     assert LOWEST < figures(output)["ensemble / sum"] < HIGHEST
+
+
+LLAMA_SERVER = """
+import json, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+options = sys.argv[1:]
+assert options[options.index("-m") + 1].endswith("target.gguf")
+drafts = "--spec-type" in options
+timings = {"predicted_n": 8, "predicted_ms": 1000 if drafts else 2000}
+if "draft-simple" in options:
+    assert options[options.index("--spec-draft-n-max") + 1] == "3"
+    timings |= {"draft_n": 10, "draft_n_accepted": 4}
+
+class Handler(BaseHTTPRequestHandler):
+    def answer(self, found):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(found).encode())
+
+    def do_GET(self):
+        self.answer({"status": "ok"})
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert asked["temperature"] == 0 and asked["max_tokens"] == 8
+        text = asked["messages"][0]["content"] + (" again" if "-md" in options else "")
+        self.answer({"choices": [{"message": {"content": text}}], "timings": timings})
+
+HTTPServer(("127.0.0.1", int(options[options.index("--port") + 1])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Arguments of `llama_server`, with a program that answers as llama-server does."""
+    program, questions = tmp_path / "server.py", tmp_path / "questions.jsonl"
+    program.write_text(LLAMA_SERVER)
+    questions.write_text("".join(json.dumps({"question": str(n)}) + "\n" for n in range(3)))
+    for name in ("target", "small"):
+        (tmp_path / f"{name}.gguf").touch()
+    arguments = ["target.gguf", "--drafts", "small.gguf", "--lookup", "--questions", questions]
+    return [*arguments, "--limit", 2, "--max-new-tokens", 8, "--draft-tokens", 3], program
+
+
+def test_llama_server(ran, served):
+    arguments, program = served
+    output = ran("llama_server", *arguments, "--server", f"{sys.executable} {program}")
+    rows = {name: [cell.split(" ")[0] for cell in cells] for name, cells in table(output).items()}
+    assert rows["draft"] == ["accepted", "accepted_length", "speed_up", "equal"]
+    # 4 of 10 drafted tokens; 8 tokens in 4 passes; half the time; another text
+    assert rows["small"] == ["0.400", "2.000", "2.000", "0.000"]
+    assert rows["prompt_lookup"] == ["–", "1.000", "2.000", "1.000"]
+    assert "Without a draft 4.000 ± 0.000 tokens/s, 2 questions." in output
+
+
+def test_llama_server_that_ends(served, tmp_path):
+    arguments, _ = served
+    failing = f"{sys.executable} -c 'raise SystemExit(\"no such model\")'"
+    command = [sys.executable, str(BENCHMARKS / "llama_server.py"), *map(str, arguments)]
+    done = subprocess.run(
+        [*command, "--server", failing], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "did not start:\nno such model" in done.stderr
 
 
 def test_linear_log_likelihood(ran):

@@ -167,7 +167,7 @@ class LogitBlocks:
 
     def multiplying(self) -> AbstractContextManager[None]:
         """Where products are made: a processor rounds to bfloat16 where the operands held that."""
-        return multiply_in("bf16") if self.precision.holds_bfloat16 else nullcontext()
+        return multiply_in("bf16") if self.precision.rounds_to_bfloat16 else nullcontext()
 
     def logits(
         self,

@@ -31,7 +31,7 @@ class Precision:
         operands: What the product that gives logits multiplies.
         gradients: What the products that make gradients multiply.
         sums: Logits, and sums over products: float32, or float64 where an input is.
-        holds_bfloat16: Whether the operands of logits are float32 that hold bfloat16 numbers
+        rounds_to_bfloat16: Whether the operands of logits are float32 that hold bfloat16 numbers
             (`operand` rounds them), which a processor may multiply as such. What gradients are made
             of it rounds to that, as CUDA does.
     """
@@ -39,7 +39,7 @@ class Precision:
     operands: torch.dtype
     gradients: torch.dtype
     sums: torch.dtype
-    holds_bfloat16: bool = False
+    rounds_to_bfloat16: bool = False
 
 
 def precision_of(
@@ -74,7 +74,7 @@ def precision_of(
     if device_type == "cuda" and half in HALF_PRECISION:
         return Precision(half, half, torch.float32)
     if device_type == "cpu" and half == torch.bfloat16 and multiplies_bfloat16("cpu"):
-        return Precision(torch.float32, torch.float32, torch.float32, holds_bfloat16=True)
+        return Precision(torch.float32, torch.float32, torch.float32, rounds_to_bfloat16=True)
     return Precision(torch.float32, torch.float32, torch.float32)
 
 
@@ -88,7 +88,7 @@ def precision_here(hidden: Float[Tensor, "..."], weight: Float[Tensor, "..."]) -
 
 def operand(tensor: Float[Tensor, "..."], precision: Precision) -> Float[Tensor, "..."]:
     """Hidden states or rows of the output matrix as they are multiplied for logits."""
-    if precision.holds_bfloat16:
+    if precision.rounds_to_bfloat16:
         tensor = tensor.to(torch.bfloat16)
     return tensor.to(precision.operands)
 

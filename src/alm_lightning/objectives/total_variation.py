@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from alm_lightning.counterparts import is_same_vocabulary
 from alm_lightning.likelihood.distributions import Distributions, widest_vocabulary
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
@@ -44,14 +43,10 @@ class TotalVariation(Objective):
 
     def setup(self, pair: PairFacts) -> None:
         """Finds the shared vocabulary; warns where it is small."""
-        student, teacher = pair.student.view, pair.teacher.view
-        # of one vocabulary no columns are picked, which would copy whole distributions
-        self._is_one = is_same_vocabulary(student, teacher)
         self.shared = SharedVocabulary(*shared_ids(pair))
-        everything = np.arange(teacher.num_tokens)
+        everything = np.arange(pair.teacher.view.num_tokens)
         register_tables(self, _unshared=np.setdiff1d(everything, self.shared.teacher.numpy()))
-        if not self._is_one:
-            log_coverage("TotalVariation", pair, len(self.shared), len(self.shared))
+        log_coverage("TotalVariation", pair, len(self.shared), len(self.shared))
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of chunks of one token on both sides."""
@@ -69,10 +64,8 @@ class TotalVariation(Objective):
             q = student.logprobs(student_positions).exp()
             with torch.no_grad():
                 p = teacher.logprobs(teacher_positions).exp()
-            if self._is_one:
-                return (p - q).relu().sum()
             never = p[:, self._unshared].sum()
-            return (p[:, self.shared.teacher] - q[:, self.shared.student]).relu().sum() + never
+            return (self.shared.of_teacher(p) - self.shared.of_student(q)).relu().sum() + never
 
         places = one_to_one(signal)
         return sum_over_slices(

@@ -80,7 +80,7 @@ def test_logits_of_bfloat16_are_multiplied_in_it_where_that_is_quick(processor, 
     processor(amx=quick)
     hidden, weight = torch.randn(4, 8).bfloat16(), torch.randn(16, 8).bfloat16()
     blocks = LogitBlocks(hidden, weight, None, None)
-    assert blocks.precision.holds_bfloat16 == quick
+    assert blocks.precision.rounds_to_bfloat16 == quick
     logits = blocks.logits(blocks.rows[0], *blocks.select(slice(0, 16)))
     torch.testing.assert_close(logits, hidden.float() @ weight.float().T)
 

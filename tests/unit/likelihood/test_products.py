@@ -44,7 +44,7 @@ def test_what_cuda_multiplies(hidden, weight, autocast, operands):
 def test_what_a_processor_multiplies(quick, autocast, monkeypatch):
     monkeypatch.setattr(products, "multiplies_bfloat16", lambda device: quick)
     in_float32 = Precision(F32, F32, F32)
-    holding = Precision(F32, F32, F32, holds_bfloat16=True)
+    holding = Precision(F32, F32, F32, rounds_to_bfloat16=True)
     under_autocast = holding if quick and autocast else in_float32
     assert precision_of("cpu", F32, F32, autocast) == under_autocast
     assert precision_of("cpu", BF16, F32, autocast) == under_autocast

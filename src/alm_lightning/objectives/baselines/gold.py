@@ -120,7 +120,7 @@ class GOLD(Objective):
             with torch.no_grad():
                 log_p = teacher.logprobs(teacher_positions) + teacher_others[:, None]
             divergence = generalised_jsd(
-                log_q[:, self.shared.student], log_p[:, self.shared.teacher], beta=self.beta
+                self.shared.of_student(log_q), self.shared.of_teacher(log_p), beta=self.beta
             )
             rest = (log_q[:, self.student_rest].exp(), log_p[:, self.teacher_rest].exp())
             distance = sorted_distance(*rest)

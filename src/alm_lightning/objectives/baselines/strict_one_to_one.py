@@ -1,17 +1,13 @@
 """Strict one-to-one: KL on the shared vocabulary, where both sides have one token."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from alm_lightning.counterparts import is_same_vocabulary
-from alm_lightning.likelihood.distributions import (
-    Distributions,
-    TokenDistributions,
-    widest_vocabulary,
-)
+from alm_lightning.likelihood.distributions import Distributions, widest_vocabulary
 from alm_lightning.likelihood.signal import Signal, Supervision
 from alm_lightning.likelihood.slices import sum_over_slices
 from alm_lightning.objectives.chunks.one_to_one import one_to_one
@@ -51,8 +47,6 @@ class StrictOneToOne(Objective):
 
     def setup(self, pair: PairFacts) -> None:
         """Finds the shared vocabulary; warns where it is small."""
-        # of one vocabulary no columns are picked, which would copy whole distributions
-        self._is_one = is_same_vocabulary(pair.student.view, pair.teacher.view)
         self.shared = SharedVocabulary(*shared_ids(pair))
         log_coverage("StrictOneToOne", pair, len(self.shared), len(self.shared))
 
@@ -69,9 +63,11 @@ class StrictOneToOne(Objective):
             student_positions: Int[Tensor, " row"],
             teacher_positions: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
-            log_q = self._restricted(student, student_positions, self.shared.student)
+            log_q = self._restricted(student.logprobs(student_positions), self.shared.of_student)
             with torch.no_grad():
-                log_p = self._restricted(teacher, teacher_positions, self.shared.teacher)
+                log_p = self._restricted(
+                    teacher.logprobs(teacher_positions), self.shared.of_teacher
+                )
             return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
         widest = widest_vocabulary(student, teacher)
@@ -88,12 +84,10 @@ class StrictOneToOne(Objective):
         return single.student_positions[is_shared], single.teacher_positions[is_shared]
 
     def _restricted(
-        self, side: TokenDistributions, positions: Int[Tensor, " row"], ids: Int[Tensor, " shared"]
+        self, logprobs: Float[Tensor, "row vocab"], columns: Callable[[Tensor], Tensor]
     ) -> Float[Tensor, "row shared"]:
         """Log-probabilities of the shared tokens at a temperature, among themselves."""
-        logprobs = side.logprobs(positions)
-        if not self._is_one:
-            logprobs = logprobs[:, ids]
-        elif self.temperature == 1:
+        shared = columns(logprobs)
+        if shared is logprobs and self.temperature == 1:
             return logprobs
-        return (logprobs / self.temperature).log_softmax(dim=1)
+        return (shared / self.temperature).log_softmax(dim=1)

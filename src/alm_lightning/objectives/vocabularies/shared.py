@@ -1,10 +1,10 @@
 """Tokens that two vocabularies share: the same bytes, or the same role."""
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from alm_lightning.counterparts import NONE, ids_by_bytes
+from alm_lightning.counterparts import NONE, ids_by_bytes, is_same_vocabulary
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, Vocabulary
 from alm_lightning.objectives.vocabularies.tables import register_tables
 
@@ -13,8 +13,11 @@ def shared_ids(pair: PairFacts) -> tuple[Int[np.ndarray, " shared"], Int[np.ndar
     """Ids of the tokens that both sides have: the student's, ascending, and the teacher's for each.
 
     Of several ids with the same bytes the one counts that texts are tokenized with: an ordinary
-    token rather than a byte-fallback token.
+    token rather than a byte-fallback token. With one vocabulary on both sides all ids are shared.
     """
+    if is_same_vocabulary(pair.student.view, pair.teacher.view):
+        everything = np.arange(pair.student.view.num_tokens)
+        return everything, everything
     student, teacher = ids_by_bytes(pair.student.view), ids_by_bytes(pair.teacher.view)
     pairs = [(id_, teacher[surface]) for surface, id_ in student.items() if surface in teacher]
     pairs += special_pairs(pair.student.view, pair.teacher.view).items()
@@ -61,6 +64,17 @@ class SharedVocabulary(nn.Module):
         counterparts = np.full(max(student, default=0) + 2, NONE, dtype=np.int64)
         counterparts[student] = teacher
         register_tables(self, student=student, teacher=teacher, _counterparts=counterparts)
+        # the ids 0, 1, 2 ... on both sides, as of one vocabulary
+        in_order = np.arange(len(student))
+        self._is_in_order = np.array_equal(student, in_order) and np.array_equal(teacher, in_order)
+
+    def of_student(self, values: Float[Tensor, "row vocab"]) -> Float[Tensor, "row shared"]:
+        """The student's columns of the shared tokens; `values` itself where these are all."""
+        return self._columns(values, self.student)
+
+    def of_teacher(self, values: Float[Tensor, "row vocab"]) -> Float[Tensor, "row shared"]:
+        """The teacher's columns of the shared tokens, in the same order as the student's."""
+        return self._columns(values, self.teacher)
 
     def same(
         self, student_ids: Int[Tensor, " row"], teacher_ids: Int[Tensor, " row"]
@@ -69,6 +83,13 @@ class SharedVocabulary(nn.Module):
         # the last entry stands for all ids beyond the last shared one
         last = len(self._counterparts) - 1
         return self._counterparts[student_ids.clamp_max(last)] == teacher_ids
+
+    def _columns(
+        self, values: Float[Tensor, "row vocab"], ids: Int[Tensor, " shared"]
+    ) -> Float[Tensor, "row shared"]:
+        # picking all columns would copy whole distributions
+        is_all = self._is_in_order and values.shape[1] == len(ids)
+        return values if is_all else values[:, ids]
 
     def __len__(self) -> int:
         """How many tokens are shared."""

@@ -43,6 +43,31 @@ def test_eos_is_eos_where_nothing_else_is_known():
     assert len(ids[0]) == 256 + len(special_pairs(student, teacher))
 
 
+def test_of_one_vocabulary_all_ids_are_shared_and_no_column_is_copied(metaspace_view):
+    side = SideFacts(metaspace_view, 4, 4)
+    shared = SharedVocabulary(*shared_ids(PairFacts(side, side)))
+    num_tokens = metaspace_view.num_tokens
+    # byte-fallback tokens too, whose bytes an ordinary token has as well
+    ordinary = {
+        b for i, b in enumerate(metaspace_view.token_bytes) if i not in metaspace_view.fallback_ids
+    }
+    assert any(metaspace_view.token_bytes[i] in ordinary for i in metaspace_view.fallback_ids)
+    assert shared.student.tolist() == shared.teacher.tolist() == list(range(num_tokens))
+    values = torch.rand(2, num_tokens)
+    assert shared.of_student(values) is values
+    assert shared.of_teacher(values) is values
+
+
+def test_columns_of_the_shared_tokens():
+    shared = SharedVocabulary(np.array([0, 1]), np.array([2, 0]))
+    values = torch.tensor([[1.0, 2.0, 3.0]])
+    assert shared.of_student(values).tolist() == [[1.0, 2.0]]
+    assert shared.of_teacher(values).tolist() == [[3.0, 1.0]]
+    # the first tokens of both sides, but not all that a side has
+    first = SharedVocabulary(np.array([0, 1]), np.array([0, 1]))
+    assert first.of_student(values).tolist() == [[1.0, 2.0]]
+
+
 def test_whether_two_tokens_are_one():
     shared = SharedVocabulary(np.array([1, 3]), np.array([7, 2]))
     ours, theirs = torch.tensor([1, 3, 1, 0, 9, 3]), torch.tensor([7, 2, 2, 7, 2, 7])
