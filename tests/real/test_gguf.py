@@ -6,6 +6,8 @@ SmolLM2-135M as it starts on Qwen2.5-Coder's tokenizer, without training.
 import importlib.util
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -185,3 +187,28 @@ def test_the_engine_computes_the_same_logits(draft, engine):
     model.generation_config.eos_token_id = None
     written = model.generate(ids, max_new_tokens=NEW_TOKENS, do_sample=False)
     assert written[0, ids.shape[1] :].tolist() == engine["draft"]["written"]
+
+
+def test_the_server_drafts_and_its_text_stays_the_same(draft, target, tmp_path):
+    """Of one question, with a draft that was not trained."""
+    server = os.environ.get("ALM_LIGHTNING_LLAMA_SERVER", "llama-server")
+    if shutil.which(server.split()[0]) is None:
+        pytest.skip("no llama-server: install llama.cpp, or set ALM_LIGHTNING_LLAMA_SERVER to it")
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(json.dumps({"question": QUESTION}) + "\n", encoding="utf-8")
+    benchmark = REPOSITORY / "benchmarks" / "llama_server.py"
+    done = subprocess.run(
+        [
+            *(sys.executable, str(benchmark), str(target), "--drafts", str(draft[1])),
+            *("--questions", str(questions), "--max-new-tokens", "24", "--server", server),
+        ],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=900,
+    )
+    accepted, length, _, equal = re.findall(r"\| (\S+) ±", done.stdout)[-4:]
+    assert 0 < float(accepted) < 1
+    assert 1 < float(length) < 6
+    assert equal == "1.000"

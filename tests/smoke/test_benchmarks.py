@@ -534,6 +534,19 @@ def test_uld(ran):
     assert min(float(part[3]) for part in parts) > 0
 
 
+def test_one_vocabulary(ran):
+    output = ran(
+        *("one_vocabulary", "--rows", 16, "--tokens", 500, "--hidden", 8),
+        *("--teacher-hidden", 16, "--slices", 11, 20, "--repeats", 1),
+    )
+    rows = re.findall(r"^(\S.*?) +2\^(\d+) +([\d.]+) +([\d.]+)$", output, re.MULTILINE)
+    names = ["KL, columns picked", "KL", "total variation"]
+    assert [(name, size) for name, size, *_ in rows] == [
+        (n, s) for s in ("11", "20") for n in names
+    ]
+    assert all(0 <= float(seconds) < HIGHEST for *_, seconds, _ in rows)
+
+
 def test_boundary_estimates(ran, model_folder, texts):
     arguments = ("--model", model_folder, "--text", texts["corpus"], "--sequences", 2)
     output = ran("boundary_estimates", *arguments)

@@ -91,6 +91,7 @@ def view_of(
         Section("Losses by term", tuple(losses)),
         Section("Balance", (Panel("weight of each term", regex="^train/balance_"), *steps)),
         Section("Chunks", tuple(_chunks())),
+        Section("Own answers", tuple(_own_answers())),
         Section("Speed", tuple(_speed())),
         Section("Settings", tuple(_settings())),
         Section("Samples", (Panel("continuations", "table", (SAMPLES,)),)),
@@ -133,6 +134,17 @@ def _chunks() -> list[Panel]:
     return panels
 
 
+def _own_answers() -> list[Panel]:
+    """Empty for runs without ``on_policy``."""
+    names = {
+        "answers": "answers in a step",
+        "ended": "share of them that ended",
+        "tokens": "tokens an answer",
+        "unusable": "answers that could not be used",
+    }
+    return [Panel(title, metrics=(f"on_policy/{name}",)) for name, title in names.items()]
+
+
 def _speed() -> list[Panel]:
     names = {
         "bytes_per_second": "bytes of text a second",
@@ -140,7 +152,8 @@ def _speed() -> list[Panel]:
         "waiting_for_data": "share of the time that waits for data",
         "peak_memory_bytes": "peak memory, bytes",
     }
-    return [Panel(title, metrics=(f"speed/{name}",)) for name, title in names.items()]
+    panels = [Panel(title, metrics=(f"speed/{name}",)) for name, title in names.items()]
+    return [*panels, Panel("tokens that the teacher has read", metrics=("train/teacher_tokens",))]
 
 
 def _settings() -> list[Panel]:

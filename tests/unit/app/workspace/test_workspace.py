@@ -24,7 +24,7 @@ def metrics(view):
 
 @pytest.mark.slow
 def test_runs_log_what_panels_show(run_here, tmp_path):
-    run_here("objective=alm_next_token")
+    run_here("objective=alm_next_token", "on_policy=half", "on_policy.max_new_tokens=8")
     logged = (tmp_path / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
     view = view_of(["alm", "next_token"], project="p")
     assert metrics(view) - {SAMPLES} <= set(logged)
@@ -51,7 +51,7 @@ def test_offline_the_command_says_what_it_would_make(capsys, monkeypatch, option
     losses = [panel["metrics"] for panel in view["sections"][1]["panels"]]
     assert losses == [["train/loss"], ["train/alm"], ["train/next_token"]]
     assert shown.err.startswith("nothing was made (")
-    assert "7 sections" in shown.err
+    assert "8 sections" in shown.err
 
 
 def test_without_an_objective_there_are_all_terms(capsys):
