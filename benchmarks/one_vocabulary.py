@@ -6,7 +6,7 @@
 Value and gradients of a sum over slices of positions, from hidden states on, in bfloat16 under
 autocast: student's output matrix float32 and trained, teacher's bfloat16. `columns picked` copies
 the shared tokens of both sides, as must be done for two vocabularies, and normalises again. The
-least of several CPU seconds, and as a multiple of the student's product and its gradients alone.
+lowest CPU time of several runs, and as a multiple of the student's product and its gradients alone.
 """
 
 import argparse
@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", type=int, default=151_665, help="of both sides")
     parser.add_argument("--hidden", type=int, default=576, help="of the student")
     parser.add_argument("--teacher-hidden", type=int, default=896)
-    parser.add_argument("--slices", type=int, nargs="+", default=[24, 26], help="2 to this: logits")
+    parser.add_argument(
+        "--slices", type=int, nargs="+", default=[24, 26], help="log2 of the logits in a slice"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=2)
     return parser
@@ -95,15 +97,15 @@ def main() -> None:
     student.head.weight.requires_grad_()
     everything = np.arange(args.tokens)
     whole = SharedVocabulary(everything, everything)
-    # the same tokens in another order on the teacher's side
-    picked = SharedVocabulary(everything, np.roll(everything, 1))
+    # the same tokens in another order
+    picked = SharedVocabulary(*[np.roll(everything, 1)] * 2)
     ways: dict[str, tuple[SharedVocabulary, Compare]] = {
         "KL, columns picked": (picked, picked_kl),
         "KL": (whole, kl),
         "total variation": (whole, total_variation),
     }
     _, unit = measured(lambda: product(student), args.repeats)
-    print(f"{args.rows} x {args.tokens:,} tokens, {args.threads} threads")
+    print(f"{args.rows} x {args.tokens:,} tokens, threads: {args.threads}")
     print(f"{'':24}{'slices':>8}{'CPU s':>8}{'products':>10}")
     print(f"{'product, and back':24}{'':8}{unit:8.2f}{1:10.2f}")
     for power in args.slices:

@@ -45,8 +45,10 @@ def without_unused(side, view):
 
 @pytest.mark.parametrize("temperature", [0.1, 2.0])
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_unused_ids_change_nothing(byte_level_view, metaspace_view, name, temperature):
-    views = (byte_level_view, metaspace_view)
+@pytest.mark.parametrize("teacher", ["byte_level_view", "metaspace_view"])
+def test_unused_ids_change_nothing(metaspace_view, teacher, name, temperature, request):
+    """Over two vocabularies, and over one that has byte-fallback tokens."""
+    views = (metaspace_view, request.getfixturevalue(teacher))
     longer = [replace(view, token_bytes=[*view.token_bytes, None, None]) for view in views]
     case = objective_case(*longer, num_rows=3)
     signal, facts = case.signal, (case.pair.student, case.pair.teacher)

@@ -44,13 +44,13 @@ def test_what_cuda_multiplies(hidden, weight, autocast, operands):
 def test_what_a_processor_multiplies(quick, autocast, monkeypatch):
     monkeypatch.setattr(products, "multiplies_bfloat16", lambda device: quick)
     in_float32 = Precision(F32, F32, F32)
-    holding = Precision(F32, F32, F32, rounds_to_bfloat16=True)
-    under_autocast = holding if quick and autocast else in_float32
+    rounding = Precision(F32, F32, F32, rounds_to_bfloat16=True)
+    under_autocast = rounding if quick and autocast else in_float32
     assert precision_of("cpu", F32, F32, autocast) == under_autocast
     assert precision_of("cpu", BF16, F32, autocast) == under_autocast
     assert precision_of("cpu", F32, F32, FP16) == in_float32
     assert precision_of("cpu", FP16, FP16, autocast) == in_float32
-    assert precision_of("cpu", BF16, BF16, autocast) == (holding if quick else in_float32)
+    assert precision_of("cpu", BF16, BF16, autocast) == (rounding if quick else in_float32)
     assert precision_of("mps", BF16, BF16, autocast) == in_float32
 
 

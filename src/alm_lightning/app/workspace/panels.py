@@ -92,7 +92,7 @@ def view_of(
         Section("Balance", (Panel("weight of each term", regex="^train/balance_"), *steps)),
         Section("Chunks", tuple(_chunks())),
         Section("Own answers", tuple(_own_answers())),
-        Section("Speed", tuple(_speed())),
+        Section("Speed and cost", tuple(_speed())),
         Section("Settings", tuple(_settings())),
         Section("Samples", (Panel("continuations", "table", (SAMPLES,)),)),
     )

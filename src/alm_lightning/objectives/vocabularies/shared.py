@@ -13,16 +13,25 @@ def shared_ids(pair: PairFacts) -> tuple[Int[np.ndarray, " shared"], Int[np.ndar
     """Ids of the tokens that both sides have: the student's, ascending, and the teacher's for each.
 
     Of several ids with the same bytes the one counts that texts are tokenized with: an ordinary
-    token rather than a byte-fallback token. With one vocabulary on both sides all ids are shared.
+    token rather than a byte-fallback token. Of one vocabulary on both sides all tokens are shared.
     """
     if is_same_vocabulary(pair.student.view, pair.teacher.view):
-        everything = np.arange(pair.student.view.num_tokens)
-        return everything, everything
+        tokens = _token_ids(pair.student.view)
+        return tokens, tokens
     student, teacher = ids_by_bytes(pair.student.view), ids_by_bytes(pair.teacher.view)
     pairs = [(id_, teacher[surface]) for surface, id_ in student.items() if surface in teacher]
     pairs += special_pairs(pair.student.view, pair.teacher.view).items()
     ids = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
     return ids[:, 0], ids[:, 1]
+
+
+def _token_ids(view: Vocabulary) -> Int[np.ndarray, " shared"]:
+    """All ids but those that no token has."""
+    special = {*view.special_ids.values(), *view.roles.values()}
+    is_token = [
+        surface is not None or id_ in special for id_, surface in enumerate(view.token_bytes)
+    ]
+    return np.flatnonzero(is_token)
 
 
 def special_pairs(student: Vocabulary, teacher: Vocabulary) -> dict[int, int]:
@@ -64,17 +73,18 @@ class SharedVocabulary(nn.Module):
         counterparts = np.full(max(student, default=0) + 2, NONE, dtype=np.int64)
         counterparts[student] = teacher
         register_tables(self, student=student, teacher=teacher, _counterparts=counterparts)
-        # the ids 0, 1, 2 ... on both sides, as of one vocabulary
-        in_order = np.arange(len(student))
-        self._is_in_order = np.array_equal(student, in_order) and np.array_equal(teacher, in_order)
+        # whether the shared tokens of a side have the ids 0, 1, 2 ..., as those of one vocabulary
+        self._first_ids = tuple(
+            np.array_equal(ids, np.arange(len(ids))) for ids in (student, teacher)
+        )
 
     def of_student(self, values: Float[Tensor, "row vocab"]) -> Float[Tensor, "row shared"]:
         """The student's columns of the shared tokens; `values` itself where these are all."""
-        return self._columns(values, self.student)
+        return _columns(values, self.student, first_ids=self._first_ids[0])
 
     def of_teacher(self, values: Float[Tensor, "row vocab"]) -> Float[Tensor, "row shared"]:
         """The teacher's columns of the shared tokens, in the same order as the student's."""
-        return self._columns(values, self.teacher)
+        return _columns(values, self.teacher, first_ids=self._first_ids[1])
 
     def same(
         self, student_ids: Int[Tensor, " row"], teacher_ids: Int[Tensor, " row"]
@@ -84,13 +94,13 @@ class SharedVocabulary(nn.Module):
         last = len(self._counterparts) - 1
         return self._counterparts[student_ids.clamp_max(last)] == teacher_ids
 
-    def _columns(
-        self, values: Float[Tensor, "row vocab"], ids: Int[Tensor, " shared"]
-    ) -> Float[Tensor, "row shared"]:
-        # picking all columns would copy whole distributions
-        is_all = self._is_in_order and values.shape[1] == len(ids)
-        return values if is_all else values[:, ids]
-
     def __len__(self) -> int:
         """How many tokens are shared."""
         return len(self.student)
+
+
+def _columns(
+    values: Float[Tensor, "row vocab"], ids: Int[Tensor, " shared"], *, first_ids: bool
+) -> Float[Tensor, "row shared"]:
+    # picking all columns would copy whole distributions
+    return values if first_ids and values.shape[1] == len(ids) else values[:, ids]
