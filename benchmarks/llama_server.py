@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import math
 import shlex
 import signal
 import socket
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import httpx
 
@@ -58,7 +59,11 @@ class Server:
                 f"--server {command[0]}: {error}. Install llama.cpp, or name its llama-server."
             )
         # a proxy of the environment knows nothing of this machine's own addresses
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
+        # and a connection that idles while others answer may be closed at any time
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, limits=limits
+        )
 
     def wait(self) -> None:
         """Waits until the models are loaded; ends the program if they can't be."""
@@ -86,8 +91,10 @@ class Server:
             self._fail(f"answered {reply.status_code}: {reply.text[:500]}")
         found = reply.json()
         timings = found["timings"]
+        message = found["choices"][0]["message"]
         return {
-            "text": found["choices"][0]["message"]["content"],
+            # llama-server takes the thoughts of a model out of its text
+            "text": [message.get("reasoning_content"), message["content"]],
             # the first one comes from the pass over the prompt, whose time is not counted
             "tokens": timings["predicted_n"] - 1,
             "seconds": timings["predicted_ms"] / 1000,
@@ -105,7 +112,7 @@ class Server:
             self._process.kill()
             self._process.wait()
 
-    def _fail(self, what: str) -> None:
+    def _fail(self, what: str) -> NoReturn:
         self._log.seek(0)
         output = self._log.read().decode(errors="replace")
         sys.exit(f"{shlex.join(self._command)}\n{what}. The end of its output:\n{output[-2000:]}")
@@ -128,15 +135,18 @@ def commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
     return ways
 
 
-def record(servers: dict[str, Server], question: str, max_new_tokens: int) -> Record:
+def record(
+    servers: dict[str, Server], question: str, *, max_new_tokens: int, draft_tokens: int
+) -> Record:
     """What each server wrote to one question: a record as `harness=draft` has them."""
     answers = {way: each.answer(question, max_new_tokens) for way, each in servers.items()}
     alone = answers.pop(ALONE)
     for each in answers.values():
         each["equal"] = each["text"] == alone["text"]
-        # each forward pass gives one token beside the accepted ones; what was accepted after the
-        # end of an answer is counted as well
-        each["forwards"] = max(1, each["tokens"] - each["accepted"])
+        # each forward pass gives one token beside the accepted ones. The server also counts what it
+        # accepted beyond the end of an answer
+        fewest = math.ceil(each["tokens"] / (draft_tokens + 1))
+        each["forwards"] = max(fewest, each["tokens"] - each["accepted"])
     return {"tokens": alone["tokens"], "seconds": alone["seconds"], "ways": answers}
 
 
@@ -188,10 +198,14 @@ def main() -> None:
         sys.exit(f"No such file: {', '.join(missing)}. Expected GGUF files (alm-gguf makes them).")
     if not arguments.drafts and not arguments.lookup:
         sys.exit("Nothing to measure: pass --drafts FILE ... or --lookup.")
-    if arguments.limit < 1 or arguments.max_new_tokens < 2:
-        sys.exit("Expected --limit of at least 1, and --max-new-tokens of at least 2.")
+    least = {"limit": 1, "max_new_tokens": 2, "draft_tokens": 1, "threads": 1}
+    for name, value in least.items():
+        if getattr(arguments, name) < value:
+            _parser().error(f"--{name.replace('_', '-')}: expected at least {value}")
     questions = read_questions(arguments.questions, arguments.limit)
-    # servers end with this program, however it ends
+    if not questions:
+        sys.exit(f"--questions {arguments.questions}: no question. Expected JSON lines with one.")
+    # servers end with this program
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
     records: list[Record] = []
     with contextlib.ExitStack() as stack:
@@ -202,7 +216,12 @@ def main() -> None:
         for server in servers.values():
             server.wait()
         for number, question in enumerate(questions, 1):
-            found = record(servers, question, arguments.max_new_tokens)
+            found = record(
+                servers,
+                question,
+                max_new_tokens=arguments.max_new_tokens,
+                draft_tokens=arguments.draft_tokens,
+            )
             if all(each["tokens"] for each in (found, *found["ways"].values())):
                 records.append(found)
             else:

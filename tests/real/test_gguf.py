@@ -189,9 +189,13 @@ def test_the_engine_computes_the_same_logits(draft, engine):
     assert written[0, ids.shape[1] :].tolist() == engine["draft"]["written"]
 
 
-def test_the_server_drafts_and_its_text_stays_the_same(draft, target, tmp_path):
-    """Of one question, with a draft that was not trained."""
-    server = os.environ.get("ALM_LIGHTNING_LLAMA_SERVER", "llama-server")
+def test_the_server_drafts(draft, target, tmp_path):
+    """One question, with a draft that was not trained.
+
+    The text may part from the target's own: llama.cpp rounds a pass over several tokens otherwise
+    than one over one (docs/results/drafts.md).
+    """
+    server = os.environ.get("ALM_LIGHTNING_LLAMA_SERVER") or "llama-server"
     if shutil.which(shlex.split(server)[0]) is None:
         pytest.skip("no llama-server: install llama.cpp, or set ALM_LIGHTNING_LLAMA_SERVER to it")
     questions = tmp_path / "questions.jsonl"
@@ -206,11 +210,9 @@ def test_the_server_drafts_and_its_text_stays_the_same(draft, target, tmp_path):
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=900,
     )
     # below the header and its line
     _, _, row = (line for line in done.stdout.splitlines() if line.startswith("|"))
-    accepted, length, _, equal = (float(cell) for cell in row.strip("| ").split(" | ")[1:])
+    accepted, length, _, _ = (float(cell) for cell in row.strip("| ").split(" | ")[1:])
     assert 0 < accepted < 1
     assert 1 < length < 6
-    assert equal == 1

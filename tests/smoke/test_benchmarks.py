@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from tests.conftest import tiny_gemma3
@@ -84,6 +85,7 @@ def test_every_benchmark_is_here():
     others = {
         "every_benchmark_is_here",
         "llama_server_that_ends",
+        "llama_server_that_is_stopped",
         "gpu_goes_on_after_an_error",
         "profile_of_a_step",
         "gpu_expects_what_the_page_says",
@@ -417,9 +419,10 @@ def test_ensemble_speed(ran, model_folder):
 
 
 LLAMA_SERVER = """
-import json, sys
+import json, os, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+print("started", file=open(str(os.getpid()) + ".pid", "w"))
 options = sys.argv[1:]
 assert options[options.index("-m") + 1].endswith("target.gguf")
 drafts = "--spec-type" in options
@@ -450,6 +453,14 @@ HTTPServer(("127.0.0.1", int(options[options.index("--port") + 1])), Handler).se
 """
 
 
+def is_running(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.fixture
 def served(tmp_path):
     """Arguments of `llama_server`, with a program that answers as llama-server does."""
@@ -471,6 +482,26 @@ def test_llama_server(ran, served):
     assert rows["small.gguf"] == ["0.400", "2.000", "2.000", "0.000"]
     assert rows["prompt look-up"] == ["–", "1.000", "2.000", "1.000"]
     assert "Without a draft 4.000 ± 0.000 tokens/s, 2 questions." in output
+    processes = [int(file.stem) for file in program.parent.glob("*.pid")]
+    assert len(processes) == 3
+    assert not any(is_running(process) for process in processes)
+
+
+def test_llama_server_that_is_stopped(served, tmp_path):
+    """It takes its servers with it."""
+    arguments, program = served
+    command = [sys.executable, str(BENCHMARKS / "llama_server.py"), *map(str, arguments)]
+    # a server that never says that it is up
+    program.write_text(LLAMA_SERVER.replace("self.send_response(200)", "self.send_response(503)"))
+    server = f"{sys.executable} {program}"
+    with subprocess.Popen([*command, "--server", server], cwd=tmp_path) as benchmark:
+        end = time.monotonic() + 60
+        while len(found := list(tmp_path.glob("*.pid"))) < 3 and time.monotonic() < end:
+            time.sleep(0.1)
+        benchmark.terminate()
+        assert benchmark.wait(60) == 1
+    assert len(found) == 3
+    assert not any(is_running(int(file.stem)) for file in found)
 
 
 def test_llama_server_that_ends(served, tmp_path):

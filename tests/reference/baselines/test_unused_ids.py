@@ -11,6 +11,7 @@ from alm_lightning.objectives.baselines.dskd import DSKD
 from alm_lightning.objectives.baselines.gold import GOLD
 from alm_lightning.objectives.baselines.strict_one_to_one import StrictOneToOne
 from alm_lightning.objectives.baselines.xtoken_p_kl import ProjectedKL
+from alm_lightning.objectives.total_variation import TotalVariation
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts
 
 
@@ -31,7 +32,8 @@ OBJECTIVES = {
     "alm_hybrid": lambda temperature: hybrid(temperature, "bucket"),
     "alm_hybrid_by_prefix": lambda temperature: hybrid(temperature, "prefix"),
     "xtoken_p_kl": lambda temperature: ProjectedKL(temperature=temperature, decay=0.1),
-    # it has no temperature; the sorted rest holds them
+    # they have no temperature; the sorted rest of gold holds such ids
+    "total_variation": lambda temperature: TotalVariation(),
     "gold": lambda temperature: GOLD(beta=0.5, shared_weight=0.5, rest_weight=0.5),
 }
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from alm_lightning.counterparts import NONE, Prefixes
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, Vocabulary
-from alm_lightning.objectives.vocabularies.shared import SharedVocabulary, shared_ids
+from alm_lightning.objectives.vocabularies.shared import SharedVocabulary, shared_ids, token_ids
 from alm_lightning.objectives.vocabularies.tables import register_tables
 
 Unshared = Literal["prefix", "bucket"]
@@ -115,16 +115,12 @@ def _cells(
     view: Vocabulary, shared: Int[np.ndarray, " shared"], *, by_prefix: bool
 ) -> Int[np.ndarray, " vocab"]:
     """The cell of each id; `NONE` for an id that no token has, since it has no mass."""
-    special = {*view.special_ids.values(), *view.roles.values()}
     cells = np.full(view.num_tokens, NONE, dtype=np.int64)
     cells[shared] = np.arange(len(shared))
     surfaces = [view.token_bytes[id_] for id_ in shared.tolist()]
     prefixes = Prefixes({surface: cell for cell, surface in enumerate(surfaces) if surface})
-    for id_ in np.flatnonzero(cells == NONE).tolist():
+    for id_ in np.setdiff1d(token_ids(view), shared).tolist():
         surface = view.token_bytes[id_]
         cell = prefixes.longest(surface, 0)[0] if by_prefix and surface else NONE
-        if cell != NONE:
-            cells[id_] = cell
-        elif surface is not None or id_ in special:
-            cells[id_] = len(shared)
+        cells[id_] = len(shared) if cell == NONE else cell
     return cells

@@ -16,7 +16,7 @@ def shared_ids(pair: PairFacts) -> tuple[Int[np.ndarray, " shared"], Int[np.ndar
     token rather than a byte-fallback token. Of one vocabulary on both sides all tokens are shared.
     """
     if is_same_vocabulary(pair.student.view, pair.teacher.view):
-        tokens = _token_ids(pair.student.view)
+        tokens = token_ids(pair.student.view)
         return tokens, tokens
     student, teacher = ids_by_bytes(pair.student.view), ids_by_bytes(pair.teacher.view)
     pairs = [(id_, teacher[surface]) for surface, id_ in student.items() if surface in teacher]
@@ -25,7 +25,7 @@ def shared_ids(pair: PairFacts) -> tuple[Int[np.ndarray, " shared"], Int[np.ndar
     return ids[:, 0], ids[:, 1]
 
 
-def _token_ids(view: Vocabulary) -> Int[np.ndarray, " shared"]:
+def token_ids(view: Vocabulary) -> Int[np.ndarray, " token"]:
     """All ids but those that no token has."""
     special = {*view.special_ids.values(), *view.roles.values()}
     is_token = [
