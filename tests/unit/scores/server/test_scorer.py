@@ -123,6 +123,15 @@ def test_a_caller_that_stops_gives_up_what_waits(view, sequences):
         assert asked < 20
 
 
+@pytest.fixture
+def interrupts():
+    """What Ctrl-C does to Python, also where a shell has started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_ends_it_at_once(view, sequences):
     with Endpoint(view) as endpoint:
         endpoint.failures = [0.0, *[20.0] * 20]
