@@ -1,6 +1,6 @@
 """Which panels a workspace and a report have: plain records, with the names that runs log."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -142,7 +142,7 @@ def _own_answers() -> list[Panel]:
         "tokens": "tokens an answer",
         "unusable": "answers that could not be used",
     }
-    return [Panel(title, metrics=(f"on_policy/{name}",)) for name, title in names.items()]
+    return _lines("on_policy", names)
 
 
 def _speed() -> list[Panel]:
@@ -152,8 +152,13 @@ def _speed() -> list[Panel]:
         "waiting_for_data": "share of the time that waits for data",
         "peak_memory_bytes": "peak memory, bytes",
     }
-    panels = [Panel(title, metrics=(f"speed/{name}",)) for name, title in names.items()]
-    return [*panels, Panel("tokens that the teacher has read", metrics=("train/teacher_tokens",))]
+    cost = {"teacher_tokens": "tokens that the teacher has read"}
+    return [*_lines("speed", names), *_lines("train", cost)]
+
+
+def _lines(group: str, titles: Mapping[str, str]) -> list[Panel]:
+    """One panel a metric, from names in a group of metrics to titles."""
+    return [Panel(title, metrics=(f"{group}/{name}",)) for name, title in titles.items()]
 
 
 def _settings() -> list[Panel]:

@@ -1,6 +1,5 @@
 """Strict one-to-one: KL on the shared vocabulary, where both sides have one token."""
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -63,11 +62,11 @@ class StrictOneToOne(Objective):
             student_positions: Int[Tensor, " row"],
             teacher_positions: Int[Tensor, " row"],
         ) -> Float[Tensor, ""]:
-            log_q = self._restricted(student.logprobs(student_positions), self.shared.of_student)
+            ours = student.logprobs(student_positions)
+            log_q = self._renormalised(self.shared.of_student(ours), ours)
             with torch.no_grad():
-                log_p = self._restricted(
-                    teacher.logprobs(teacher_positions), self.shared.of_teacher
-                )
+                theirs = teacher.logprobs(teacher_positions)
+                log_p = self._renormalised(self.shared.of_teacher(theirs), theirs)
             return torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
         widest = widest_vocabulary(student, teacher)
@@ -83,11 +82,11 @@ class StrictOneToOne(Objective):
         )
         return single.student_positions[is_shared], single.teacher_positions[is_shared]
 
-    def _restricted(
-        self, logprobs: Float[Tensor, "row vocab"], columns: Callable[[Tensor], Tensor]
+    def _renormalised(
+        self, shared: Float[Tensor, "row shared"], logprobs: Float[Tensor, "row vocab"]
     ) -> Float[Tensor, "row shared"]:
         """Log-probabilities of the shared tokens at a temperature, among themselves."""
-        shared = columns(logprobs)
         if shared is logprobs and self.temperature == 1:
-            return logprobs
+            # all tokens are shared, and their probabilities sum to 1
+            return shared
         return (shared / self.temperature).log_softmax(dim=1)
