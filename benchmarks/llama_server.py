@@ -147,6 +147,7 @@ def record(
         # accepted beyond the end of an answer
         fewest = math.ceil(each["tokens"] / (draft_tokens + 1))
         each["forwards"] = max(fewest, each["tokens"] - each["accepted"])
+        each["accepted"] = min(each["accepted"], each["tokens"] - each["forwards"])
     return {"tokens": alone["tokens"], "seconds": alone["seconds"], "ways": answers}
 
 

@@ -46,18 +46,20 @@ def test_against_a_loop(seed, threshold, debias):
     assert objective.weight(with_own(signal, [])) == 0
 
 
-def one_chunk(student, teacher):
+def one_chunk(student, teacher, boundaries=None):
     """An answer of one chunk, to which the sides give these log-likelihoods."""
-    zero = torch.zeros(1, 1, dtype=torch.float64)
+    zero = torch.zeros((), dtype=torch.float64)
+    boundaries = (zero, zero) if boundaries is None else boundaries
 
-    def side(value):
-        return ModelSignal(TokenLogprobs(torch.zeros(1, 5).double(), value.view(1, 1), zero))
+    def side(value, boundary):
+        values = value.view(1, 1), boundary.view(1, 1)
+        return ModelSignal(TokenLogprobs(torch.zeros(1, 5).double(), *values))
 
     ones = torch.ones(1, 1, dtype=torch.bool)
     return replace(
         random_signal(0, batch=1, chunks=1),
-        student=side(student),
-        optional_teacher=side(teacher),
+        student=side(student, boundaries[0]),
+        optional_teacher=side(teacher, boundaries[1]),
         chunk_mask=ones,
         chunk_ends_run=ones,
         own_rows=ones[0],
@@ -95,6 +97,35 @@ def test_a_student_that_is_its_teacher_has_no_gradient():
     # the distance of its relative is 0 as well
     alm = ALM(temperature=1, threshold=0.1, debias=True, divergence="reverse_kl")
     assert alm(same).item() == 0.0
+
+
+@pytest.mark.parametrize("debias", [True, False])
+def test_a_boundary_that_was_not_drawn_has_no_gradient(debias):
+    """Its score would not be 0 in the mean: where both sides agree the student would move."""
+    logits = torch.tensor([0.3, -1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    next_logits = torch.tensor([1.0, 0.5], dtype=torch.float64, requires_grad=True)
+    boundary = next_logits.log_softmax(0)[0]
+    logprobs = logits.log_softmax(0)
+    # at the chunk itself the teacher says something else
+    target = logprobs.detach() + torch.tensor([0.5, -0.2, -0.3], dtype=torch.float64)
+    objective = PolicyGradient(threshold=0.0, debias=debias)
+    mean = torch.zeros_like(logits)
+    for text in range(len(logits)):
+        signal = one_chunk(logprobs[text], target[text], (boundary, boundary.detach()))
+        loss = objective(signal)
+        gradients = torch.autograd.grad(
+            loss, [logits, next_logits], retain_graph=True, allow_unused=True
+        )
+        assert gradients[1] is None
+        mean += logprobs[text].exp().detach() * gradients[0]
+    (exact,) = torch.autograd.grad((logprobs.exp() * (logprobs - target)).sum(), logits)
+    torch.testing.assert_close(mean, exact)
+    # what the sides think of the boundary is part of the advantage
+    found = [
+        objective(one_chunk(logprobs[0], target[0], (boundary, boundary.detach() + more))).item()
+        for more in (0.0, -1.0)
+    ]
+    assert (found[0] != found[1]) is debias
 
 
 def test_thresholds_that_are_none():

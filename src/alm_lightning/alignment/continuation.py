@@ -1,5 +1,6 @@
 """A text that a student has continued, under both tokenizers: the student's tokens as sampled."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,12 @@ from alm_lightning.alignment.answer import Answer
 from alm_lightning.alignment.axis import AxisSide, align_axis
 from alm_lightning.alignment.boundaries import ChunkSelection
 from alm_lightning.tokenization.view import Encoding, TokenizerView
+
+LAST_WORD = re.compile(rb"[ \t\n\r]+[^ \t\n\r]*\Z")
+"""A word at the end with the whitespace before it, which is part of its first token as a rule."""
+
+MOST_UNSETTLED = 32
+"""Bytes at the end of a cut answer that count as one word where no whitespace is among them."""
 
 
 def align_continuation(
@@ -23,8 +30,8 @@ def align_continuation(
 ) -> AlignedText:
     """A prompt and its continuation; chunks of the continuation alone are trained.
 
-    A chunk that begins in the prompt is not trained, nor is the last one of a continuation without
-    an end: what its last tokens would have become is not known.
+    A chunk that begins in the prompt is not trained, nor are those in the last word of a
+    continuation without an end: what its last tokens would have become is not known.
 
     Args:
         prompt: The text that was continued, not empty.
@@ -59,10 +66,13 @@ def align_continuation(
 
 
 def untargeted(aligned: AlignedText, answer: Answer) -> AlignedText:
-    """Without targets for the next-token loss, and without the last chunk of an endless answer.
+    """Without targets for the next-token loss, and without the last word of an endless answer.
+
+    A tokenizer cuts half a word into other tokens than the whole one: chunks in it need not be
+    those that a longer answer would have had.
 
     Args:
-        aligned: A prompt with an answer.
+        aligned: A prompt with an answer, at its end.
         answer: The answer.
 
     Returns:
@@ -70,10 +80,16 @@ def untargeted(aligned: AlignedText, answer: Answer) -> AlignedText:
     """
     trained = aligned.trained.copy()
     if answer.stop_id is None:
-        trained[-1:] = False
+        trained[aligned.chunk_ends > _settled(aligned.content)] = False
     return replace(
         aligned, trained=trained, student_trained=np.zeros(len(aligned.student_ids), bool)
     )
+
+
+def _settled(content: bytes) -> int:
+    """How many bytes more text can not cut in another way: those before the last word."""
+    found = LAST_WORD.search(content)
+    return max(found.start() if found else 0, len(content) - MOST_UNSETTLED)
 
 
 class Opening:

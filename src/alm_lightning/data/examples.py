@@ -118,5 +118,6 @@ def no_window(num_documents: int, name: str = "training") -> ValueError:
     return ValueError(
         f"{name}: {num_documents} documents gave no window: each is left out as bad, holds no text "
         "that is trained on, or no chunk of it fits a sequence. Raise student_length and "
-        "teacher_length, or check the corpus and chat.trained."
+        "teacher_length, or check the corpus and chat.trained (chats that nobody has answered, as "
+        "prompts of on_policy, need chat.trained=all)."
     )

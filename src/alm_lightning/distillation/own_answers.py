@@ -68,16 +68,18 @@ def _check_sampled(
             f"{list(objective)}, reads the teacher: the student would learn nothing from "
             "its own answers. Take objective=alm, say, or on_policy=none."
         )
-    if settings.begins and all(term.needs_own_answers for term in objective.values()):
-        raise ValueError(
-            f"on_policy.begins is {settings.begins}, and no term of the objective, "
-            f"{list(objective)}, learns from anything but answers: before the first one "
-            "there would be nothing to learn. Take on_policy.begins=0."
-        )
+    _check_schedule(settings, objective)
     if data.steps and not settings.share_at((data.steps - 1) / data.steps):
         raise ValueError(
             f"on_policy.begins is {settings.begins}: of {data.steps} steps "
             "(budget.steps) none comes after it, so that there would be no answer. Lower it."
+        )
+    if settings.begins + settings.rises > 1:
+        log.warning(
+            "on_policy.share is %s, and the run ends at %.2f of it: on_policy.begins + "
+            "on_policy.rises is above 1",
+            settings.share,
+            (1 - settings.begins) / settings.rises,
         )
     if settings.share == 1 and not settings.begins and not settings.rises:
         idle = [name for name, term in objective.items() if not term.needs_teacher]
@@ -91,4 +93,34 @@ def _check_sampled(
         raise ValueError(
             "on_policy.share is above 0, and documents are streamed: prompts are drawn from "
             "all of them. Take windows=first, or on_policy=none."
+        )
+
+
+def _check_schedule(settings: OnPolicy, objective: Mapping[str, Objective]) -> None:
+    """Refuses steps of which no term of the objective could learn anything."""
+    if all(term.needs_own_answers for term in objective.values()):
+        for name in ("begins", "rises"):
+            if value := getattr(settings, name):
+                raise ValueError(
+                    f"on_policy.{name} is {value}, and no term of the objective, "
+                    f"{list(objective)}, learns from anything but answers: in steps without one "
+                    f"there would be nothing to learn. Take on_policy.{name}=0."
+                )
+        if settings.share < 1:
+            log.warning(
+                "on_policy.share is %s, and %s learns from answers alone: the other sequences of "
+                "a step count for nothing. on_policy.share=1 has none",
+                settings.share,
+                ", ".join(objective),
+            )
+    begins = settings.begins
+    if all(
+        term.fades_by is not None and term.fades_by <= begins
+        for term in objective.values()
+        if term.needs_teacher
+    ):
+        raise ValueError(
+            f"on_policy.begins is {begins}, and all terms that read the teacher have faded by "
+            "then: the student would learn nothing from its own answers. Lower it, or take a term "
+            "that stays, such as objective=alm."
         )

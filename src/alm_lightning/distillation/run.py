@@ -84,10 +84,12 @@ class Plan:
             objective=self.objective,
             accelerator=self.accelerator,
         )
-        if self.balance.compares_losses and not all(t.is_distance for t in self.objective.values()):
+        others = [name for name, term in self.objective.items() if not term.is_distance]
+        if self.balance.compares_losses and others:
             raise ValueError(
-                "balance=gradnorm compares how far losses have fallen, and the loss of a policy "
-                "gradient is no distance: it may be negative. Take balance=gradmag or fixed."
+                "balance=gradnorm compares how far losses have fallen, and that of "
+                f"{', '.join(others)} is no distance: it may be negative. Take balance=gradmag or "
+                "fixed."
             )
 
     def module(self, student: Scorer, teacher: Teaching) -> DistillModule:

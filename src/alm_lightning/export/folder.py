@@ -4,8 +4,8 @@ import copy
 import errno
 import json
 import logging
-import os
 import shutil
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,7 +59,8 @@ def export_folder(
             "move that one away."
         )
     # a sibling, so that the last step is a rename, which cannot stop half-way
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    # of a name that no export which was killed has left: numbers of processes come again
+    partial = path.with_name(f".{path.name}.partial-{uuid.uuid4().hex}")
     partial.mkdir(parents=True)
     try:
         _write(student, tokenizer, partial, dtype=dtype, stop_ids=stop_ids, num_rows=num_rows)

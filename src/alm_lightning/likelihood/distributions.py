@@ -18,7 +18,6 @@ from torch.autograd.function import once_differentiable
 from alm_lightning.likelihood.blocks import LogitBlocks, block_columns
 from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.products import (
-    HALF_PRECISION,
     add_product,
     magnification,
     multiply,
@@ -189,8 +188,10 @@ class _Logits(torch.autograd.Function):
         precision = ctx.precision
         blocks = LogitBlocks(hidden, weight, bias, ctx.softcap, precision)
         factor = None
-        if precision.gradients in HALF_PRECISION and grad.numel():
-            factor = magnification(precision.gradients, grad.abs().amax())
+        # a bound takes a pass over the gradient, which float16 alone has a use for
+        if precision.gradients == torch.float16 and grad.numel():
+            least, most = grad.aminmax()
+            factor = magnification(precision.gradients, torch.maximum(-least, most))
         inputs = blocks.hidden.to(precision.gradients)
         grad_hidden = torch.zeros_like(hidden, dtype=precision.sums) if needs_hidden else None
         grad_weight = torch.empty_like(weight) if needs_weight else None

@@ -1,6 +1,7 @@
 """Likelihoods of merged chunks on both sides: what ALM and its relatives compare."""
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,7 +21,12 @@ class MergedChunks(Objective):
     Args:
         threshold: Gamma, in [0, 1); 0 merges nothing.
         debias: Whether each chunk's likelihood is multiplied by that of a boundary after it.
+
+    Attributes:
+        boundary_has_gradient: Whether the student learns from the likelihood of a boundary too.
     """
+
+    boundary_has_gradient: ClassVar[bool] = True
 
     def __init__(self, *, threshold: float | int | str | None, debias: bool):
         super().__init__()
@@ -53,6 +59,7 @@ class MergedChunks(Objective):
         def of(side: ModelSignal) -> Float[Tensor, "batch chunk"]:
             # of a merged chunk's boundaries only the last one counts
             boundary = side.boundary_logprobs.masked_fill(~is_last, 0.0)
+            boundary = boundary if self.boundary_has_gradient else boundary.detach()
             values = side.chunk_logprobs + boundary if self.debias else side.chunk_logprobs
             return sum_into_chunks(values, ids, num_chunks=ids.shape[1])
 

@@ -39,7 +39,7 @@ class Objective(nn.Module):
     needs_distributions: ClassVar[bool] = False
     distribution_kinds: ClassVar[tuple[str, ...]] = ("top_k",)
     needs_own_answers: ClassVar[bool] = False
-    is_distance: ClassVar[bool] = True
+    is_distance: bool = True
     needs_all_masses: bool = False
     learning_rate: float | None = None
     fades_by: float | None = None

@@ -21,6 +21,12 @@ class PolicyGradient(MergedChunks):
     and Thinking Machines Lab, "On-Policy Distillation", 2025). Rows of the corpus count for
     nothing: their text is not the student's.
 
+    With `debias` the likelihood of a boundary is part of the advantage and has no gradient either:
+    whether a boundary follows is not drawn where a chunk is, so that its score would not be 0 in
+    the mean. Between two tokenizers it depends on what the teacher's tokenizer sees later where a
+    chunk ends, and the mean gradient is that of KL up to this: a student with its teacher's
+    distribution over bytes may have one that is not 0.
+
     The value is no distance: it may be negative. Read the held-out figures.
 
     Args:
@@ -30,7 +36,8 @@ class PolicyGradient(MergedChunks):
 
     needs_teacher: ClassVar[bool] = True
     needs_own_answers: ClassVar[bool] = True
-    is_distance: ClassVar[bool] = False
+    is_distance: bool = False
+    boundary_has_gradient: ClassVar[bool] = False
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of merged chunks of own answers."""

@@ -54,7 +54,10 @@ def reference(case, mask_whitespace):
             at_s = tokens_of(batch.student.ids[row], batch.student.chunk_ids[row], chunk)
             at_t = tokens_of(batch.teacher.ids[row], batch.teacher.chunk_ids[row], chunk)
             own = int(batch.student.ids[row, at_s[0]])
-            if mask_whitespace and (surfaces[0][own] or b"x").strip() == b"":
+            theirs = surfaces[1][batch.teacher.ids[row, at_t[0]]]
+            if mask_whitespace and {(s or b"x").strip() for s in (surfaces[0][own], theirs)} == {
+                b""
+            }:
                 continue
             count += 1
             p = case.teacher_logprobs[row, at_t[0]].exp()

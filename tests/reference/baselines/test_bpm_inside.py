@@ -61,7 +61,8 @@ def reference(case, mask_whitespace):
     total, count, ended = 0.0, 0, 0
     for row, place, their_place, prefix in inner_tokens(case):
         own = student.token_bytes[case.batch.student.ids[row, place]]
-        if mask_whitespace and own.strip() == b"":
+        theirs = teacher.token_bytes[case.batch.teacher.ids[row, their_place]]
+        if mask_whitespace and own.strip() == theirs.strip() == b"":
             continue
         count += 1
         probs = case.teacher_logprobs[row, their_place].exp()

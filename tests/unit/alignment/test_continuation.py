@@ -6,7 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alm_lightning.alignment.answer import Answer
-from alm_lightning.alignment.continuation import Opening, align_continuation
+from alm_lightning.alignment.continuation import (
+    MOST_UNSETTLED,
+    Opening,
+    align_continuation,
+)
 from alm_lightning.alignment.text import align_text
 from alm_lightning.shapes import NO_CHUNK
 
@@ -43,8 +47,15 @@ def test_any_ids_of_the_vocabulary(views, pair, data):
     assert aligned.chunk_ends.tolist() == common
     begins = [0, *common[:-1]]
     trained = [begin >= start for begin in begins]
-    if answer.stop_id is None and trained:
-        trained[-1] = False
+    if answer.stop_id is None:
+        # whole words alone, or what lies far from the end
+        white, last = b" \t\n\r", len(text.encode())
+        while last and text.encode()[last - 1] not in white:
+            last -= 1
+        while last and text.encode()[last - 1] in white:
+            last -= 1
+        settled = max(last, len(text.encode()) - MOST_UNSETTLED)
+        trained = [t and end <= settled for t, end in zip(trained, common, strict=True)]
     assert aligned.trained.tolist() == trained
     assert not aligned.student_trained.any()
     assert opening.ends_with(answer) == (answer.stop_id is not None)
@@ -64,3 +75,23 @@ def test_the_text_in_its_own_tokens_is_aligned_as_any_other(views, pair):
     spoken = [found.chunk_bytes(chunk) for chunk in np.flatnonzero(found.trained).tolist()]
     # a teacher's token that begins in the prompt takes the chunk that it is in along
     assert b"".join(spoken) in (rest.encode(), rest.encode().lstrip())
+
+
+def test_half_a_word_is_not_learned_from(views):
+    """The teacher cuts it as no whole word is; ends before it are those of a longer text."""
+    student, teacher = views["bytes"], views["byte_level"]
+    text = "The quick brown fox jumps over the lazy dog; the foxes jumped quickly."
+    whole = {*teacher.encode("Say: " + text).ends.tolist()}
+    cut, wrong = 0, 0
+    for length in range(8, len(text)):
+        answer = Answer(np.frombuffer(text[:length].encode(), np.uint8).astype(np.int64), None)
+        aligned = Opening("Say: ", student=student, teacher=teacher, name="text").align(
+            answer, alignment=None
+        )
+        ends = aligned.chunk_ends[aligned.trained].tolist()
+        wrong += len({*ends} - whole)
+        # what would have been learned from without its last chunk alone
+        cut += len({*aligned.chunk_ends[:-1].tolist()} - whole)
+        assert len(ends) > 0 or length < 12
+    assert cut > 5
+    assert wrong == 0

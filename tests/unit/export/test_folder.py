@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -207,6 +208,17 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, failure):
         )
     assert caught.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_export_has_left_is_in_nobodys_way(tmp_path):
+    """Numbers of processes come again, above all in containers."""
+    left = tmp_path / f".x.partial-{os.getpid()}"
+    left.mkdir()
+    path = export_folder(
+        byte_student_of("llama"), byte_tokenizer_of(), tmp_path / "x", card="", dtype=torch.float32
+    )
+    assert (path / "README.md").is_file()
+    assert {*tmp_path.iterdir()} == {left, path}
 
 
 def test_card_is_markdown_with_a_front_matter():

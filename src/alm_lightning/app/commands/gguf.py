@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from alm_lightning.app.commands import program_name
-from alm_lightning.export.gguf.agreement import conversion_errors, draft_errors, draft_warnings
+from alm_lightning.export.gguf.agreement import (
+    conversion_errors,
+    conversion_warnings,
+    draft_errors,
+    draft_warnings,
+)
 from alm_lightning.export.gguf.converter import (
     DTYPES,
     SCRIPT,
@@ -64,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         def check(file: Path) -> None:
             written = of_gguf(file)
             _refuse(conversion_errors(written, made_of), f"{out} is not what {folder} holds")
+            for difference in conversion_warnings(written, made_of):
+                say(f"warning: {difference}")
             if target is not None:
                 _refuse(
                     draft_errors(written, target),
@@ -94,11 +102,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 )
                 sys.exit(NO_CONVERTER)
             say(f"{folder} is converted to {options.dtype} by {converter[-1]}")
-            convert(converter, folder, out, options.dtype, check)
+            before = signal.signal(signal.SIGTERM, _end)
+            try:
+                convert(converter, folder, out, options.dtype, check)
+            finally:
+                signal.signal(signal.SIGTERM, before)
     except (ValueError, OSError, RuntimeError) as error:
         say(f"error: {error}")
         sys.exit(BAD_INPUT)
     Console(highlight=False).print(str(out), markup=False, soft_wrap=True)
+
+
+def _end(number: int, _: object) -> None:
+    """Ends the converter as well, and takes half a file away, as Ctrl-C does."""
+    sys.exit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,6 @@
 """Whether a model can draft for another one: the same ids, the same rows."""
 
-from alm_lightning.counterparts import is_same_vocabulary
+from alm_lightning.counterparts import is_same_vocabulary, token_texts
 from alm_lightning.evaluation.ensemble.members import stands_for
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 
@@ -10,6 +10,13 @@ REMEDY = (
     "measure it as it is with harness.draft.across=[universal,intersection]."
 )
 """What to do with a draft of another vocabulary."""
+ROWS_REMEDY = (
+    "Engines of speculative decoding take such models for ones of different vocabularies. Move the "
+    "draft to the target's tokenizer with the target itself as the teacher, not a store of its "
+    "scores, and the export has as many rows; or give it as many (resize_token_embeddings of "
+    "transformers); or measure it as it is with harness.draft.across=[universal,intersection]."
+)
+"""What to do with a draft of other padding."""
 SHOWN = 3
 """Ids that an error shows."""
 
@@ -30,9 +37,8 @@ def vocabulary_difference(draft: EvaluatedModel, target: EvaluatedModel) -> str 
     if is_same_vocabulary(ours, theirs):
         return None
     shorter = min(ours.num_tokens, theirs.num_tokens)
-    others = [
-        index for index in range(shorter) if stands_for(ours, index) != stands_for(theirs, index)
-    ]
+    pairs = enumerate(zip(token_texts(ours), token_texts(theirs), strict=False))
+    others = [index for index, (one, other) in pairs if one != other]
     sizes = f"{draft.name} has {ours.num_tokens:,} tokens and {target.name} {theirs.num_tokens:,}"
     if not others:
         longer = max(ours, theirs, key=lambda view: view.num_tokens)
@@ -48,23 +54,22 @@ def vocabulary_difference(draft: EvaluatedModel, target: EvaluatedModel) -> str 
     return f"{sizes}; {len(others):,} ids differ ({shown}{'; ...' if others[SHOWN:] else ''})"
 
 
-def check_rows(draft: EvaluatedModel, target: EvaluatedModel) -> None:
-    """Refuses a draft of the target's vocabulary with another number of rows, padding included.
+def rows_difference(draft: EvaluatedModel, target: EvaluatedModel) -> str | None:
+    """In words, how many rows a draft of the target's vocabulary has, where it has other padding.
+
+    transformers, vLLM and others take such models for ones of different vocabularies.
 
     Args:
         draft: The model that drafts.
         target: The model that it drafts for.
 
-    Raises:
-        ValueError: transformers, vLLM and others would take it for one of another vocabulary.
+    Returns:
+        Both numbers; None where they are equal.
     """
     ours, theirs = (each.model.get_output_embeddings().weight.shape[0] for each in (draft, target))
-    if ours != theirs:
-        raise ValueError(
-            f"{draft.name} has {ours:,} rows of embeddings and {target.name} {theirs:,}, for the "
-            f"same {target.view.num_tokens:,} tokens: engines of speculative decoding take such "
-            "models for ones of different vocabularies. Move it to the target's tokenizer with the "
-            "target itself as the teacher, not a store of its scores, and the export has as many "
-            "rows; or pad its embeddings and vocab_size "
-            f"(resize_token_embeddings({theirs}) of transformers)."
-        )
+    if ours == theirs:
+        return None
+    return (
+        f"{draft.name} has {ours:,} rows of embeddings and {target.name} {theirs:,}, for the same "
+        f"{target.view.num_tokens:,} tokens"
+    )

@@ -90,7 +90,7 @@ class Writer:
         counting = (
             nullcontext()
             if way == ALONE
-            else counted_rounds(model, self._intersection if way == INTERSECTION else None)
+            else counted_rounds(model, self._across(way) if way in ACROSS else None)
         )
         with (
             without_settings(model),
@@ -120,6 +120,19 @@ class Writer:
                 "assistant_tokenizer": self.draft.view.hf,
             }
         return assistant
+
+    def _across(self, way: str) -> MakeGenerator:
+        """Makes what drafts in another vocabulary."""
+        model = self.target.model
+        chosen = self._intersection if way == INTERSECTION else model._get_candidate_generator
+
+        def make(*args: Any, **kwargs: Any) -> CandidateGenerator:
+            generator = chosen(*args, **kwargs)
+            # transformers hands on the target's ids, which are other tokens of the draft
+            generator.generation_config.eos_token_id = list(self.draft.stop_ids) or None
+            return generator
+
+        return make
 
     @cached_property
     def _intersection(self) -> MakeGenerator:

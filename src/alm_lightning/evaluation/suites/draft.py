@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,12 @@ from alm_lightning.corpus.sources.source import AnyDocument, Source
 from alm_lightning.evaluation.drafts.figures import draft_figures
 from alm_lightning.evaluation.drafts.overlap import overlap
 from alm_lightning.evaluation.drafts.rounds import num_equal
-from alm_lightning.evaluation.drafts.vocabulary import REMEDY, check_rows, vocabulary_difference
+from alm_lightning.evaluation.drafts.vocabulary import (
+    REMEDY,
+    ROWS_REMEDY,
+    rows_difference,
+    vocabulary_difference,
+)
 from alm_lightning.evaluation.drafts.ways import (
     ACROSS,
     ALONE,
@@ -139,7 +145,8 @@ class Draft:
         target = self._target
         ways = self._ways(evaluated, target)
         # all of them first, so that one that does not fit is refused before any is answered
-        ids = {key: self._ids(key, evaluated, target) for key in keys}
+        is_across = any(way in ACROSS for way in ways)
+        ids = {key: self._ids(key, evaluated, target, is_across=is_across) for key in keys}
         if not self.max_new_tokens:
             for key in keys:
                 sums = overlap(evaluated, target, ids[key], 1)
@@ -147,7 +154,7 @@ class Draft:
             return
         writer = Writer(target, evaluated, self.draft_tokens)
         for way in (ALONE, *ways):
-            writer.write(ids[keys[0]], WARM_UP, way)
+            writer.write(ids[keys[0]], min(WARM_UP, self.max_new_tokens), way)
         for key in keys:
             prompt = ids[key]
             alone = writer.write(prompt, self.max_new_tokens, ALONE)
@@ -172,27 +179,40 @@ class Draft:
                     f"{each.name} is an ensemble, which transformers' assisted generation does not "
                     "know. Give a single model."
                 )
+            if getattr(each.model, "_is_stateful", False):
+                raise ValueError(
+                    f"{each.name} is a {type(each.model).__name__}, whose state can't be taken "
+                    "back when a draft is refused: transformers' assisted generation does not know "
+                    "it. Give a model with attention."
+                )
         difference = vocabulary_difference(draft, target)
         beside = [PROMPT_LOOKUP] if self.prompt_lookup else []
+        remedy = REMEDY
         if difference is None:
-            check_rows(draft, target)
+            difference, remedy = rows_difference(draft, target), ROWS_REMEDY
+        if difference is None:
             return [ASSISTED, *beside]
         if not self.across or not self.max_new_tokens:
             raise ValueError(
                 f"{draft.name} can't draft for {target.name}, which has another vocabulary: "
-                f"{difference}.\n{REMEDY}"
+                f"{difference}.\n{remedy}"
             )
         log.info("%s has another vocabulary than %s: %s", draft.name, target.name, difference)
         return [*self.across, *beside]
 
-    def _ids(self, key: str, draft: EvaluatedModel, target: EvaluatedModel) -> list[int]:
+    def _ids(
+        self, key: str, draft: EvaluatedModel, target: EvaluatedModel, *, is_across: bool
+    ) -> list[int]:
         name = f"prompt {key.partition(':')[0]}"
         ids = prompt_ids(target, self.prompts[key], name=name)
-        for each in (target, draft):
-            if len(ids) + self.max_new_tokens > each.context_length:
+        lengths = {target: len(ids) + self.max_new_tokens, draft: len(ids) + self.max_new_tokens}
+        if is_across:
+            lengths[draft] = self._across_length(name, ids, draft, target)
+        for each, length in lengths.items():
+            if length > each.context_length:
                 raise ValueError(
-                    f"{name} has {len(ids):,} tokens, and {each.name} reads at most "
-                    f"{each.context_length:,} with the {self.max_new_tokens:,} of an answer. Lower "
+                    f"{name} and an answer of {self.max_new_tokens:,} tokens take {length:,} "
+                    f"tokens, and {each.name} reads at most {each.context_length:,}. Lower "
                     "max_new_tokens (harness.draft.max_new_tokens) or prompt_bytes "
                     "(harness.draft.prompt_bytes), or leave out long prompts."
                 )
@@ -202,6 +222,25 @@ class Draft:
                 "max_new_tokens (harness.draft.max_new_tokens) above 0."
             )
         return ids
+
+    def _across_length(
+        self, name: str, ids: Sequence[int], draft: EvaluatedModel, target: EvaluatedModel
+    ) -> int:
+        """Tokens of a prompt with its answer and a draft, as a draft of another vocabulary cuts it.
+
+        The answer is taken to have as many of them for one of the target's as the prompt has.
+        """
+        # as transformers does
+        text = target.view.hf.decode(ids, skip_special_tokens=True)
+        theirs = len(draft.view.hf(text)["input_ids"])
+        # a start token alone is not enough for all ways
+        if not draft.view.hf(text, add_special_tokens=False)["input_ids"]:
+            raise ValueError(
+                f"{name} has no text, of which {draft.name} could draft a continuation in its own "
+                "tokens (harness.draft.across). Leave it out."
+            )
+        answer = math.ceil(self.max_new_tokens * theirs / len(ids))
+        return theirs + answer + self.draft_tokens
 
     def result(self, records: Mapping[str, Record]) -> Result:
         """Acceptance, speed, and in how many answers the text is the target's own; the answers."""

@@ -47,6 +47,28 @@ def conversion_errors(written: EngineVocabulary, folder: EngineVocabulary) -> li
     return found
 
 
+def conversion_warnings(written: EngineVocabulary, folder: EngineVocabulary) -> list[str]:
+    """What a conversion may have lost, which llama.cpp may make up for.
+
+    It knows the usual ends of a turn by their names, whatever the file says.
+
+    Args:
+        written: Of the GGUF file.
+        folder: Of the folder.
+
+    Returns:
+        A sentence for each difference.
+    """
+    lost = sorted(folder.stop_ids - written.stop_ids)
+    if not lost:
+        return []
+    names = ", ".join(f"{index} ({folder.tokens[index]})" for index in lost)
+    return [
+        f"generation stops at {names} by the folder, of which the file says nothing: see that "
+        "llama.cpp ends there, which knows the usual ends of a turn by their names"
+    ]
+
+
 def draft_errors(draft: EngineVocabulary, target: EngineVocabulary) -> list[str]:
     """Why llama.cpp would refuse a draft: its own rules.
 

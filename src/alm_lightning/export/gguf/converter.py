@@ -115,6 +115,8 @@ def convert(
                 f"and its output ends with\n{said or '(nothing)'}"
             )
         check(partial)
+        # what has come there meanwhile
+        check_free(out)
         partial.rename(out)
     finally:
         partial.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, GenerationConfig
 
@@ -100,7 +101,7 @@ def model_folder(path: Path) -> Path:
     folder = inner if (inner / CONFIG_FILE).is_file() else path
     if reason := Folder(path=str(folder)).available():
         raise FileNotFoundError(f"Neither a run with a folder model/ nor a model: {reason}.")
-    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = _read_object(folder / CONFIG_FILE)
     if config.get("model_type") == ByteLMConfig.model_type:
         raise ValueError(
             f"{folder} is a student over bytes: llama.cpp knows no such model, and none of its "
@@ -120,7 +121,10 @@ def of_folder(folder: Path) -> EngineVocabulary:
         The vocabulary; rows without a token have the name that llama.cpp's converter gives them.
     """
     tokenizer = load_fast(str(folder))
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+    except Exception as error:  # of a class of its own for each kind of value that is wrong
+        raise ValueError(f"{folder / CONFIG_FILE} can't be read: {error}") from error
     by_id = {index: token for token, index in tokenizer.get_vocab().items()}
     size = max(config.vocab_size, max(by_id, default=-1) + 1)
     ids = {role: getattr(tokenizer, f"{role}_token_id") for role in KEYS}
@@ -128,7 +132,8 @@ def of_folder(folder: Path) -> EngineVocabulary:
     more = {role: getattr(config, f"{role}_token_id") for role in KEYS if ids[role] is None}
     ids |= {role: index for role, index in more.items() if isinstance(index, int)}
     stops = {ids["eos"]}
-    if (folder / "generation_config.json").is_file():
+    if (generation := folder / "generation_config.json").is_file():
+        _read_object(generation)
         said = GenerationConfig.from_pretrained(folder).eos_token_id
         stops |= set(said) if isinstance(said, list) else {said}
     text = tokenizer("a")["input_ids"]
@@ -177,3 +182,14 @@ def of_gguf(path: Path) -> EngineVocabulary:
         adds_eos=bool(found.get("add_eos_token", kind in ADDING_EOS)),
         kind=kind,
     )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; a ValueError that names it if that is no object."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds a {type(found).__name__}: expected an object, {{...}}.")
+    return found

@@ -38,8 +38,9 @@ class BytePrefix(Objective):
     Where the student's own token is longer than the teacher's, its mass is spread over several
     tokens of the teacher. The likelihood of those that the text has, a lower bound of it, moves
     there from phi of the first. The same happens where a chunk is one token on both sides, even if
-    that is structure. Chunks whose first student token is all whitespace are left out: if they are
-    taught, the indentation of code collapses.
+    that is structure. Where both sides' token is all whitespace nothing is taught: if it is, the
+    indentation of code collapses. The authors ask this of the student's token alone; of a student
+    over bytes that would leave out the beginning of nearly every word.
 
     With `inside`, the student is also taught where its token begins inside a token of the teacher,
     after bytes u of it, and the mean is over these and the starts. The target there is p_T
@@ -55,7 +56,7 @@ class BytePrefix(Objective):
     student's token that goes on beyond it gets no mass for its length.
 
     Args:
-        mask_whitespace: Whether student tokens that are all whitespace are left out.
+        mask_whitespace: Whether places where both sides' token is all whitespace are left out.
         inside: Whether student tokens that begin inside a token of the teacher are taught.
     """
 
@@ -82,7 +83,7 @@ class BytePrefix(Objective):
 
     def weight(self, signal: Supervision) -> Float[Tensor, ""]:
         """Number of student tokens that are taught: at the starts of chunks, and inside."""
-        weight = self._taught(signal, token_runs(signal).student.first).sum().float()
+        weight = self._taught(signal, *_firsts(token_runs(signal))).sum().float()
         if self.inside:
             weight = weight + len(self._inner(signal).steps)
         return weight
@@ -95,7 +96,7 @@ class BytePrefix(Objective):
     def _at_starts(self, signal: Signal) -> Float[Tensor, ""]:
         """Sum of the divergences at the starts of chunks."""
         runs = token_runs(signal)
-        taught = self._taught(signal, runs.student.first)
+        taught = self._taught(signal, *_firsts(runs))
         student, teacher = signal.student.distributions, signal.teacher.token_distributions
         own_ids = signal.student_tokens.ids.flatten()[runs.student.first]
         first_ids = signal.teacher_tokens.ids.flatten()[runs.teacher.first]
@@ -146,14 +147,18 @@ class BytePrefix(Objective):
     def _inner(self, signal: Supervision) -> InnerTokens:
         """The student's tokens inside the teacher's that are not left out."""
         inner = inner_tokens(signal, self.student_tree, self.teacher_tree)
-        return inner.of(self._taught(signal, inner.student_positions))
+        return inner.of(self._taught(signal, inner.student_positions, inner.teacher_positions))
 
-    def _taught(self, signal: Supervision, positions: Int[Tensor, " row"]) -> Bool[Tensor, " row"]:
-        """Which student tokens at some positions are not left out."""
-        own_ids = signal.student_tokens.ids.flatten()[positions]
+    def _taught(
+        self, signal: Supervision, student: Int[Tensor, " row"], teacher: Int[Tensor, " row"]
+    ) -> Bool[Tensor, " row"]:
+        """Which student tokens at some positions are not left out, by the teacher's there."""
+        own_ids = signal.student_tokens.ids.flatten()[student]
         if not self.mask_whitespace:
             return torch.ones_like(own_ids, dtype=torch.bool)
-        return ~self.prefixes.is_whitespace[own_ids]
+        their_ids = signal.teacher_tokens.ids.flatten()[teacher]
+        is_white = self.prefixes.is_whitespace[own_ids]
+        return ~(is_white & self.prefixes.teacher_is_whitespace[their_ids])
 
     def _moved(
         self,
@@ -179,3 +184,8 @@ class BytePrefix(Objective):
         likelihoods = torch.zeros_like(logprobs[: len(counts)])
         likelihoods.index_add_(0, rows, logprobs.masked_fill(~is_spanned, 0.0))
         return likelihoods.exp().masked_fill(~spans, 0.0)
+
+
+def _firsts(runs: TokenRuns) -> tuple[Int[Tensor, " row"], Int[Tensor, " row"]]:
+    """Positions of the first tokens of chunks, on both sides."""
+    return runs.student.first, runs.teacher.first

@@ -80,11 +80,13 @@ class CrossModelAttention(nn.Module):
 def sees(signal: Supervision) -> Bool[Tensor, "batch student_pos teacher_pos"]:
     """Which tokens of both sides see each other: those of one document that are trained on.
 
-    Of the student these are the tokens that the next-token loss predicts, of the teacher those in a
-    chunk, since nothing else marks what is trained on there.
+    Of the student these are the tokens that the next-token loss predicts; of the teacher, and of
+    what the student has sampled itself, those in a chunk, since nothing else marks what is trained
+    on there.
     """
     student, teacher = signal.student_tokens, signal.teacher_tokens
-    student_used = student.has_target & signal.target_mask
+    own = signal.own_rows.unsqueeze(1) & (student.chunk_ids != NO_CHUNK)
+    student_used = student.has_target & (signal.target_mask | own)
     teacher_used = teacher.has_target & (teacher.chunk_ids != NO_CHUNK)
     same = documents(student).unsqueeze(2) == documents(teacher).unsqueeze(1)
     return same & student_used.unsqueeze(2) & teacher_used.unsqueeze(1)

@@ -77,6 +77,8 @@ class GOLD(Objective):
         if not 0 <= beta <= 1:
             raise ValueError(f"GOLD: beta is {beta}: expected from 0 to 1; TRL's is 0.5.")
         self.beta = float(beta)
+        # either KL alone may be below 0, of values that don't sum to 1
+        self.is_distance = 0 < self.beta < 1
         self.weights: tuple[float, float] | None = None
         if shared_weight is not None and rest_weight is not None:
             self.weights = (shared_weight, rest_weight)

@@ -60,7 +60,11 @@ class _SortedDistance(torch.autograd.Function):
         teacher_probs: Float[Tensor, "row teacher_vocab"],
     ) -> Float[Tensor, " row"]:
         method = by_counting if student_probs.device.type == "cpu" else by_sorting
-        distance, *signs = method(student_probs.detach(), teacher_probs.detach())
+        # values of two types have no order by their bits
+        dtype = torch.promote_types(student_probs.dtype, teacher_probs.dtype)
+        distance, *signs = method(
+            student_probs.detach().to(dtype), teacher_probs.detach().to(dtype)
+        )
         ctx.save_for_backward(*signs)
         return distance
 

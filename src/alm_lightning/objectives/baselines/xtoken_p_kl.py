@@ -46,6 +46,8 @@ class ProjectedKL(Objective):
     """
 
     needs_teacher: ClassVar[bool] = True
+    # a teacher's mean of logs sums to less than 1
+    is_distance: bool = False
     needs_tokens: ClassVar[bool] = False
     needs_distributions: ClassVar[bool] = True
 

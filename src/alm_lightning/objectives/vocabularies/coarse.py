@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from alm_lightning.counterparts import NONE, Prefixes
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, Vocabulary
-from alm_lightning.objectives.vocabularies.shared import SharedVocabulary, shared_ids, token_ids
+from alm_lightning.objectives.vocabularies.shared import (
+    SharedVocabulary,
+    are_first,
+    columns,
+    shared_ids,
+    token_ids,
+)
 from alm_lightning.objectives.vocabularies.tables import register_tables
 
 Unshared = Literal["prefix", "bucket"]
@@ -76,7 +82,7 @@ class CoarseSide(nn.Module):
 
     def __init__(self, view: Vocabulary, shared: Int[np.ndarray, " shared"], *, by_prefix: bool):
         super().__init__()
-        self.has_bucket = True
+        self.has_bucket, self._are_first = True, are_first(shared)
         bucket = len(shared)
         cells = _cells(view, shared, by_prefix=by_prefix)
         joining = np.setdiff1d(np.flatnonzero((cells != NONE) & (cells != bucket)), shared)
@@ -89,11 +95,12 @@ class CoarseSide(nn.Module):
         The cells of the shared tokens have one order on both sides; the bucket is the last.
         """
         # summed up in log space: 1 - (what is shared) has no digits left where the rest is little
-        cells = token_logprobs[:, self.shared]
+        cells = columns(token_logprobs, self.shared, are_first=self._are_first)
         if len(self.joining):
             cells = _joined(cells, token_logprobs[:, self.joining], self.joined)
         if not self.has_bucket:
-            return cells.log_softmax(dim=1)
+            # a side with nothing left sums to 1 as it is
+            return cells.log_softmax(dim=1) if len(self.left) else cells
         left = token_logprobs[:, self.left].logsumexp(dim=1, keepdim=True)
         return torch.cat([cells, left], dim=1)
 

@@ -3,17 +3,29 @@
 import numpy as np
 from jaxtyping import Int
 
-from alm_lightning.counterparts import NONE, Prefixes, ids_by_bytes, same_bytes
+from alm_lightning.counterparts import (
+    NONE,
+    Prefixes,
+    ids_by_bytes,
+    is_same_vocabulary,
+    same_bytes,
+)
 from alm_lightning.objectives.vocabularies.pair_facts import Vocabulary
-from alm_lightning.objectives.vocabularies.shared import special_pairs
+from alm_lightning.objectives.vocabularies.shared import special_pairs, token_ids
 
 
 def same_tokens(source: Vocabulary, target: Vocabulary) -> Int[np.ndarray, " vocab"]:
     """For each id of the source the id of the target with the same bytes or the same role.
 
     `alm_lightning.counterparts` has the rule where several have the same bytes, and `special_pairs`
-    that for special tokens. A token without a counterpart has `NONE`.
+    that for special tokens. A token without a counterpart has `NONE`. Of one vocabulary on both
+    sides every token is its own.
     """
+    if is_same_vocabulary(source, target):
+        counterparts = np.full(len(source.token_bytes), NONE, dtype=np.int64)
+        tokens = token_ids(source)
+        counterparts[tokens] = tokens
+        return counterparts
     counterparts = same_bytes(source, target)
     for index, counterpart in special_pairs(source, target).items():
         counterparts[index] = counterpart

@@ -18,6 +18,7 @@ class PrefixMap(nn.Module):
             ids for a token that begins with none of them.
         unreached: Tokens of the student that no token of the teacher leads to.
         is_whitespace: Whether each token of the student is whitespace and nothing else.
+        teacher_is_whitespace: Whether each token of the teacher is.
         student_lengths: Bytes of each token of the student, 0 for structure.
         teacher_lengths: Bytes of each token of the teacher.
         num_mapped: Tokens of the teacher that begin with a token of the student.
@@ -29,6 +30,7 @@ class PrefixMap(nn.Module):
     columns: Int[Tensor, " teacher_vocab"]
     unreached: Int[Tensor, " unreached"]
     is_whitespace: Bool[Tensor, " vocab"]
+    teacher_is_whitespace: Bool[Tensor, " teacher_vocab"]
     student_lengths: Int[Tensor, " vocab"]
     teacher_lengths: Int[Tensor, " teacher_vocab"]
 
@@ -41,7 +43,8 @@ class PrefixMap(nn.Module):
             self,
             columns=np.where(prefixes == NONE, student.num_tokens, prefixes),
             unreached=np.setdiff1d(np.arange(student.num_tokens), prefixes),
-            is_whitespace=np.array([(s or b"").isspace() for s in student.token_bytes]),
+            is_whitespace=_is_whitespace(student),
+            teacher_is_whitespace=_is_whitespace(teacher),
             student_lengths=_lengths(student),
             teacher_lengths=_lengths(teacher),
         )
@@ -54,3 +57,7 @@ class PrefixMap(nn.Module):
 
 def _lengths(vocabulary: Vocabulary) -> Int[np.ndarray, " vocab"]:
     return np.array([len(surface or b"") for surface in vocabulary.token_bytes], dtype=np.int64)
+
+
+def _is_whitespace(vocabulary: Vocabulary) -> Bool[np.ndarray, " vocab"]:
+    return np.array([(surface or b"").isspace() for surface in vocabulary.token_bytes])

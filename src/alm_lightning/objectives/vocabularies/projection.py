@@ -52,7 +52,10 @@ class Projection(nn.Module):
         rows = np.concatenate([shared, np.repeat(np.array(list(rest), dtype=np.int64), counts)])
         weights = np.concatenate([np.ones(len(shared)), falling])
         totals = np.bincount(rows, weights, minlength=student.num_tokens)
-        reached, columns = np.unique(np.concatenate([same[shared], ids]), return_inverse=True)
+        # a token that is reached with no weight would be compared with no mass
+        some = weights > 0
+        rows, weights = rows[some], weights[some]
+        reached, columns = np.unique(np.concatenate([same[shared], ids])[some], return_inverse=True)
         register_tables(
             self,
             student_ids=rows,

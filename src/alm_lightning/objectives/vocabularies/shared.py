@@ -73,18 +73,15 @@ class SharedVocabulary(nn.Module):
         counterparts = np.full(max(student, default=0) + 2, NONE, dtype=np.int64)
         counterparts[student] = teacher
         register_tables(self, student=student, teacher=teacher, _counterparts=counterparts)
-        # whether the shared tokens of a side have the ids 0, 1, 2 ..., as those of one vocabulary
-        self._first_ids = tuple(
-            np.array_equal(ids, np.arange(len(ids))) for ids in (student, teacher)
-        )
+        self._are_first = are_first(student), are_first(teacher)
 
     def of_student(self, values: Float[Tensor, "row vocab"]) -> Float[Tensor, "row shared"]:
         """The student's columns of the shared tokens; `values` itself where these are all."""
-        return _columns(values, self.student, first_ids=self._first_ids[0])
+        return columns(values, self.student, are_first=self._are_first[0])
 
     def of_teacher(self, values: Float[Tensor, "row vocab"]) -> Float[Tensor, "row shared"]:
         """The teacher's columns of the shared tokens, in the same order as the student's."""
-        return _columns(values, self.teacher, first_ids=self._first_ids[1])
+        return columns(values, self.teacher, are_first=self._are_first[1])
 
     def same(
         self, student_ids: Int[Tensor, " row"], teacher_ids: Int[Tensor, " row"]
@@ -99,8 +96,22 @@ class SharedVocabulary(nn.Module):
         return len(self.student)
 
 
-def _columns(
-    values: Float[Tensor, "row vocab"], ids: Int[Tensor, " shared"], *, first_ids: bool
+def are_first(ids: Int[np.ndarray, " shared"]) -> bool:
+    """Whether some ids are 0, 1, 2 ..., as those of the tokens of one vocabulary on both sides."""
+    return np.array_equal(ids, np.arange(len(ids)))
+
+
+def columns(
+    values: Float[Tensor, "row vocab"], ids: Int[Tensor, " shared"], *, are_first: bool
 ) -> Float[Tensor, "row shared"]:
-    # picking all columns would copy whole distributions
-    return values if first_ids and values.shape[1] == len(ids) else values[:, ids]
+    """Columns of some tokens; `values` itself where these are all: picking them would copy it.
+
+    Args:
+        values: A column for each token of a vocabulary.
+        ids: The tokens.
+        are_first: What the function of this name says of the ids.
+
+    Returns:
+        The columns in the order of the ids.
+    """
+    return values if are_first and values.shape[1] == len(ids) else values[:, ids]

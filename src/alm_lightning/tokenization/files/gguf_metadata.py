@@ -7,6 +7,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import contextlib
+import math
 import mmap
 import struct
 from collections.abc import Callable, Iterator
@@ -18,6 +19,10 @@ VERSIONS = (2, 3)
 STRING, ARRAY = 8, 9
 NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
 """Types of numbers, as `struct` calls them."""
+ALIGNMENT = 32
+"""Of tensors, where a file does not say: bytes."""
+BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 6: (32, 22), 8: (32, 34), 30: (1, 2)}
+"""Elements and bytes of a block of some types of tensors: F32, F16, Q4_0, Q5_0, Q8_0, BF16."""
 
 
 def read_metadata(path: Path, wanted: Callable[[str], bool]) -> dict[str, Any]:
@@ -33,18 +38,23 @@ def read_metadata(path: Path, wanted: Callable[[str], bool]) -> dict[str, Any]:
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of the tensors of a GGUF file, rows first, as torch has them.
 
-    A ValueError if it is not a GGUF file, of a version that is not known, or damaged.
+    A ValueError if it is not a GGUF file, of a version that is not known, damaged, or ends before
+    its tensors do.
     """
     with _opened(path) as head:
         num_tensors, count = head.number("Q"), head.number("Q")
-        for _ in head.items(count):
-            pass
-        shapes = {}
+        alignment = dict(head.items(count)).get("general.alignment", ALIGNMENT)
+        shapes, end = {}, 0
         for _ in range(num_tensors):
             name = head.text()
             # the fastest axis first
             shapes[name] = head.numbers("Q", head.number("I"))[::-1]
-            head.number("I"), head.number("Q")
+            elements, size = BLOCKS.get(head.number("I"), (1, 0))
+            end = max(end, head.number("Q") + math.prod(shapes[name]) // elements * size)
+        # tensors begin at a multiple of the alignment
+        end += -head.place % alignment + head.place
+        if num_tensors and head.size < end:
+            raise ValueError(f"its tensors take {end:,} bytes, and it has {head.size:,}")
         return shapes
 
 
@@ -74,7 +84,7 @@ class _Head:
     """Values of a GGUF file, one after another."""
 
     def __init__(self, view: mmap.mmap):
-        self._view = view
+        self._view, self.size = view, len(view)
         self.place = len(MAGIC)
 
     def number(self, code: str) -> Any:

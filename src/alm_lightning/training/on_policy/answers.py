@@ -84,7 +84,7 @@ class OwnAnswers:
         self.counts = AnswerCounts()
         self.while_sampling: Callable[[], AbstractContextManager[None]] = nullcontext
         self._sampled: dict[int, Sampled] = {}
-        self._said = False
+        self._said_unusable, self._said_cut = False, False
 
     def mixed(self, batches: Sequence[DistillBatch], step: int) -> list[DistillBatch]:
         """The micro-batches of a step, some of whose rows have given way to answers.
@@ -109,8 +109,8 @@ class OwnAnswers:
         found = [self.window(place, answer) for place, answer in self._sampled[step]]
         own = [window for window in found if window is not None]
         self.counts = _counts(self._sampled.pop(step), own)
-        if not own and not self._said:
-            self._said = True
+        if not own and not self._said_unusable:
+            self._said_unusable = True
             log.warning(
                 "of %d answers of step %d none can be learned from: they are no valid text, or too "
                 "long for the teacher. This is said once.",
@@ -161,6 +161,16 @@ class OwnAnswers:
         # a window that begins later would be without the prompt
         if first is None or not np.array_equal(first.student.ids[: len(start)], start):
             return None
+        if len(first.student.ids) < len(aligned.student_ids) and not self._said_cut:
+            self._said_cut = True
+            log.warning(
+                "%s: an answer of %d tokens takes more of the teacher than budget.teacher_length="
+                "%d leaves beside its prompt: its end is not learned from. Raise it, or lower "
+                "on_policy.max_new_tokens. This is said once.",
+                asked.name,
+                len(answer.ids),
+                pairing.teacher_length,
+            )
         return first
 
     def _number(self, step: int, num_windows: int) -> int:

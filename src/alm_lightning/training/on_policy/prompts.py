@@ -13,8 +13,8 @@ from alm_lightning.corpus.pieces import pieces
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.pairing import Pairing
 
-TRIES = 100
-"""Documents that are drawn for one prompt before the corpus is said to have none."""
+LOOKED_AT = 1000
+"""Documents of which one must give a prompt, or the corpus is said to have none."""
 
 
 class Prompts:
@@ -27,7 +27,7 @@ class Prompts:
         max_new_tokens: For how many tokens there must be room after a prompt.
 
     Raises:
-        ValueError: None of the first documents gives a prompt that leaves room for an answer.
+        ValueError: Of many documents none gives a prompt that leaves room for an answer.
     """
 
     def __init__(
@@ -40,33 +40,37 @@ class Prompts:
     ):
         self.documents, self.pairing = documents, pairing
         self.prompt_bytes, self.max_new_tokens = prompt_bytes, max_new_tokens
+        self._unfit: set[int] = set()
         # a corpus of which no document will do is an error now, and not one of a later step
-        self.draw(np.random.default_rng(0))
+        number = min(len(documents), LOOKED_AT)
+        chosen = np.random.default_rng(0).choice(len(documents), number, replace=False)
+        if not any(self._fits(place) for place in chosen.tolist()):
+            raise ValueError(
+                f"on_policy: of {number} documents none gives a prompt of at most {self._room} "
+                "student tokens, which student_length leaves beside on_policy.max_new_tokens="
+                f"{max_new_tokens}, and of the teacher one that leaves as much room in "
+                f"{pairing.teacher_length} tokens (teacher_length). Raise student_length and "
+                "teacher_length, lower on_policy.max_new_tokens, or take a corpus with chats that "
+                f"end with an answer, or texts of more than {prompt_bytes} bytes "
+                "(on_policy.prompt_bytes)."
+            )
 
     def draw(self, generator: np.random.Generator) -> int:
-        """The place of a document that gives a prompt.
+        """The place of a document that gives a prompt: each that does has the same chance.
 
         Args:
             generator: Random numbers.
 
         Returns:
             Its place, for `asked`.
-
-        Raises:
-            ValueError: Many were drawn, and none does.
         """
-        for _ in range(TRIES if len(self.documents) else 0):
+        while True:
             place = int(generator.integers(len(self.documents)))
+            if place in self._unfit:
+                continue
             if self._fits(place):
                 return place
-        raise ValueError(
-            f"on_policy: of {TRIES} documents none gives a prompt of at most {self._room} student "
-            f"tokens, which student_length leaves beside on_policy.max_new_tokens="
-            f"{self.max_new_tokens}, and below {self.pairing.teacher_length} of the teacher. Raise "
-            "student_length and teacher_length, lower on_policy.max_new_tokens, or "
-            "take a corpus with chats that end with an answer, or texts of more than "
-            f"{self.prompt_bytes} bytes (on_policy.prompt_bytes)."
-        )
+            self._unfit.add(place)
 
     def _fits(self, place: int) -> bool:
         """Whether a document gives a prompt that leaves room for an answer on both sides."""
@@ -78,7 +82,10 @@ class Prompts:
         if len(asked.ids) > self._room:
             return False
         nothing = asked.align(Answer(asked.ids[:0], None), alignment=None)
-        return len(nothing.teacher_ids) < self.pairing.teacher_length
+        # an answer has as many tokens of the teacher for one of the student as its prompt has
+        ratio = len(nothing.teacher_ids) / len(asked.ids)
+        room = self.pairing.teacher_length - len(nothing.teacher_ids)
+        return room >= self.max_new_tokens * ratio
 
     @property
     def _room(self) -> int:

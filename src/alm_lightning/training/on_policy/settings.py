@@ -1,6 +1,10 @@
 """How many sequences of a step are the student's own answers, and how they are sampled."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any
 
 from alm_lightning.training.on_policy.engines import EngineSettings, TransformersSettings
 
@@ -39,20 +43,22 @@ class OnPolicy:
 
     def __post_init__(self) -> None:
         """Refuses settings that make no sense."""
-        checks = (
-            ("share", 0 <= self.share <= 1, "a share in [0, 1]; 0 samples nothing"),
-            ("begins", 0 <= self.begins < 1, "a share of the run's steps in [0, 1)"),
-            ("rises", 0 <= self.rises <= 1, "a share of the run's steps in [0, 1]"),
-            ("temperature", 0 < self.temperature < float("inf"), "a number above 0, 1 as a rule"),
-            ("top_p", 0 < self.top_p <= 1, "a share in (0, 1]"),
-            ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
-            ("every", self.every >= 1, "at least 1 step"),
-            ("batch_size", self.batch_size >= 1, "at least 1 answer"),
-            ("prompt_bytes", self.prompt_bytes >= 4, "at least 4, which one character may have"),
+        checks: tuple[tuple[str, type[Real], Callable[[Any], bool], str], ...] = (
+            ("share", Real, lambda n: 0 <= n <= 1, "a share in [0, 1]; 0 samples nothing"),
+            ("begins", Real, lambda n: 0 <= n < 1, "a share of the run's steps in [0, 1)"),
+            ("rises", Real, lambda n: 0 <= n <= 1, "a share of the run's steps in [0, 1]"),
+            ("temperature", Real, lambda n: 0 < n < math.inf, "a number above 0, 1 as a rule"),
+            ("top_p", Real, lambda n: 0 < n <= 1, "a share in (0, 1]"),
+            ("max_new_tokens", Integral, lambda n: n >= 1, "a whole number of at least 1"),
+            ("every", Integral, lambda n: n >= 1, "a whole number of at least 1 step"),
+            ("batch_size", Integral, lambda n: n >= 1, "a whole number of at least 1 answer"),
+            ("prompt_bytes", Integral, lambda n: n >= 4, "at least 4, as one character may have"),
         )
-        for name, is_right, expected in checks:
-            if not is_right:
-                raise ValueError(f"on_policy.{name} is {getattr(self, name)}: expected {expected}.")
+        for name, kind, is_right, expected in checks:
+            value = getattr(self, name)
+            # Python takes True for 1
+            if isinstance(value, bool) or not isinstance(value, kind) or not is_right(value):
+                raise ValueError(f"on_policy.{name} is {value!r}: expected {expected}.")
 
     def share_at(self, progress: float) -> float:
         """Share of the sequences of a step that are answers.

@@ -1,5 +1,10 @@
 import json
+import os
 import shlex
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from tests.unit.export.gguf.engine_files import write_folder, write_gguf
@@ -123,3 +128,44 @@ def test_what_is_not_there(run_folder, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(run_folder.parent)
     assert ended(*arguments) == command.BAD_INPUT
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("config.json", "[]", "config.json holds a list: expected an object"),
+        ("config.json", "{", "config.json is no JSON"),
+        ("generation_config.json", "[]", "generation_config.json holds a list"),
+        ("config.json", None, "config.json can't be read"),
+    ],
+)
+def test_a_damaged_folder_is_named(run_folder, capsys, name, text, said):
+    path = run_folder / "model" / name
+    if text is None:
+        text = json.dumps(json.loads(path.read_text()) | {"vocab_size": "a"})
+    path.write_text(text)
+    assert ended(run_folder) == command.BAD_INPUT
+    assert said in capsys.readouterr().err
+
+
+def test_a_signal_ends_the_converter_as_well(run_folder, tmp_path):
+    """And takes what it has written away."""
+    path = tmp_path / "convert_hf_to_gguf.py"
+    path.write_text(
+        "import os, sys, time\n"
+        "out = sys.argv[sys.argv.index('--outfile') + 1]\n"
+        "open(out, 'w').write(str(os.getpid()))\n"
+        "time.sleep(60)\n"
+    )
+    call = [sys.executable, "-m", "alm_lightning.gguf", str(run_folder), "--converter", str(path)]
+    with subprocess.Popen(call) as process:
+        end = time.monotonic() + 60
+        while not (found := list(run_folder.glob(".*.gguf"))) and time.monotonic() < end:
+            time.sleep(0.1)
+        while not (number := found[0].read_text()):
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert [file.name for file in run_folder.iterdir()] == ["model"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(number), 0)

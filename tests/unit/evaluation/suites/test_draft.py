@@ -1,6 +1,7 @@
 """Drafts of tiny models for tiny models."""
 
 import json
+from copy import copy
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from tests.unit.evaluation.conftest import Listed, evaluated_of
 
 from alm_lightning.corpus.chat import Chat
 from alm_lightning.corpus.document import CorpusError, Document
+from alm_lightning.evaluation.drafts.ways import ALONE, Writer
 from alm_lightning.evaluation.suites.draft import Draft
 
 TEXTS = Listed([Document("The quick brown fox jumps.", "a"), Document("Ünïcödé — 12 € 🙂", "b")])
@@ -147,17 +149,98 @@ def test_special_tokens_that_differ_are_another_vocabulary(target):
         measured(replace(target, name="draft", view=replace(view, special_ids=others)), target)
 
 
+def test_a_token_that_only_one_file_calls_special_is_the_same(target):
+    view = target.view
+    text, index = next(iter(view.special_ids.items()))
+    surfaces = [*view.token_bytes]
+    surfaces[index] = text.encode()
+    others = {name: at for name, at in view.special_ids.items() if name != text}
+    draft = replace(view, special_ids=others, token_bytes=surfaces)
+    _, result = measured(replace(target, name="draft", view=draft), target)
+    assert result.figures["accepted"].value == 1
+    # what differs beside it is named alone
+    surfaces[-1] = b"other"
+    draft = replace(view, special_ids=others, token_bytes=surfaces)
+    with pytest.raises(ValueError, match=rf"1 ids differ \(id {len(surfaces) - 1} is b'other'"):
+        measured(replace(target, name="draft", view=draft), target)
+
+
 def test_padding_rows_are_counted(target, metaspace_view):
     padded = tiny_gemma3(metaspace_view.num_tokens + 8)
+    draft = endless(padded, metaspace_view, "draft")
     with pytest.raises(ValueError, match=r"draft has [\d,]+ rows of embeddings and target"):
-        measured(endless(padded, metaspace_view, "draft"), target)
+        measured(draft, target)
+    # as transformers has it, one of another vocabulary
+    _, result = measured(draft, target, across=["universal", "intersection"])
+    assert result.figures["equal_universal"].value == 1
+    assert result.figures["equal_intersection"].value == 1
+
+
+def test_a_draft_of_another_vocabulary_has_a_context_of_its_own(target, byte_level_view):
+    texts = Listed([Document("zqxj " * 9, "long")])
+    rows = byte_level_view.num_tokens
+    lengths = [len(view.encode("zqxj " * 6).ids) for view in (target.view, byte_level_view)]
+    settings = {"source": texts, "prompt_bytes": 30, "max_new_tokens": 2, "across": ["universal"]}
+    for length, fits in ((sum(lengths) + 30, True), (lengths[1], False)):
+        model = tiny_gemma3(rows, max_position_embeddings=length)
+        draft = endless(model, byte_level_view, "short")
+        if fits:
+            measured(draft, target, **settings)
+        else:
+            with pytest.raises(ValueError, match=rf"short reads at most {length}"):
+                measured(draft, target, **settings)
+
+
+def test_a_prompt_without_text_has_nothing_to_draft_from(target, byte_level_view, tmp_path):
+    draft = endless(tiny_gemma3(byte_level_view.num_tokens), byte_level_view, "draft")
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps({"prompt": ""}) + "\n")
+    with pytest.raises(ValueError, match="prompt 0 has no text, of which draft could draft"):
+        measured(draft, target, prompts=str(path), across=["intersection"])
+
+
+def test_a_state_that_can_not_be_taken_back(target):
+    draft = replace(target, name="draft", model=copy(target.model))
+    draft.model._is_stateful = True
+    with pytest.raises(ValueError, match="draft is a Gemma3ForCausalLM, whose state"):
+        measured(draft, target)
+
+
+@pytest.mark.parametrize("way", ["universal", "intersection"])
+def test_drafts_of_another_vocabulary_end_at_their_own_stops(target, byte_level_view, way):
+    """The ids at which the target stops are other tokens there."""
+    draft = endless(noisy(tiny_gemma3(byte_level_view.num_tokens), 0.2), byte_level_view, "draft")
+    ids = [target.view.start_id, *target.view.encode("The quick br").ids.tolist()]
+    # all but those that the target says
+    said = {*Writer(target, draft, 5).write(ids, 12, ALONE).ids}
+    stops = [index for index in range(byte_level_view.num_tokens) if index not in said]
+    stopping = replace(target, stop_ids=stops)
+    rounds = [Writer(each, draft, 5).write(ids, 12, way).rounds for each in (target, stopping)]
+    assert rounds[0].drafted == rounds[1].drafted
+    # its own stops do end it
+    ending = replace(draft, stop_ids=list(range(byte_level_view.num_tokens)))
+    ended = Writer(target, ending, 5).write(ids, 12, way).rounds
+    assert max(ended.drafted) < max(rounds[0].drafted)
 
 
 def test_a_prompt_that_leaves_no_place(target, metaspace_view):
     short = tiny_gemma3(metaspace_view.num_tokens, max_position_embeddings=24)
     draft = endless(short, metaspace_view, "short")
-    with pytest.raises(ValueError, match=r"prompt 0 has \d+ tokens, and short reads at most 24"):
+    with pytest.raises(ValueError, match=r"20 tokens take \d+ tokens, and short reads at most 24"):
         measured(draft, target, max_new_tokens=20)
+    # the text that no time is taken of is no longer than the answers
+    tokens = len(metaspace_view.encode("The quick br").ids) + 1
+    shortest = tiny_gemma3(metaspace_view.num_tokens, max_position_embeddings=tokens + 1)
+    draft = endless(shortest, metaspace_view, "shortest")
+    source = Listed([Document("The quick brown", "a")])
+    asked = []
+    suite = harness(target, source=source, max_new_tokens=1)
+    keys = suite.prepare()
+    write = Writer.write
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Writer, "write", lambda *a: asked.append(a[2]) or write(*a))
+        dict(suite.records(draft, keys))
+    assert {*asked} == {1}
 
 
 def test_chats_are_answered_and_need_a_template(target, tmp_path):

@@ -4,7 +4,12 @@ import re
 import pytest
 from tests.unit.export.gguf.engine_files import PADDING, write_folder, write_gguf
 
-from alm_lightning.export.gguf.agreement import conversion_errors, draft_errors, draft_warnings
+from alm_lightning.export.gguf.agreement import (
+    conversion_errors,
+    conversion_warnings,
+    draft_errors,
+    draft_warnings,
+)
 from alm_lightning.export.gguf.vocabulary import of_folder, of_gguf, read_vocabulary
 
 
@@ -70,6 +75,13 @@ def test_stops_of_the_folder(tmp_path, byte_level_tokenizer, vocabulary):
     folder = write_folder(tmp_path / "m", byte_level_tokenizer, stop_ids=[4])
     assert of_folder(folder).stop_ids == {1, 4}
     assert conversion_errors(vocabulary(eot_token_id=4), of_folder(folder)) == []
+    assert conversion_warnings(vocabulary(eot_token_id=4), of_folder(folder)) == []
+    # llama.cpp may know it by its name
+    assert conversion_errors(vocabulary(), of_folder(folder)) == []
+    (warning,) = conversion_warnings(vocabulary(), of_folder(folder))
+    assert warning.startswith(
+        f"generation stops at 4 ({of_folder(folder).tokens[4]}) by the folder"
+    )
 
 
 def test_roles_that_only_the_configuration_has(tmp_path, byte_level_tokenizer):
@@ -139,10 +151,12 @@ def test_a_file_without_a_model(tmp_path, byte_level_tokenizer, change):
         read_vocabulary(path)
 
 
-@pytest.mark.parametrize("kept", [0, 6, 200, -40000])
+# the last three: within the head, most of the weights, half a number of the last one
+@pytest.mark.parametrize("kept", [0, 6, 200, -1, -2, -3])
 def test_a_damaged_file(tmp_path, byte_level_tokenizer, kept):
     path = write_gguf(tmp_path / "x.gguf", byte_level_tokenizer)
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) - 346 * 32 * 4 - 60] if kept < 0 else whole[:kept])
+    lost = {-1: 346 * 32 * 4 + 60, -2: 1000, -3: 1}
+    path.write_bytes(whole[: len(whole) - lost[kept]] if kept < 0 else whole[:kept])
     with pytest.raises(ValueError, match=r"x.gguf (is not a GGUF|can't be read as GGUF)"):
         read_vocabulary(path)

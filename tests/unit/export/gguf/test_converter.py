@@ -96,6 +96,20 @@ def test_a_converter_that_fails_leaves_nothing(script, tmp_path, text, said):
     assert list(out.parent.iterdir()) == []
 
 
+def test_a_file_that_has_come_meanwhile_stays(script, tmp_path):
+    out = tmp_path / "new" / "m.gguf"
+    with pytest.raises(FileExistsError, match="never writes over"):
+        convert(
+            find_converter(script(WRITES)),
+            tmp_path,
+            out,
+            "f16",
+            lambda file: out.write_text("mine") and None,
+        )
+    assert out.read_text() == "mine"
+    assert list(out.parent.iterdir()) == [out]
+
+
 def test_a_file_that_fails_its_check_is_not_kept(script, tmp_path):
     def check(file):
         raise ValueError("fewer rows")

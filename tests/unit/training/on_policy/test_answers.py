@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from tests.invariant.test_distribution_step import OBJECTIVES
 from tests.unit.training.on_policy.engines.test_transformers import logprobs_of
-from tests.unit.training.on_policy.own import CHATS, TEXTS, own_answers, prompts_of
+from tests.unit.training.on_policy.own import (
+    CHATS,
+    TEXTS,
+    own_answers,
+    pairing_of,
+    prompts_of,
+    settings,
+)
 
 from alm_lightning.alignment.answer import Answer
 from alm_lightning.corpus.chat import Chat
@@ -12,6 +20,9 @@ from alm_lightning.corpus.document import Document
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.packing import FirstFit
 from alm_lightning.data.regroup import joined, windows_in
+from alm_lightning.likelihood.signal import Signal
+from alm_lightning.objectives.policy_gradient import PolicyGradient
+from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 from alm_lightning.shapes import NO_CHUNK
 from alm_lightning.training.on_policy import Prompts
 
@@ -175,11 +186,98 @@ def test_answers_that_are_no_text_are_said(scorers, collator, batches, caplog):
     assert own.counts.num_unusable == 4
 
 
+@pytest.mark.parametrize("name", [*OBJECTIVES, "policy_gradient"])
+def test_every_objective_learns_from_answers(scorers, collator, batches, name):
+    """Also one that is taught where the next-token loss is, of which answers have nothing."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        # nearly uniform ones differ from each other by the same sign everywhere
+        for parameter in (p for each in scorers for p in each.model.parameters()):
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    own = own_answers(scorers, collator, share=1.0)
+    batch = own.mixed(batches, 0)[0]
+    assert batch.own_rows.all()
+    of_policy = {"policy_gradient": lambda: PolicyGradient(threshold=0.1, debias=True)}
+    term = (OBJECTIVES | of_policy)[name]()
+    student, teacher = scorers
+    widths = [each.model.config.hidden_size for each in scorers]
+    facts = [
+        SideFacts(s.view, width, width) for s, width in zip((student, teacher), widths, strict=True)
+    ]
+    term.setup(PairFacts(*facts))
+    sides = [
+        scorer(batch, tokens, keep_hidden=True, keep_distributions=True)
+        for scorer, tokens in ((student, batch.student), (teacher, batch.teacher))
+    ]
+    signal = Signal(
+        student=sides[0],
+        optional_teacher=sides[1],
+        chunk_mask=batch.chunk_mask,
+        chunk_ends_run=batch.chunk_ends_run,
+        target_mask=batch.student_targets,
+        own_rows=batch.own_rows,
+        student_tokens=batch.student,
+        teacher_tokens=batch.teacher,
+    )
+    assert term.weight(signal) > 0
+    parameters = [p for p in student.model.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(term(signal), parameters, allow_unused=True)
+    assert any(gradient is not None and gradient.any() for gradient in gradients)
+
+
+def test_an_answer_that_is_too_long_for_the_teacher_is_said(scorers, collator, caplog):
+    student, _ = scorers
+    prompts = prompts_of(scorers)
+    own = own_answers(scorers, collator, share=1.0)
+    asked = prompts.asked(0)
+    length = len(asked.align(Answer(asked.ids[:0], None), alignment=None).teacher_ids)
+    own.prompts.pairing = pairing_of(scorers)
+    own.prompts.pairing.teacher_length = length + 2
+    said = np.frombuffer(b"jumps over it", np.uint8).astype(np.int64)
+    answer = Answer(said, student.view.id_of("eos"))
+    window = own.window(0, answer)
+    assert window is not None
+    assert not window.ends_document
+    for _ in range(2):
+        own.window(0, answer)
+    assert caplog.text.count("its end is not learned from. Raise it") == 1
+
+
 @pytest.fixture
 def packed_collator(scorers):
     student, teacher = scorers
     packing = FirstFit(student_length=96, teacher_length=96)
     return Collator(student=student.view, teacher=teacher.view, micro_batch_size=2, packing=packing)
+
+
+def test_few_documents_that_fit_are_enough(scorers):
+    """One of a thousand: a draw goes on until it has it, and one that does not fit stays out."""
+    long = [Chat.of([{"role": "user", "content": "a" * 300}], "long")] * 999
+    prompts = prompts_of(scorers, [*long, CHATS[0]])
+    generator = np.random.default_rng(3)
+    assert {prompts.draw(generator) for _ in range(50)} == {999}
+    # what was looked at before does not change what is drawn
+    mixed = [*CHATS, *long[:20]]
+    one, two = prompts_of(scorers, mixed), prompts_of(scorers, mixed)
+    warm = np.random.default_rng(1)
+    for _ in range(30):
+        one.draw(warm)
+    generators = [np.random.default_rng(5) for _ in range(2)]
+    found = [[p.draw(g) for _ in range(40)] for p, g in zip((one, two), generators, strict=True)]
+    assert found[0] == found[1]
+    assert {*found[0]} == {*range(len(CHATS))}
+
+
+def test_prompts_leave_room_for_the_teacher_too(scorers):
+    prompts = prompts_of(scorers, CHATS)
+    asked = prompts.asked(0)
+    nothing = asked.align(Answer(asked.ids[:0], None), alignment=None)
+    ours, theirs = len(asked.ids), len(nothing.teacher_ids)
+    room = settings().max_new_tokens * theirs / ours
+    for length, fits in ((theirs + int(np.ceil(room)), True), (theirs + int(room) - 1, False)):
+        prompts.pairing = pairing_of(scorers)
+        prompts.pairing.teacher_length = length
+        assert prompts._fits(0) is fits
 
 
 def test_documents_without_a_prompt_are_refused(scorers):

@@ -36,8 +36,15 @@ def test_the_share_rises():
         ("every", 0),
         ("batch_size", 0),
         ("prompt_bytes", 3),
+        ("every", 2.5),
+        ("every", True),
+        ("every", None),
+        ("batch_size", 2.5),
+        ("max_new_tokens", "64"),
+        ("prompt_bytes", 16.5),
+        ("share", "half"),
     ],
 )
 def test_what_makes_no_sense_is_refused(name, value):
-    with pytest.raises(ValueError, match=rf"on_policy\.{name} is {value}: expected"):
+    with pytest.raises(ValueError, match=rf"on_policy\.{name} is {value!r}: expected"):
         OnPolicy(**(SETTINGS | {name: value}))

@@ -12,6 +12,7 @@ from transformers import GenerationConfig
 from alm_lightning.alignment.answer import Answer
 from alm_lightning.models.generation import drawn_ids, left_padded, only, without_settings
 from alm_lightning.models.pair import Scorer
+from alm_lightning.models.structure import unused_ids
 from alm_lightning.training.on_policy.engines.engine import (
     Engine,
     Sampling,
@@ -43,6 +44,8 @@ class TransformersEngine:
     def __init__(self, student: Scorer, settings: Sampling):
         self.student, self.settings = student, settings
         self.stop_ids = stop_ids_of(student)
+        self._holes = torch.from_numpy(unused_ids(student.view))
+        self._masked: Int[Tensor, " unused"] | None = None
 
     # not inference mode: weights that autocast has cast there could not be trained with
     @torch.no_grad()
@@ -75,7 +78,7 @@ class TransformersEngine:
         def draw(
             input_ids: Int[Tensor, "batch pos"], scores: Float[Tensor, "batch vocab"]
         ) -> Float[Tensor, "batch vocab"]:
-            # rows that no token has may have any logit
+            # rows that no token has may have any logit, and get no mass where a text is scored
             scores = scores.float().index_fill(1, self._unused(scores.shape[1]), -torch.inf)
             chosen = drawn_ids(
                 scores,
@@ -104,5 +107,7 @@ class TransformersEngine:
         return [answer_of(row, self.stop_ids) for row in rows]
 
     def _unused(self, num_rows: int) -> Int[Tensor, " unused"]:
-        num_tokens = self.student.view.num_tokens
-        return torch.arange(num_tokens, num_rows, device=self.student.model.device)
+        if self._masked is None:
+            padding = torch.arange(self.student.view.num_tokens, num_rows)
+            self._masked = torch.cat([self._holes, padding]).to(self.student.model.device)
+        return self._masked

@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from alm_lightning.alignment.answer import Answer
 from alm_lightning.models.pair import Scorer
-from alm_lightning.models.structure import layers_of
+from alm_lightning.models.structure import layers_of, unused_ids
 from alm_lightning.training.on_policy.engines.engine import Sampling, answer_of, stop_ids_of
 from alm_lightning.training.on_policy.engines.vllm.checkpoint import (
     checkpoint_weights,
@@ -70,6 +70,12 @@ class VllmEngine:
                 "name (a student over bytes has modules of its own). Take "
                 "on_policy/engine=transformers, or a student with a subword tokenizer of a family "
                 "that vLLM knows."
+            )
+        if len(holes := unused_ids(student.view)):
+            raise ValueError(
+                f"on_policy/engine=vllm: {len(holes):,} ids of {student.view.name!r} have no token "
+                f"(the first is {holes[0]}), and vLLM would sample them. Take "
+                "on_policy/engine=transformers."
             )
         if package in self._begun:
             raise ValueError(
