@@ -6,6 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from alm_lightning.app.evaluate.arguments import model_arguments
+from alm_lightning.app.hydra.arguments import place_arguments
 from alm_lightning.app.programs import evaluate_program
 
 
@@ -16,5 +17,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = model_arguments(sys.argv[1:])
+    sys.argv[1:] = place_arguments(model_arguments(sys.argv[1:]))
     main()

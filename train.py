@@ -1,10 +1,12 @@
 """Trains a student: `python train.py [experiment=...] [group=option] [key=value]`; see conf/."""
 
+import sys
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
+from alm_lightning.app.hydra.arguments import place_arguments
 from alm_lightning.app.hydra.model_groups import register_models
 from alm_lightning.app.programs import train_program
 
@@ -19,4 +21,5 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = place_arguments(sys.argv[1:])
     main()

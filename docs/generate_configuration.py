@@ -184,6 +184,8 @@ def _keys(
         # a comment after the last item belongs to what follows
         written = f"a list of {len(value.value)}"
     end = value.end_mark.line if isinstance(value, yaml.ScalarNode) else line
+    if isinstance(value, yaml.ScalarNode) and value.style in ("|", ">"):
+        written, end = f"a text of {len(value.value.splitlines())} lines", line
     comment = " ".join([*_before(lines, line), _beside(lines, max(line, end))]).strip()
     yield Key(path, written or "null", comment)
 

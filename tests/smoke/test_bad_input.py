@@ -4,6 +4,7 @@ import errno
 import logging
 
 import pytest
+import torch
 from hydra.errors import (
     ConfigCompositionException,
     InstantiationException,
@@ -198,9 +199,39 @@ def test_fixed_weights_that_a_term_lacks(run_here):
 # --- the models
 
 
-def test_no_such_model(run_here, tmp_path):
-    with pytest.raises(OSError, match="nowhere"):
-        run_here(f"student.source.path={tmp_path}/nowhere")
+@pytest.fixture
+def nothing_read(monkeypatch):
+    """Fails a test whose run comes as far as the corpus."""
+
+    def read(*arguments):
+        pytest.fail("the corpus was read")
+
+    monkeypatch.setattr("alm_lightning.distillation.data.DataPlan.read", read)
+
+
+@pytest.mark.parametrize(
+    ("key", "side"),
+    [
+        ("student.source.path", "student"),
+        ("teacher.source={_target_: alm_lightning.models.weights.sources.Folder, path", "teacher"),
+    ],
+)
+def test_no_such_model(run_here, tmp_path, nothing_read, key, side):
+    given = f"{key}: {tmp_path}/nowhere}}" if "{" in key else f"{key}={tmp_path}/nowhere"
+    with pytest.raises(OSError, match=rf"{side}: nothing to load: there is no folder .*nowhere"):
+        run_here(given)
+
+
+def test_a_checkpoint_of_nobody(run_here, tmp_path, nothing_read):
+    torch.save({"state_dict": {}}, tmp_path / "weights.ckpt")
+    with pytest.raises(ValueError, match=r"weights.ckpt \(ckpt_path\) has no settings of a run"):
+        run_here(f"ckpt_path={tmp_path}/weights.ckpt")
+
+
+def test_a_checkpoint_of_another_run(run_here, tmp_path, nothing_read):
+    torch.save({"config": {"seed": 5}}, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match=r"(?s)with other settings.*seed: 5 then.*tokenizer=own"):
+        run_here(f"ckpt_path={tmp_path}/other.ckpt")
 
 
 @pytest.fixture

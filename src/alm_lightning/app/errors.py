@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    InterpolationToMissingValueError,
     MissingMandatoryValue,
     OmegaConfBaseException,
 )
@@ -33,6 +34,8 @@ WRONG_CALL = re.compile(
     r"Error locating target|unexpected keyword argument|missing \d+ required|positional argument"
 )
 """Hydra's message where a ``_target_`` or its arguments do not exist."""
+MISSING = re.compile(r"Missing mandatory value: ([\w.@]+)")
+"""OmegaConf's message where a setting is that of another one, which was not given."""
 ANYWHERE = (OSError, MisconfigurationException, OmegaConfBaseException, SafetensorError)
 """Errors that the user can fix wherever they are raised: files, the network, damaged weights,
 settings that Lightning or OmegaConf refuse."""
@@ -83,13 +86,21 @@ def sentence_of(error: BaseException, cfg: DictConfig | None = None) -> str | No
     lack = lack_of_memory(error)
     if lack is not None:
         return memory_sentence(lack, cfg)
+    if isinstance(error, InterpolationToMissingValueError) and (
+        found := MISSING.search(str(error))
+    ):
+        return _not_given(found[1])
     if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} has no default and was not given. Set {error.full_key}=..."
+        return _not_given(str(error.full_key))
     if isinstance(error, NEVER):
         return None
     if isinstance(error, ANYWHERE) or (isinstance(error, OWN) and _is_raised_here(error)):
         return str(error)
     return None
+
+
+def _not_given(key: str) -> str:
+    return f"{key} has no default and was not given. Set {key}=..."
 
 
 def _is_raised_here(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import InterpolationToMissingValueError
 
 from alm_lightning.app.hydra.overrides import as_typed, parsed
 
@@ -65,7 +66,13 @@ def _made_of(config: DictConfig, choices: DictConfig, swept: Collection[str | No
             # Hydra composes without the swept keys: there may be no name yet
             return f"{group}s"
         # of other options the name is not read: it may be that of a teacher which has none
-        return _label(option, config[group].get("name") if option in ANYWHERE else None)
+        if option not in ANYWHERE:
+            return _label(option, None)
+        try:
+            return _label(option, config[group].get("name"))
+        except InterpolationToMissingValueError:
+            # a path that was not given: the run will say so
+            return _label(option, None)
 
     student = label("student")
     has_teacher = "teacher" in swept or choices.teacher not in ("same", "scores")

@@ -13,6 +13,7 @@ from alm_lightning.app.bakeoff.command import bakeoff
 from alm_lightning.app.errors import explained
 from alm_lightning.app.evaluate.arguments import model_arguments
 from alm_lightning.app.evaluate.command import evaluate
+from alm_lightning.app.hydra.arguments import place_arguments
 from alm_lightning.app.hydra.bakeoff_mode import is_bakeoff
 from alm_lightning.app.hydra.model_groups import register_models
 from alm_lightning.app.known_settings import check_known
@@ -83,19 +84,21 @@ def evaluate_program(cfg: DictConfig) -> None:
 
 def alm_train() -> None:
     """The program alm-train."""
+    sys.argv[1:] = place_arguments(sys.argv[1:])
     register_models(conf_folder())
     _hydra_main("train")(train_program)()
 
 
 def alm_score() -> None:
     """The program alm-score."""
+    sys.argv[1:] = place_arguments(sys.argv[1:])
     register_models(conf_folder())
     _hydra_main("score")(score_program)()
 
 
 def alm_evaluate() -> None:
     """The program alm-evaluate."""
-    sys.argv[1:] = model_arguments(sys.argv[1:])
+    sys.argv[1:] = place_arguments(model_arguments(sys.argv[1:]))
     _hydra_main("evaluate")(evaluate_program)()
 
 

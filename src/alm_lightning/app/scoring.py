@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from alm_lightning.app.keys import keys_in_errors
 from alm_lightning.app.train.build import SCORES, SERVER, data_plan, stored_model
 from alm_lightning.app.versions import versions
-from alm_lightning.distillation.checks import check_trainer
+from alm_lightning.distillation.checks import check_accelerator, check_trainer
 from alm_lightning.distillation.data import ON_BAD_DOCUMENT
 from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.distillation.scoring import Scoring, ServedTeacher, score
@@ -81,6 +81,7 @@ def scoring_of(cfg: DictConfig) -> Scoring:
             f"{', '.join(ON_BAD_DOCUMENT)}."
         )
     check_trainer(cfg.trainer.precision, "auto")
+    check_accelerator(cfg.trainer.accelerator)
     settings = cfg.scores
     return Scoring(
         folder=Path(settings.path).expanduser(),

@@ -8,6 +8,8 @@ from types import MappingProxyType
 from alm_lightning.corpus.document import BadDocument, Document, shortened
 
 ROLES = ("system", "user", "assistant")
+OTHER_ROLES = {"human": "user", "gpt": "assistant"}
+"""ShareGPT's names of them."""
 
 
 class BadChat(BadDocument):
@@ -37,6 +39,11 @@ class Message:
                 f"{name}: expected a mapping with role and content, found {type(value).__name__}: "
                 f"{shortened(value)}."
             )
+        if "role" not in value and {"from", "value"} <= value.keys():
+            # as ShareGPT has them
+            role = value["from"]
+            role = OTHER_ROLES.get(role, role) if isinstance(role, str) else role
+            value = {**value, "role": role, "content": value["value"]}
         # data sets with one column for all roles have an empty list of calls in every message; and
         # a message that calls a tool often has no content, so this check comes first
         if value.get("role") == "tool" or value.get("tool_calls"):

@@ -113,6 +113,27 @@ def check_trainer(precision: object, strategy: object) -> None:
         )
 
 
+def check_accelerator(accelerator: object) -> None:
+    """Refuses a GPU that is not here, before anything is loaded.
+
+    Args:
+        accelerator: Lightning's name.
+
+    Raises:
+        ValueError: torch sees no such device.
+    """
+    is_elsewhere = accelerator == "gpu" and torch.backends.mps.is_available()
+    if accelerator not in ("gpu", "cuda") or is_elsewhere or torch.cuda.is_available():
+        return
+    build = "a build for CUDA" if torch.version.cuda else "a build without CUDA"
+    raise ValueError(
+        f"accelerator is {accelerator}, and torch {torch.__version__}, {build}, sees no CUDA "
+        "device here. Take trainer=auto or trainer=cpu; on a machine with a GPU, look at "
+        "nvidia-smi and CUDA_VISIBLE_DEVICES, and install a torch for its driver "
+        "(https://pytorch.org/get-started)."
+    )
+
+
 def chosen_precision(precision: object, accelerator: str) -> str:
     """What a run computes in, on this hardware.
 

@@ -19,6 +19,7 @@ from alm_lightning.data.packing import OnePerRow, Packing
 from alm_lightning.data.pairing import ALL_TRAINED, ChatSettings
 from alm_lightning.distillation import options
 from alm_lightning.distillation.checks import (
+    check_accelerator,
     check_numbers,
     check_trainer,
     chosen_precision,
@@ -191,6 +192,7 @@ def distill(
         raise ValueError(f"steps is {steps}: expected at least 1.")
     extra = dict(trainer or {})
     check_trainer(precision, extra.get("strategy", options.TRAINER["strategy"]))
+    check_accelerator(accelerator)
     if on_bad_document not in ON_BAD_DOCUMENT:
         raise ValueError(
             f"on_bad_document is {on_bad_document!r}: expected one of {', '.join(ON_BAD_DOCUMENT)}."

@@ -18,7 +18,7 @@ from alm_lightning.models.speed import Speed
 from alm_lightning.models.text_part import text_part
 from alm_lightning.models.untrained import MANY, num_alike
 from alm_lightning.models.vocabulary import BytesFromOldTokens
-from alm_lightning.models.weights.sources import WeightSource
+from alm_lightning.models.weights.sources import Place, WeightSource
 from alm_lightning.scores.ensemble import StoredTeachers, Teaching
 from alm_lightning.tokenization.fast import view_of
 from alm_lightning.tokenization.specials.roles import stop_ids
@@ -178,6 +178,19 @@ class PairPlan:
                 "train_embeddings=true, or let the student keep its tokenizer, with tokenizer=own "
                 "embeddings=own."
             )
+
+    def check_places(self) -> None:
+        """Refuses models and a tokenizer that are not where they should be, before text is read.
+
+        Raises:
+            FileNotFoundError: One of them is not there, with what would help.
+        """
+        places: dict[str, object] = {"student": self.student, "teacher": self.teacher}
+        found = {side: getattr(each, "source", None) for side, each in places.items()}
+        found["tokenizer"] = getattr(self.tokenizer, "source", None)
+        for name, place in found.items():
+            if isinstance(place, Place) and (reason := place.available()):
+                raise FileNotFoundError(f"{name}: nothing to load: {reason}.")
 
     def build(self, device: str) -> tuple[Scorer, Teaching]:
         """Loads the teacher, and makes the student.

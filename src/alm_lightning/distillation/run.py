@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import lightning as L
+import torch
 
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.datamodule import DistillDataModule
@@ -31,6 +32,7 @@ from alm_lightning.training.callbacks import SaveWhenStopped
 from alm_lightning.training.module import DistillModule
 from alm_lightning.training.on_policy import OnPolicy, OwnAnswers, Prompts, VllmSettings
 from alm_lightning.training.optimizers import OptimizerFactory
+from alm_lightning.training.resume import check_continued
 from alm_lightning.training.sharding import ShardedStrategy
 
 log = logging.getLogger(__name__)
@@ -91,6 +93,25 @@ class Plan:
                 f"{', '.join(others)} is no distance: it may be negative. Take balance=gradmag or "
                 "fixed."
             )
+
+    def check_inputs(self) -> None:
+        """Refuses models that are not there, and another run's checkpoint, before text is read.
+
+        Raises:
+            FileNotFoundError: A model or tokenizer is not where it should be.
+            ValueError: The checkpoint is of a run with other settings.
+        """
+        self.pair.check_places()
+        if self.checkpoint is not None and Path(self.checkpoint).is_file():
+            # of a folder, whose weights are spread, each process reads its share later
+            stopped = torch.load(self.checkpoint, map_location="cpu", mmap=True, weights_only=False)
+            if "config" not in stopped:
+                raise ValueError(
+                    f"{self.checkpoint} (ckpt_path) has no settings of a run: expected a "
+                    "checkpoint that train.py wrote, in a run's folder under checkpoints/. A "
+                    "model's weights are given by student=folder student.source.path=..."
+                )
+            check_continued(stopped["config"], self.config)
 
     def module(self, student: Scorer, teacher: Teaching) -> DistillModule:
         """Student, teacher and objective, put together.
@@ -206,6 +227,7 @@ def run(plan: Plan) -> Outcome:
         SystemExit: If a signal asked the run to stop; a checkpoint was saved before.
     """
     started = time.perf_counter()
+    plan.check_inputs()
     L.seed_everything(plan.data.seed, workers=True, verbose=False)
     documents = plan.data.read()
     student, teacher = plan.pair.build(plan.accelerator)

@@ -24,11 +24,31 @@ class Result:
         figures: The main figures by name, in the order to show them.
         groups: More figures, by what they are split by (``phenomenon``, ``lang``) and its values.
         samples: Texts to read: prompts with what the model wrote.
+        chats: Messages of each chat that the model has answered to the end: to train others on.
     """
 
     figures: Mapping[str, Figure]
     groups: Mapping[str, Mapping[str, Mapping[str, Figure]]] = field(default_factory=dict)
     samples: Sequence[Mapping[str, object]] = ()
+    chats: Sequence[Sequence[Mapping[str, str]]] = ()
+
+
+def answered(
+    prompt: Sequence[Mapping[str, str]], answer: str, *, stopped: bool
+) -> list[list[Mapping[str, str]]]:
+    """A chat with its answer, for `Result.chats`; none where that has no end, or says nothing.
+
+    Args:
+        prompt: The messages before the answer.
+        answer: Its text.
+        stopped: Whether it ended by itself.
+
+    Returns:
+        One chat, or none.
+    """
+    if not stopped or not answer.strip():
+        return []
+    return [[*prompt, {"role": "assistant", "content": answer}]]
 
 
 def grouped(records: Mapping[str, Record], by: str) -> dict[str, list[Record]]:

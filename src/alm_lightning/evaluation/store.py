@@ -1,6 +1,7 @@
 """Records of an evaluation on disk: written as they are made, read again to continue."""
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,11 @@ from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Harness, Record, Result
 from alm_lightning.renamed import with_current_names
 
+log = logging.getLogger(__name__)
+
 RECORDS, SETTINGS, RESULT = "records.jsonl", "settings.json", "result.json"
+CHATS = "chats.jsonl"
+"""What a model has answered, one ``{"messages": [...]}`` a line, as `corpus=messages` reads it."""
 ABSENT = "not there"
 """Stands in a message for a setting that one side lacks."""
 MAX_NAMED = 8
@@ -61,12 +66,25 @@ class Store:
         """Makes the figures, and writes them down."""
         result = harness.result({key: self.records[key] for key in keys})
         plain = {**about, **as_plain(result), "settings": self.settings}
-        path = self.folder / RESULT
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        # nothing is lost: the records that it is made of stay
-        partial.replace(path)
+        lines = [json.dumps({"messages": chat}, ensure_ascii=False) for chat in result.chats]
+        if lines:
+            _write(self.folder / CHATS, "\n".join(lines))
+            log.info(
+                "%s of %s answers ended by themselves: train on them with corpus=messages "
+                "corpus.source.path=%s",
+                f"{len(lines):,}",
+                f"{len(keys):,}",
+                self.folder / CHATS,
+            )
+        _write(self.folder / RESULT, json.dumps(plain, indent=2, ensure_ascii=False))
         return plain
+
+
+def _write(path: Path, text: str) -> None:
+    """In the place of what was there: nothing is lost, since the records it is made of stay."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text + "\n", "utf-8")
+    partial.replace(path)
 
 
 def as_plain(result: Result) -> dict[str, object]:

@@ -94,7 +94,9 @@ def sum_over_slices(
             elif gradient is not None:
                 # an expanded one has no memory of its own for each element to be added to
                 gradients[n] = gradient.contiguous()
-    return _Known.apply(total, list(gradients.values()), *(parts[n] for n in gradients))
+    # not the parameters themselves: of a node between the backward pass knows if it is asked for
+    given = (parts[n].view_as(parts[n]) for n in gradients)
+    return _Known.apply(total, list(gradients.values()), *given)
 
 
 def _leaf(part: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
@@ -148,7 +150,11 @@ class _Known(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Float[Tensor, ""]) -> tuple[Tensor | None, ...]:
-        return None, None, *(_scaled(each, grad) for each in ctx.saved_tensors)
+        # where gradients of terms are compared, nobody asks for that of the output matrix, which is
+        # as large as the matrix; the first node is that of the total
+        asked = [torch._C._will_engine_execute_node(node) for node, _ in ctx.next_functions[1:]]
+        pairs = zip(ctx.saved_tensors, asked, strict=True)
+        return None, None, *(_scaled(each, grad) if needed else None for each, needed in pairs)
 
 
 def _scaled(gradient: Tensor, scale: Float[Tensor, ""]) -> Tensor:

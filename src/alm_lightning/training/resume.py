@@ -120,7 +120,9 @@ def check_continued(stopped: Mapping[str, Any], config: Mapping[str, Any]) -> No
         raise ValueError(
             "the checkpoint is of a run with other settings, whose loss curve would not go on:\n"
             + "\n".join(lines)
-            + "\nGive the settings of the run that was stopped, or leave ckpt_path out."
+            + "\nGive the settings of the run that was stopped, or leave ckpt_path out. To train "
+            "its model further with other settings: student=folder student.source.path=<its "
+            "folder>/model tokenizer=own embeddings=own."
         )
 
 

@@ -18,6 +18,16 @@ PAIRS = [("byte_level", "metaspace"), ("bytes", "byte_level"), ("metaspace", "by
 PROMPT = "Größe: the quick "
 
 
+def settled(content):
+    """Bytes of whole words, or those that lie far from the end."""
+    white, last = b" \t\n\r", len(content)
+    while last and content[last - 1] not in white:
+        last -= 1
+    while last and content[last - 1] in white:
+        last -= 1
+    return max(last, len(content) - MOST_UNSETTLED)
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 @pytest.mark.parametrize("pair", PAIRS)
@@ -48,14 +58,8 @@ def test_any_ids_of_the_vocabulary(views, pair, data):
     begins = [0, *common[:-1]]
     trained = [begin >= start for begin in begins]
     if answer.stop_id is None:
-        # whole words alone, or what lies far from the end
-        white, last = b" \t\n\r", len(text.encode())
-        while last and text.encode()[last - 1] not in white:
-            last -= 1
-        while last and text.encode()[last - 1] in white:
-            last -= 1
-        settled = max(last, len(text.encode()) - MOST_UNSETTLED)
-        trained = [t and end <= settled for t, end in zip(trained, common, strict=True)]
+        before = settled(text.encode())
+        trained = [t and end <= before for t, end in zip(trained, common, strict=True)]
     assert aligned.trained.tolist() == trained
     assert not aligned.student_trained.any()
     assert opening.ends_with(answer) == (answer.stop_id is not None)

@@ -56,6 +56,14 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     assert [sentence_of(error) for error in cases] == [None] * len(cases)
 
 
+def test_a_setting_that_another_one_is_taken_from(caplog):
+    cfg = OmegaConf.create({"student": {"name": "${.source.path}", "source": {"path": "???"}}})
+    error = raised(lambda: cfg.student.name)
+    assert sentence_of(error) == (
+        "student.source.path has no default and was not given. Set student.source.path=..."
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

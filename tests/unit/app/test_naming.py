@@ -54,6 +54,9 @@ def named(*overrides, node="train"):
         (["tokenizer=folder", "tokenizer.source.path='~/my tokens/'"], "gemma3_270m_to_my_tokens"),
         (["tokenizer=hub", "tokenizer.source.weights.hub_id=a/b"], "gemma3_270m_to_b"),
         (["student=folder", "student.source.path=2024"], "2024_to_bytes"),
+        # a path that was not given: the run will say so
+        (["student=folder"], "folder_to_bytes"),
+        (["teacher=hub"], "hub_to_gemma3_270m_bytes"),
         (["student=folder", "student.source.path=models/2024/"], "models_to_bytes"),
         (["tokenizer=folder", "tokenizer.source.path='!!'"], "gemma3_270m_to_folder"),
         # the models stay what the experiment makes them

@@ -50,7 +50,7 @@ def test_a_format_that_is_asked_for_is_refused_where_it_does_not_fit():
     chat = chat_of(CHATML, "replace", student="llama3")
     assert chat.student_template == "llama3"
     with pytest.raises(
-        ValueError, match=r"null for student_template.*special_tokens='keep'.* a stud"
+        ValueError, match=r"null for the tokenizer's own.*special_tokens='keep'.* a student"
     ):
         template_of(CHATML, chat.student_template)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from alm_lightning.likelihood import slices
 from alm_lightning.likelihood.distributions import Distributions
 from alm_lightning.likelihood.head import OutputHead
 from alm_lightning.likelihood.slices import sum_over_slices
@@ -146,3 +147,31 @@ def test_slices_of_half_precision_are_added_up_in_float32(monkeypatch):
     (found,) = torch.autograd.grad(total, weight)
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, torch.full_like(found, 1000))
+
+
+def test_the_output_matrix_is_scaled_where_somebody_asks_for_its_gradient(monkeypatch):
+    """Gradients of terms are compared at a matrix before the output layer."""
+    shapes = []
+
+    def noted(gradient, scale):
+        shapes.append(tuple(gradient.shape))
+        return scaled(gradient, scale)
+
+    scaled = slices._scaled
+    monkeypatch.setattr(slices, "_scaled", noted)
+    embedding = torch.linspace(-1, 1, VOCABULARY * WIDTH).view(VOCABULARY, WIDTH).sin()
+    embedding.requires_grad_()
+    weight = embedding.detach().cos().requires_grad_()
+    side = distributions(embedding, tied=True)
+    side = replace(side, head=replace(side.head, weight=weight))
+    scales = torch.zeros(5)
+    total = sum_over_slices(picked, side, torch.arange(1, 6), scales, num_tokens=VOCABULARY)
+    (alone,) = torch.autograd.grad(total, embedding, retain_graph=True)
+    assert shapes == [tuple(side.hidden.shape)]
+    both = torch.autograd.grad(total, (embedding, weight), retain_graph=True)
+    assert shapes[1:] == [tuple(side.hidden.shape), tuple(weight.shape)]
+    total.backward()
+    assert torch.equal(embedding.grad, alone)
+    assert torch.equal(both[0], alone)
+    assert torch.equal(both[1], weight.grad)
+    assert weight.grad.any()

@@ -8,7 +8,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from alm_lightning.app.hydra.callbacks import is_first_process
 from alm_lightning.app.keys import KEYS
 from alm_lightning.app.train.build import SCORES, SERVER
-from alm_lightning.distillation.checks import ABOVE_ZERO, AT_LEAST, check_numbers, check_trainer
+from alm_lightning.distillation.checks import (
+    ABOVE_ZERO,
+    AT_LEAST,
+    check_accelerator,
+    check_numbers,
+    check_trainer,
+)
 from alm_lightning.distillation.data import ON_BAD_DOCUMENT
 from alm_lightning.scores.manifest import TOKENIZER
 from alm_lightning.training.optimizers import check_torchao
@@ -59,6 +65,7 @@ def check_settings(cfg: DictConfig) -> None:
             f"student.stop_tokens has {unknown}, which are not among student.special_tokens "
             f"({list(cfg.student.special_tokens)}). Add them there, so that the student has them."
         )
+    check_accelerator(cfg.trainer.accelerator)
 
 
 def _check_spread(cfg: DictConfig) -> None:

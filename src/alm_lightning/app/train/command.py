@@ -12,6 +12,7 @@ from rich.console import Console
 from alm_lightning.app.hydra.overrides import task_overrides
 from alm_lightning.app.keys import keys_in_errors
 from alm_lightning.app.log import log_samples
+from alm_lightning.app.train.budgets import warn_of_other_numbers
 from alm_lightning.app.train.build import plan_of
 from alm_lightning.app.train.checks import check_settings
 from alm_lightning.app.train.report import (
@@ -49,6 +50,7 @@ def train(cfg: DictConfig) -> dict:
     quiet_warnings()
     with keys_in_errors():
         check_settings(cfg)
+        warn_of_other_numbers(cfg)
         plan = plan_of(cfg)
         outcome = run(plan)
     folder = Path(cfg.paths.output_dir).absolute()

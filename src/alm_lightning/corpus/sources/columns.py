@@ -68,10 +68,32 @@ def value_of(row: Mapping[str, object], column: str | Sequence[str]) -> object:
 
 def check_column(column: str | Sequence[str], columns: Iterable[str], name: str) -> None:
     """Refuses a column that is not among `columns`, those of the file or data set `name`."""
-    existing = sorted(columns)
+    existing = [*columns]
     for asked in names_of(column):
         if asked not in existing:
-            raise CorpusError(
-                f"{name}: there is no column '{asked}'. Choose one of those that exist: "
-                f"{', '.join(existing) or '(none)'}."
-            )
+            raise CorpusError(no_column(asked, existing, name))
+
+
+def no_column(asked: str, columns: Iterable[str], name: str) -> str:
+    """The error for a column that a file or a row lacks, with what reads the columns that it has.
+
+    Args:
+        asked: The column.
+        columns: Those that there are.
+        name: Of the file or row.
+
+    Returns:
+        The sentence.
+    """
+    existing = sorted(columns)
+    hint = ""
+    if "messages" in existing:
+        hint = " Chats are read by corpus=messages."
+    elif "conversations" in existing:
+        hint = " Chats are read by corpus=messages corpus.source.column=conversations."
+    elif {"question", "answer"} <= {*existing}:
+        hint = " Questions and answers are read by corpus=question_answer."
+    return (
+        f"{name}: there is no column '{asked}' (corpus.source.column). Choose one of those that "
+        f"exist: {', '.join(existing) or '(none)'}.{hint}"
+    )

@@ -18,7 +18,13 @@ import pyarrow.parquet
 
 from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
 from alm_lightning.corpus.document import BadDocument, CorpusError, Document, decode, shortened
-from alm_lightning.corpus.sources.columns import ColumnReader, check_column, names_of, value_of
+from alm_lightning.corpus.sources.columns import (
+    ColumnReader,
+    check_column,
+    names_of,
+    no_column,
+    value_of,
+)
 from alm_lightning.corpus.sources.compression import BUFFER_BYTES, compression_of, opened
 from alm_lightning.corpus.sources.paths import Paths, corpus_files, shown_path
 from alm_lightning.corpus.sources.source import AnyDocument, at_least_one
@@ -173,11 +179,7 @@ class JsonLines(FileSource[bytes]):
         for column in [*names_of(self.column), *group]:
             if column not in row:
                 # a fault of this line alone: another one may have the column
-                raise BadDocument(
-                    f"{name}: there is no column '{column}'. Choose one of those that exist: "
-                    f"{', '.join(sorted(row)) or '(none)'}.",
-                    kind="no column",
-                )
+                raise BadDocument(no_column(column, row, name), kind="no column")
         document = self.reader(value_of(row, self.column), name)
         if self.group_column is None:
             return document

@@ -61,6 +61,8 @@ def _opening(template: ChatTemplate, chat: Chat) -> str:
 def read_prompts(path: Path, *, chat: bool) -> list[Prompt]:
     """The prompts of a file of JSON lines; with `chat`, a text is what a user says.
 
+    Of a chat that ends with an answer, that is left out: it is asked for another one.
+
     A CorpusError says that there is no such file, or that one of its lines is not a prompt.
     """
     prompts = [_of_row(row, name, chat=chat) for name, row in json_lines(path, EXPECTED)]
@@ -74,13 +76,30 @@ def _of_row(row: Mapping[str, object], name: str, *, chat: bool) -> Prompt:
         raise CorpusError(f"{name}: found {shortened(dict(row))}; expected {EXPECTED}.")
     if "messages" in row:
         # checked here, before the first prompt is answered
-        return [
-            {"role": message.role, "content": message.content}
-            for message in Chat.of(row["messages"], name).messages
-        ]
+        return unanswered(Chat.of(row["messages"], name))
     if not isinstance(row["prompt"], str):
         raise CorpusError(f"{name}: the prompt is {shortened(row['prompt'])}; expected a text.")
     return as_user(row["prompt"]) if chat else row["prompt"]
+
+
+def unanswered(chat: Chat) -> list[dict[str, str]]:
+    """The messages of a chat without the answer at its end, which a model is to give.
+
+    Args:
+        chat: The chat.
+
+    Returns:
+        Its messages, at least one.
+
+    Raises:
+        CorpusError: There is nothing but answers.
+    """
+    messages = list(chat.messages)
+    while messages and messages[-1].role == "assistant":
+        messages.pop()
+    if not messages:
+        raise CorpusError(f"{chat.name}: the chat has nothing but answers, so nothing is asked.")
+    return [{"role": each.role, "content": each.content} for each in messages]
 
 
 def as_user(text: str) -> Prompt:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from alm_lightning.corpus.chat import Chat
-from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.sources.source import AnyDocument, Source
 from alm_lightning.evaluation.drafts.figures import draft_figures
 from alm_lightning.evaluation.drafts.overlap import overlap
@@ -28,7 +27,13 @@ from alm_lightning.evaluation.drafts.ways import (
 )
 from alm_lightning.evaluation.ensemble import Ensemble
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
-from alm_lightning.evaluation.generation.prompts import Prompt, as_user, prompt_ids, read_prompts
+from alm_lightning.evaluation.generation.prompts import (
+    Prompt,
+    as_user,
+    prompt_ids,
+    read_prompts,
+    unanswered,
+)
 from alm_lightning.evaluation.harness import Record, Result
 from alm_lightning.evaluation.texts import digest, keyed_documents
 
@@ -111,14 +116,7 @@ class Draft:
 
     def _prompt(self, document: AnyDocument) -> Prompt:
         if isinstance(document, Chat):
-            messages = list(document.messages)
-            while messages and messages[-1].role == "assistant":
-                messages.pop()
-            if not messages:
-                raise CorpusError(
-                    f"{document.name}: the chat has nothing but answers, so nothing is asked."
-                )
-            return [{"role": each.role, "content": each.content} for each in messages]
+            return unanswered(document)
         # half a character at the cut is left out
         raw = document.text.encode("utf-8")[: self.prompt_bytes]
         text = raw.decode("utf-8", errors="ignore")

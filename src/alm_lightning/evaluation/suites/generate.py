@@ -13,7 +13,7 @@ from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.prompts import Prompt, as_user, prompt_ids, read_prompts
 from alm_lightning.evaluation.generation.sampling import Sampling
 from alm_lightning.evaluation.generation.texts import generate_texts
-from alm_lightning.evaluation.harness import Record, Result
+from alm_lightning.evaluation.harness import Record, Result, answered
 from alm_lightning.evaluation.texts import digest
 
 
@@ -28,7 +28,9 @@ class Generate:
         max_new_bytes: The most bytes of it: the same length for any tokenizer.
         temperature: 0 takes the likeliest token each time.
         top_p: Mass of the likeliest tokens that are sampled from.
-        seed: Of the random numbers; each prompt has its own, counted from here.
+        seed: Of the random numbers; each prompt, or each batch, has its own, counted from here.
+        batch_size: Prompts that are continued at once. Texts are shown while they are made where it
+            is 1. Sampled texts depend on it.
         write: Where texts go while they are made; the terminal if None.
 
     Attributes:
@@ -48,6 +50,7 @@ class Generate:
         temperature: float | int,
         top_p: float | int,
         seed: int,
+        batch_size: int,
         write: Callable[[str], object] | None = None,
     ):
         if (prompt is None) == (prompts is None):
@@ -57,7 +60,11 @@ class Generate:
                 "prompts=FILE "
                 "(harness.generate.prompts)."
             )
-        self.prompt, self.path, self.chat = prompt, prompts, chat
+        if batch_size < 1:
+            raise ValueError(
+                f"batch_size is {batch_size} (harness.generate.batch_size): expected at least 1."
+            )
+        self.prompt, self.path, self.chat, self.batch_size = prompt, prompts, chat, batch_size
         self.sampling = Sampling(max_new_tokens, max_new_bytes, temperature, top_p, seed)
         self.write = _to_terminal if write is None else write
         self.prompts: dict[str, Prompt] = {}
@@ -76,28 +83,45 @@ class Generate:
     def records(
         self, evaluated: EvaluatedModel, keys: Sequence[str]
     ) -> Iterator[tuple[str, Record]]:
-        """Continues prompts one after another; yields prompt and continuation."""
-        for key in keys:
-            prompt = self.prompts[key]
+        """Continues prompts, a batch after another; yields prompt and continuation."""
+        for start in range(0, len(keys), self.batch_size):
+            chosen = keys[start : start + self.batch_size]
+            prompts = [self.prompts[key] for key in chosen]
             # the same text whether the run went through or was resumed
-            place = int(key.partition(":")[0])
-            sampling = replace(self.sampling, seed=self.sampling.seed + place)
-            ids = prompt_ids(evaluated, prompt, name=f"prompt {place}")
-            self.write(f"\n{evaluated.name}\n{_shown(prompt)}")
-            [written] = generate_texts(
-                evaluated, [ids], sampling, on_text=lambda _, piece: self.write(piece)
+            places = [int(key.partition(":")[0]) for key in chosen]
+            sampling = replace(self.sampling, seed=self.sampling.seed + places[0])
+            ids = [
+                prompt_ids(evaluated, prompt, name=f"prompt {place}")
+                for prompt, place in zip(prompts, places, strict=True)
+            ]
+            is_alone = self.batch_size == 1
+            if is_alone:
+                self._show(evaluated, prompts[0])
+            written = generate_texts(
+                evaluated,
+                ids,
+                sampling,
+                batch_size=self.batch_size,
+                on_text=(lambda _, piece: self.write(piece)) if is_alone else None,
             )
-            self.write("\n")
-            yield (
-                key,
-                {
-                    "prompt": prompt,
-                    "continuation": written.text,
-                    "num_bytes": len(written.text.encode("utf-8")),
-                    "num_tokens": written.num_tokens,
-                    "stopped": written.stopped,
-                },
-            )
+            for key, prompt, text in zip(chosen, prompts, written, strict=True):
+                if not is_alone:
+                    self._show(evaluated, prompt)
+                    self.write(text.text)
+                self.write("\n")
+                yield (
+                    key,
+                    {
+                        "prompt": prompt,
+                        "continuation": text.text,
+                        "num_bytes": len(text.text.encode("utf-8")),
+                        "num_tokens": text.num_tokens,
+                        "stopped": text.stopped,
+                    },
+                )
+
+    def _show(self, evaluated: EvaluatedModel, prompt: Prompt) -> None:
+        self.write(f"\n{evaluated.name}\n{_shown(prompt)}")
 
     def result(self, records: Mapping[str, Record]) -> Result:
         """Length of continuations, share of those that ended by themselves, and the texts."""
@@ -111,6 +135,12 @@ class Generate:
             {name: replace(figure, lower_is_better=None) for name, figure in figures.items()},
             samples=[
                 {"prompt": r["prompt"], "continuation": r["continuation"]} for r in all_records
+            ],
+            chats=[
+                chat
+                for r in all_records
+                if not isinstance(r["prompt"], str)
+                for chat in answered(r["prompt"], r["continuation"], stopped=r["stopped"])
             ],
         )
 

@@ -15,7 +15,7 @@ from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.prompts import Prompt, prompt_ids
 from alm_lightning.evaluation.generation.sampling import Sampling
 from alm_lightning.evaluation.generation.texts import generate_texts
-from alm_lightning.evaluation.harness import Record, Result
+from alm_lightning.evaluation.harness import Record, Result, answered
 from alm_lightning.evaluation.scoring import Row, score_rows
 from alm_lightning.evaluation.suites.continuations import (
     Continuation,
@@ -219,4 +219,10 @@ class Gsm8k:
         }
         shown = ("prompt", "answer", "figure", "reference", "right", "stopped")
         samples = [{name: record[name] for name in shown} for record in all_records[:SHOWN]]
-        return Result(figures, samples=samples)
+        chats = [
+            chat
+            for r in all_records
+            if not isinstance(r["prompt"], str)
+            for chat in answered(r["prompt"], r["answer"], stopped=r["stopped"])
+        ]
+        return Result(figures, samples=samples, chats=chats)

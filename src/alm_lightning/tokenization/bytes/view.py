@@ -107,7 +107,7 @@ def byte_view_like(
         old: The tokenizer to replace. With ``keep``, the token that begins its documents, its EOS
             and its pad token are kept. Where it has no pad token, its EOS plays that role as well.
         keep: With ``keep``: texts of further special tokens to have; those that `old` lacks are an
-            error.
+            error. Empty for those that the chat template of `old` writes.
         special_tokens: ``keep`` for special tokens and chat template of `old`; ``replace`` for the
             byte tokenizer's own, the same for every student: an ensemble's members need that.
 
@@ -125,6 +125,10 @@ def byte_view_like(
     texts = {index: content for content, index in old.special_ids.items()}
     roles = {role: texts[old.roles.get(role, eos_id)] for role in ("bos", "eos", "pad")}
     template = old.hf.chat_template
+    written = [text for text in old.special_ids if text in str(template)]
+    if written and not keep:
+        keep = [text for text in written if text not in roles.values()]
+        log.info("the chat template of tokenizer %s writes %s: kept", old.name, ", ".join(written))
     if not _writes_bos(old):
         # a BOS in name alone, as SmolLM2's, began no document that the model was trained on, but it
         # may begin turns
@@ -133,7 +137,7 @@ def byte_view_like(
     if template is None and len(fitting({*roles.values(), *keep})) != 1:
         template = BYTES
     view = byte_view(roles, keep, template)
-    lost = [t for t in old.special_ids if t in str(template) and t not in view.special_ids]
+    lost = [text for text in written if text not in view.special_ids]
     if lost:
         log.warning(
             "the chat template of tokenizer %s writes the special tokens %s, which the byte "

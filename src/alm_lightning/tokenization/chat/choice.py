@@ -9,11 +9,14 @@ from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
 
-KEEPING = (
-    "With special_tokens='keep' (tokenizer.special_tokens) a student has the special tokens and "
-    "the template of its old tokenizer."
+WHERE = (
+    "The template is chosen by student_template and teacher_template (of chat; null for the "
+    "tokenizer's own), or for a student that keeps its tokenizer by chat_template "
+    "(tokenizer.chat_template). With "
+    "special_tokens='keep' (tokenizer.special_tokens) a student with a new tokenizer has the "
+    "special tokens and the template of its old one."
 )
-"""A way out for students with a new tokenizer."""
+"""How a template is chosen."""
 
 
 @lru_cache(maxsize=64)
@@ -33,9 +36,8 @@ def template_of(view: TokenizerView, choice: str | None) -> ChatTemplate:
         if missing:
             raise ValueError(
                 f"the chat format '{choice}' needs the special tokens {', '.join(missing)}, which "
-                f"tokenizer {view.name!r} does not have. Take another format, leave the template "
-                "to the tokenizer (null for student_template or teacher_template), or add the "
-                f"tokens to it. {KEEPING}"
+                f"tokenizer {view.name!r} does not have. Take another format, the tokenizer's own "
+                f"template, or add the tokens to it. {WHERE}"
             )
         return ChatTemplate(view, FORMATS[choice].jinja, f"'{choice}'")
     if "{{" not in choice and "{%" not in choice:
@@ -63,7 +65,7 @@ def _own(view: TokenizerView) -> ChatTemplate:
             f"tokenizer {view.name!r} has no chat template, and its special tokens fit "
             f"{' and '.join(names) or 'no format that is known here'}. Choose one for its side "
             f"(student_template, teacher_template): {', '.join(FORMATS)}, or a template in Jinja. "
-            f"{KEEPING}"
+            f"{WHERE}"
         )
     log.warning(
         "tokenizer %s has no chat template of its own: taking the format '%s', whose special "

@@ -62,7 +62,18 @@ def test_a_strategy_as_a_class(settings):
         check_settings(settings(f"trainer.strategy={{_target_: {strategies}.FSDPStrategy}}"))
 
 
-def test_weights_spread_over_devices(settings, tmp_path):
+@pytest.mark.parametrize("trainer", ["trainer=gpu", "trainer=fsdp", "trainer.accelerator=cuda"])
+def test_a_gpu_that_is_not_here(settings, monkeypatch, trainer):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"sees no CUDA device here\. Take trainer=auto or"):
+        check_settings(settings(trainer))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    check_settings(settings(trainer))
+
+
+def test_weights_spread_over_devices(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     (tmp_path / "step_1.ckpt").mkdir()
     # whose checkpoints are folders
     check_settings(settings("trainer=fsdp", f"ckpt_path={tmp_path}/step_1.ckpt"))

@@ -8,6 +8,9 @@ from tests.conftest import tiny_gemma3
 from tests.unit.evaluation.ensemble.tiny_members import opinionated
 from tests.unit.tokenization.chat.test_template import TOKENS, view_with
 
+from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.sources.columns import Messages
+from alm_lightning.corpus.sources.files import JsonLines
 from alm_lightning.evaluation.generation.prompts import prompt_ids
 from alm_lightning.evaluation.generation.sampling import Sampling
 from alm_lightning.evaluation.generation.texts import generate_texts
@@ -23,6 +26,7 @@ SETTINGS = {
     "temperature": 0,
     "top_p": 1,
     "seed": 0,
+    "batch_size": 1,
 }
 GIVEN = ["The quick", "Once upon", "def add("]
 
@@ -97,9 +101,57 @@ def test_without_a_place_for_it_text_goes_to_the_terminal(evaluated, capsys):
     assert capsys.readouterr().out == f"\ngemma\nThe quick{record['continuation']}\n"
 
 
+def test_batches_write_the_same_greedy_texts(evaluated, file):
+    one = Generate(**SETTINGS | {"prompts": file}, write=lambda _: None)
+    shown = []
+    batch = Generate(**SETTINGS | {"prompts": file, "batch_size": 2}, write=shown.append)
+    keys = one.prepare()
+    assert batch.prepare() == keys
+    expected, found = (dict(each.records(evaluated, keys)) for each in (one, batch))
+    assert found == expected
+    assert list(found) == keys
+    whole = "".join(f"\ngemma\n{r['prompt']}{r['continuation']}\n" for r in found.values())
+    assert "".join(shown) == whole
+
+
+def test_answers_that_ended_are_chats_to_train_on(tmp_path):
+    asked = [{"role": "user", "content": "Hi"}]
+    path = tmp_path / "prompts.jsonl"
+    # a chat of a corpus ends with an answer, which is not what is asked
+    rows = [[*asked, {"role": "assistant", "content": "Hello"}]] * 2 + [asked] * 2
+    path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    harness = Generate(**SETTINGS | {"prompts": str(path)})
+    keys = harness.prepare()
+    assert list(harness.prompts.values()) == [asked] * 4
+
+    def record(text, stopped, prompt=asked):
+        sizes = {"num_bytes": len(text), "num_tokens": 2}
+        return {"prompt": prompt, "continuation": text, "stopped": stopped, **sizes}
+
+    store = Store(tmp_path / "store", {})
+    store.folder.mkdir()
+    texts = [("Yes.", True), ("No", False), ("  ", True), ("Ünï\nx", True)]
+    store.records = {key: record(*text) for key, text in zip(keys, texts, strict=True)}
+    store.finish(harness, keys, {})
+    corpus = JsonLines(path=str(store.folder / "chats.jsonl"), column="messages", reader=Messages())
+    chats = [[(m.role, m.content) for m in chat.messages] for chat in corpus.documents()]
+    assert chats == [
+        [("user", "Hi"), ("assistant", "Yes.")],
+        [("user", "Hi"), ("assistant", "Ünï\nx")],
+    ]
+    # of texts there are none
+    store.records = {key: record("Yes.", True, prompt="Once") for key in keys}
+    assert harness.result(store.records).chats == []
+    nothing = tmp_path / "nothing.jsonl"
+    nothing.write_text(json.dumps({"messages": [{"role": "assistant", "content": "a"}]}))
+    with pytest.raises(CorpusError, match="nothing but answers"):
+        Generate(**SETTINGS | {"prompts": str(nothing)}).prepare()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"prompt": "a", "batch_size": 0}, r"batch_size is 0 \(harness.generate.batch_size\)"),
         ({}, "has neither of prompt and prompts"),
         ({"prompt": "a", "prompts": "b"}, "has both prompt and prompts"),
         ({"prompt": "a", "max_new_tokens": None}, "there is no length"),

@@ -94,6 +94,14 @@ def test_figures_and_their_errors(evaluated_models, write, writes):
     # batches of 3 and 1: the first and third text of a batch stopped
     assert result.figures["stopped"].value == 0.75
     assert result.figures["stopped"].lower_is_better is None
+    # problems that were asked as texts are no chats
+    assert result.chats == []
+    asked = [{"role": "user", "content": "?"}]
+    as_chats = {key: {**record, "prompt": asked} for key, record in records.items()}
+    answers = [r["answer"] for r in records.values() if r["stopped"]]
+    assert [[m["content"] for m in chat] for chat in suite.result(as_chats).chats] == [
+        ["?", answer] for answer in answers
+    ]
     json.dumps(records, allow_nan=False)
 
 

@@ -53,6 +53,24 @@ def test_a_format_that_writes_the_bos_counts_as_a_template():
     assert texts_of(byte_view_like(old, marks))["bos"] == "<b>"
 
 
+def test_what_the_template_writes_is_kept_where_nothing_is_named(caplog):
+    """Without its special tokens a chat would have their names, letter by letter."""
+    template = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+    roles = {"bos": "<b>", "eos": "</s>", "pad": "</s>"}
+    old = byte_view(roles, [*MARKS, "<|other|>"], template)
+    kept = byte_view_like(old, [])
+    assert set(kept.special_ids) == {"<b>", "</s>", *MARKS}
+    assert kept.hf.chat_template == template
+    assert "does not keep" not in caplog.text
+    # what is named is what there is, with a word on what the template lacks
+    named = byte_view_like(old, [MARKS[0]])
+    assert set(named.special_ids) == {"<b>", "</s>", MARKS[0]}
+    assert (
+        "writes the special tokens <|im_end|>, which the byte tokenizer does not keep"
+        in caplog.text
+    )
+
+
 def test_an_eos_is_asked_for():
     old = old_view(prepends_bos=True)
     del old.roles["eos"]

@@ -64,8 +64,12 @@ def test_bytes_take_over_an_old_template(caplog):
     old = view_with(*TOKENS["gemma"], template=FORMATS["gemma"].jinja)
     assert byte_view_like(old, TOKENS["gemma"]).hf.chat_template == FORMATS["gemma"].jinja
     assert not caplog.records
+    # where none is named, what the template writes is kept
     assert byte_view_like(old, []).hf.chat_template == FORMATS["gemma"].jinja
-    assert "writes the special tokens <start_of_turn>, <end_of_turn>, which the byte" in caplog.text
+    assert {*TOKENS["gemma"]} < {*byte_view_like(old, []).special_ids}
+    assert not caplog.records
+    assert byte_view_like(old, TOKENS["gemma"][:1]).hf.chat_template == FORMATS["gemma"].jinja
+    assert "writes the special tokens <end_of_turn>, which the byte" in caplog.text
     bare = view_with(*TOKENS["gemma"])
     # the same format is given away on both sides, and said when a chat is met
     assert byte_view_like(bare, TOKENS["gemma"]).hf.chat_template is None
