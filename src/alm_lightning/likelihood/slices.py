@@ -95,8 +95,9 @@ def sum_over_slices(
                 # an expanded one has no memory of its own for each element to be added to
                 gradients[n] = gradient.contiguous()
     # not the parameters themselves: of a node between the backward pass knows if it is asked for
-    given = (parts[n].view_as(parts[n]) for n in gradients)
-    return _Known.apply(total, list(gradients.values()), *given)
+    given = [each for n, each in enumerate(parts) if each is not None and n in gradients]
+    nodes = [each.view_as(each) for each in given]
+    return _Known.apply(total, [gradients[n] for n in sorted(gradients)], *nodes)
 
 
 def _leaf(part: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
