@@ -1,6 +1,7 @@
 """Evaluates models: `python evaluate.py model=PATH [harness=...] [key=value]`; see conf/."""
 
 import sys
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -17,5 +18,6 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = place_arguments(model_arguments(sys.argv[1:]))
+    conf = Path(__file__).absolute().parent / "conf"
+    sys.argv[1:] = place_arguments(model_arguments(sys.argv[1:]), conf)
     main()

@@ -21,5 +21,5 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = place_arguments(sys.argv[1:])
+    sys.argv[1:] = place_arguments(sys.argv[1:], HERE / "conf")
     main()

@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import hydra_plugins
 import pytest
@@ -32,6 +33,7 @@ from alm_lightning.app.evaluate.arguments import model_arguments
 from alm_lightning.app.evaluate.harnesses import plan_harnesses
 from alm_lightning.app.evaluate.models import find_model
 from alm_lightning.app.evaluate.plan import check_ensemble, named_models
+from alm_lightning.app.hydra.arguments import place_arguments
 from alm_lightning.app.hydra.bakeoff_mode import is_bakeoff
 from alm_lightning.app.hydra.callbacks import RefuseExistingFolder, refuse_lists
 from alm_lightning.app.keys import keys_in_errors
@@ -86,9 +88,11 @@ def check(words: tuple[str, ...], is_inline: bool) -> None:
         is_inline: Whether a bare name may stand for the program, as in prose.
     """
     program, *arguments = words[1:]
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)), a_gpu():
         if program == "-m" and arguments and arguments[0] in PROGRAMS:
             program, *arguments = PROGRAMS[arguments[0]], *arguments[1:]
+        if program in ("train.py", "evaluate.py") or arguments[:1] == ["alm_lightning.score"]:
+            arguments = place_arguments(arguments, CONF)
         if program == "train.py":
             _train(arguments)
         elif program == "evaluate.py":
@@ -104,6 +108,16 @@ def check(words: tuple[str, ...], is_inline: bool) -> None:
             _benchmark(Path(program).stem, arguments, is_inline)
         else:
             raise LookupError(f"no check knows {' '.join(words[:3])}")
+
+
+@contextlib.contextmanager
+def a_gpu() -> Iterator[None]:
+    """Commands for a GPU are shown for machines that have one."""
+    with contextlib.ExitStack() as patches:
+        for module in ("train.checks", "scoring"):
+            name = f"alm_lightning.app.{module}.check_accelerator"
+            patches.enter_context(mock.patch(name, return_value=None))
+        yield
 
 
 def _train(arguments: Sequence[str]) -> None:

@@ -119,11 +119,11 @@ def in_markdown(name: str, text: str) -> list[Command]:
 
 
 def in_comments(name: str, text: str) -> list[Command]:
-    """Commands in the comments of a YAML file, with or without a remark after them."""
+    """Commands in comments and help texts of a YAML file, with or without a remark after them."""
     return [
         command
         for number, line in enumerate(text.splitlines(), start=1)
-        if line.startswith("#") and CALL.match(line.lstrip("# "))
+        if CALL.match(line.lstrip("# "))
         for command in _commands(name, number, REMARK.split(line.lstrip("# "))[0], is_inline=False)
     ]
 

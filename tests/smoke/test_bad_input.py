@@ -214,18 +214,30 @@ def nothing_read(monkeypatch):
     [
         ("student.source.path", "student"),
         ("teacher.source={_target_: alm_lightning.models.weights.sources.Folder, path", "teacher"),
+        ("tokenizer.source.path", "tokenizer"),
     ],
 )
 def test_no_such_model(run_here, tmp_path, nothing_read, key, side):
-    given = f"{key}: {tmp_path}/nowhere}}" if "{" in key else f"{key}={tmp_path}/nowhere"
-    with pytest.raises(OSError, match=rf"{side}: nothing to load: there is no folder .*nowhere"):
-        run_here(given)
+    given = [f"{key}: {tmp_path}/nowhere}}" if "{" in key else f"{key}={tmp_path}/nowhere"]
+    if side == "tokenizer":
+        given = ["tokenizer=folder", "embeddings=fvt", "objective=alm_next_token", *given]
+    with pytest.raises(OSError, match=rf"{side}: nothing to load: there is no f.*nowhere"):
+        run_here(*given)
 
 
 def test_a_checkpoint_of_nobody(run_here, tmp_path, nothing_read):
     torch.save({"state_dict": {}}, tmp_path / "weights.ckpt")
     with pytest.raises(ValueError, match=r"weights.ckpt \(ckpt_path\) has no settings of a run"):
         run_here(f"ckpt_path={tmp_path}/weights.ckpt")
+
+
+@pytest.mark.parametrize("kept", [0, 100, -100])
+def test_a_checkpoint_that_was_cut_off(run_here, tmp_path, nothing_read, kept):
+    path = tmp_path / "half.ckpt"
+    torch.save({"config": {"seed": 5}, "weights": torch.zeros(1000)}, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"half.ckpt \(ckpt_path\) can't be read as a checkpoint"):
+        run_here(f"ckpt_path={path}")
 
 
 def test_a_checkpoint_of_another_run(run_here, tmp_path, nothing_read):

@@ -84,21 +84,21 @@ def evaluate_program(cfg: DictConfig) -> None:
 
 def alm_train() -> None:
     """The program alm-train."""
-    sys.argv[1:] = place_arguments(sys.argv[1:])
+    sys.argv[1:] = place_arguments(sys.argv[1:], conf_folder())
     register_models(conf_folder())
     _hydra_main("train")(train_program)()
 
 
 def alm_score() -> None:
     """The program alm-score."""
-    sys.argv[1:] = place_arguments(sys.argv[1:])
+    sys.argv[1:] = place_arguments(sys.argv[1:], conf_folder())
     register_models(conf_folder())
     _hydra_main("score")(score_program)()
 
 
 def alm_evaluate() -> None:
     """The program alm-evaluate."""
-    sys.argv[1:] = place_arguments(model_arguments(sys.argv[1:]))
+    sys.argv[1:] = place_arguments(model_arguments(sys.argv[1:]), conf_folder())
     _hydra_main("evaluate")(evaluate_program)()
 
 

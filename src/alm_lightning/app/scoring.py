@@ -81,7 +81,8 @@ def scoring_of(cfg: DictConfig) -> Scoring:
             f"{', '.join(ON_BAD_DOCUMENT)}."
         )
     check_trainer(cfg.trainer.precision, "auto")
-    check_accelerator(cfg.trainer.accelerator)
+    if SERVER not in cfg.teacher:
+        check_accelerator(cfg.trainer.accelerator)
     settings = cfg.scores
     return Scoring(
         folder=Path(settings.path).expanduser(),

@@ -128,7 +128,7 @@ def check_accelerator(accelerator: object) -> None:
     build = "a build for CUDA" if torch.version.cuda else "a build without CUDA"
     raise ValueError(
         f"accelerator is {accelerator}, and torch {torch.__version__}, {build}, sees no CUDA "
-        "device here. Take trainer=auto or trainer=cpu; on a machine with a GPU, look at "
+        "device here. Take auto or cpu (trainer=auto, trainer=cpu); on a machine with a GPU, see "
         "nvidia-smi and CUDA_VISIBLE_DEVICES, and install a torch for its driver "
         "(https://pytorch.org/get-started)."
     )

@@ -238,7 +238,7 @@ def tokenizer_change(
     if tokenizer is None:
         return OwnTokenizer(name=student, chat_template=None), "own"
     if isinstance(tokenizer, str) and tokenizer == "bytes":
-        return partial(byte_view_like, keep=keep, special_tokens=KEEP), "bytes"
+        return partial(byte_view_like, keep=keep or None, special_tokens=KEEP), "bytes"
     if isinstance(tokenizer, TokenizerView) and isinstance(tokenizer.encoder, ByteEncoder):
         return lambda old: tokenizer, "bytes"
     if callable(tokenizer) and not isinstance(tokenizer, PreTrainedTokenizerBase):

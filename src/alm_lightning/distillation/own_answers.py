@@ -99,18 +99,19 @@ def _check_sampled(
 def _check_schedule(settings: OnPolicy, objective: Mapping[str, Objective]) -> None:
     """Refuses steps of which no term of the objective could learn anything."""
     if all(term.needs_own_answers for term in objective.values()):
-        for name in ("begins", "rises"):
-            if value := getattr(settings, name):
-                raise ValueError(
-                    f"on_policy.{name} is {value}, and no term of the objective, "
-                    f"{list(objective)}, learns from anything but answers: in steps without one "
-                    f"there would be nothing to learn. Take on_policy.{name}=0."
-                )
-        if settings.share < 1:
+        if settings.begins:
+            raise ValueError(
+                f"on_policy.begins is {settings.begins}, and no term of the objective, "
+                f"{list(objective)}, learns from anything but answers: before the first one "
+                "there would be nothing to learn. Take on_policy.begins=0."
+            )
+        if settings.share < 1 or settings.rises:
             log.warning(
-                "on_policy.share is %s, and %s learns from answers alone: the other sequences of "
-                "a step count for nothing. on_policy.share=1 has none",
+                "on_policy.share is %s and on_policy.rises %s, and %s learns from answers alone: "
+                "the other sequences of a step, and steps without an answer, count for nothing. "
+                "on_policy.share=1 on_policy.rises=0 has none",
                 settings.share,
+                settings.rises,
                 ", ".join(objective),
             )
     begins = settings.begins

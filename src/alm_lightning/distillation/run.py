@@ -1,12 +1,13 @@
 """The whole of a run: read, load, measure, train, measure again."""
 
 import logging
+import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -87,7 +88,8 @@ class Plan:
             accelerator=self.accelerator,
         )
         others = [name for name, term in self.objective.items() if not term.is_distance]
-        if self.balance.compares_losses and others:
+        # a run that was begun so goes on so
+        if self.balance.compares_losses and others and self.checkpoint is None:
             raise ValueError(
                 "balance=gradnorm compares how far losses have fallen, and that of "
                 f"{', '.join(others)} is no distance: it may be negative. Take balance=gradmag or "
@@ -104,7 +106,7 @@ class Plan:
         self.pair.check_places()
         if self.checkpoint is not None and Path(self.checkpoint).is_file():
             # of a folder, whose weights are spread, each process reads its share later
-            stopped = torch.load(self.checkpoint, map_location="cpu", mmap=True, weights_only=False)
+            stopped = _checkpoint(self.checkpoint)
             if "config" not in stopped:
                 raise ValueError(
                     f"{self.checkpoint} (ckpt_path) has no settings of a run: expected a "
@@ -181,6 +183,18 @@ class Plan:
             seed=data.seed,
             world_size=trainer.world_size,
         )
+
+
+def _checkpoint(path: str | Path) -> Mapping[str, Any]:
+    """What a file holds, its weights left on disk; a ValueError if it can't be read."""
+    try:
+        found = torch.load(path, map_location="cpu", mmap=True, weights_only=False)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{path} (ckpt_path) can't be read as a checkpoint: {error}. The file is damaged or "
+            "was cut off: take another one of the run, in its folder under checkpoints/."
+        ) from error
+    return found if isinstance(found, Mapping) else {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,10 @@ class TokenizerFile:
         self.options = options
 
     def available(self) -> str | None:
-        """Unknown before loading, whose errors say what was expected."""
+        """Not if it is a path and nothing is there; else unknown before loading."""
+        place = Path(self.path).expanduser()
+        if self.path.startswith(("/", "./", "../", "~")) and not place.exists():
+            return f"there is no file or folder {place.absolute()}: it should hold a tokenizer"
         return None
 
     def load(self, name: str) -> TokenizerView:
@@ -130,16 +133,21 @@ class NewTokenizer:
         special_tokens: ``keep`` for the special tokens and the chat template of the old
             tokenizer, ``replace`` for those of the new one.
         keep: With ``keep``: special tokens to have besides BOS, EOS, pad and those that the
-            chat template writes.
+            chat template writes; None for no more.
     """
 
     def __init__(
-        self, *, name: str, source: TokenizerSource, special_tokens: str, keep: Sequence[str]
+        self,
+        *,
+        name: str,
+        source: TokenizerSource,
+        special_tokens: str,
+        keep: Sequence[str] | None,
     ) -> None:
         self.name = name
         self.source = source
         self.special_tokens = special_tokens
-        self.keep = tuple(keep)
+        self.keep = tuple(keep or ())
 
     def __call__(self, old: TokenizerView) -> TokenizerView:
         """The student's new tokenizer."""

@@ -278,7 +278,11 @@ def test_only_the_first_process_checks_and_writes_folders(model_folder, tmp_path
         ({"batch_size": 0}, ValueError, r"^batch_size is 0: expected a whole number of at least 1"),
         ({"learning_rate": 0.0}, ValueError, r"^learning_rate is 0\.0: expected a number above 0"),
         ({"tokenizer": None}, ValueError, r"neither a teacher nor a new tokenizer"),
-        ({"tokenizer": "./nowhere"}, ValueError, r"no tokenizer at './nowhere'|Repo id"),
+        (
+            {"tokenizer": "./nowhere"},
+            FileNotFoundError,
+            r"there is no file or folder .*nowhere: it should hold a tokenizer",
+        ),
         ({"embeddings": "byte"}, ValueError, r"^embeddings is 'byte': expected one of bytes, fvt"),
         ({"student_tokenizer": "x"}, ValueError, r"^student_tokenizer goes with a model object"),
     ],

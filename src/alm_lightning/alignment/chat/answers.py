@@ -85,7 +85,7 @@ class Question:
         """The chat with an answer, of which the answer alone, and its end, is trained.
 
         The end of turn of each side is one chunk, whichever stop token the student took. An answer
-        that was cut at its length has no end on either side, and its last chunk is not trained.
+        that was cut at its length has no end on either side, and its last word is not trained.
 
         Args:
             answer: What was sampled, as `Answer.usable` gives it.

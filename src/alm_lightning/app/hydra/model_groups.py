@@ -21,7 +21,7 @@ def register_models(conf: Path) -> None:
     Args:
         conf: The folder with the configuration. The models of ``--config-dir`` are added as well.
     """
-    folders = [conf, *_config_dirs(sys.argv[1:])]
+    folders = [conf, *config_dirs(sys.argv[1:])]
     # of two files of one name Hydra reads the one of conf
     models = {
         file.stem: file
@@ -42,8 +42,15 @@ def register_models(conf: Path) -> None:
                 store.store(name, {"defaults": defaults}, group=group)
 
 
-def _config_dirs(arguments: Sequence[str]) -> list[Path]:
-    """The folder that Hydra's ``--config-dir`` names, which must be known before Hydra starts."""
+def config_dirs(arguments: Sequence[str]) -> list[Path]:
+    """The folder that Hydra's ``--config-dir`` names, which must be known before Hydra starts.
+
+    Args:
+        arguments: Of the command line.
+
+    Returns:
+        The folder, or none.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", type=Path)
     folder = parser.parse_known_args(list(arguments))[0].config_dir

@@ -4,12 +4,17 @@ import logging
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from alm_lightning.app.hydra.overrides import parsed, task_overrides
+from alm_lightning.app.hydra.overrides import as_typed, parsed, task_overrides
 
 log = logging.getLogger(__name__)
+
+OF_BUDGETS = ("budget", "debug", "ablation", "sweep")
+"""Groups whose files have numbers of a budget, beside `experiment`."""
 
 
 def warn_of_other_numbers(cfg: DictConfig) -> None:
@@ -20,23 +25,33 @@ def warn_of_other_numbers(cfg: DictConfig) -> None:
     Args:
         cfg: The configuration of the running program.
     """
-    keys = [override.key_or_group for override in parsed(task_overrides())]
-    if "budget" not in keys or not GlobalHydra.instance().is_initialized():
+    typed = {each.key_or_group: text for text, each in _typed()}
+    if "budget" not in typed or not GlobalHydra.instance().is_initialized():
         return
     hydra = HydraConfig.get()
-    name, experiment = hydra.runtime.choices["budget"], hydra.runtime.choices["experiment"]
-    loader = GlobalHydra.instance().config_loader()
-    asked = loader.load_configuration("train", [f"budget={name}", "~experiment"], RunMode.RUN)
-    others = {
-        key: value
-        for key, value in asked.budget.items()
-        if cfg.budget.get(key) != value and f"budget.{key}" not in keys
-    }
-    if others:
+    experiment = hydra.runtime.choices.get("experiment")
+    if not experiment:
+        return
+    # the same run without its experiment
+    others = [text for key, text in typed.items() if key.partition(".")[0] in OF_BUDGETS]
+    others += ["~experiment", *as_typed(hydra.overrides.hydra)]
+    try:
+        loader = GlobalHydra.instance().config_loader()
+        asked = loader.load_configuration(hydra.job.config_name, others, RunMode.RUN).budget
+    except (HydraException, OmegaConfBaseException) as error:
+        log.debug("the budget could not be composed without experiment=%s: %s", experiment, error)
+        return
+    found = {key: value for key, value in asked.items() if cfg.budget.get(key) != value}
+    if found:
         log.warning(
             "experiment=%s sets %s, which budget=%s does not. For the numbers of the budget: %s",
             experiment,
-            ", ".join(f"budget.{key}={cfg.budget.get(key)}" for key in others),
-            name,
-            " ".join(f"budget.{key}={value}" for key, value in others.items()),
+            ", ".join(f"budget.{key}={cfg.budget.get(key)}" for key in found),
+            hydra.runtime.choices["budget"],
+            " ".join(f"budget.{key}={value}" for key, value in found.items()),
         )
+
+
+def _typed() -> list[tuple[str, object]]:
+    texts = task_overrides()
+    return list(zip(texts, parsed(texts), strict=True))

@@ -59,11 +59,12 @@ def check_settings(cfg: DictConfig) -> None:
         check_torchao()
     _check_teacher(cfg)
     _check_stored_teacher(cfg)
-    unknown = [t for t in cfg.student.stop_tokens if t not in cfg.student.special_tokens]
+    special_tokens = list(cfg.student.special_tokens or ())
+    unknown = [text for text in cfg.student.stop_tokens if text not in special_tokens]
     if unknown:
         raise ValueError(
             f"student.stop_tokens has {unknown}, which are not among student.special_tokens "
-            f"({list(cfg.student.special_tokens)}). Add them there, so that the student has them."
+            f"({special_tokens}). Add them there, so that the student has them."
         )
     check_accelerator(cfg.trainer.accelerator)
 

@@ -74,13 +74,16 @@ def check_column(column: str | Sequence[str], columns: Iterable[str], name: str)
             raise CorpusError(no_column(asked, existing, name))
 
 
-def no_column(asked: str, columns: Iterable[str], name: str) -> str:
+def no_column(
+    asked: str, columns: Iterable[str], name: str, setting: str = "corpus.source.column"
+) -> str:
     """The error for a column that a file or a row lacks, with what reads the columns that it has.
 
     Args:
         asked: The column.
         columns: Those that there are.
         name: Of the file or row.
+        setting: What names it on the command line.
 
     Returns:
         The sentence.
@@ -88,12 +91,15 @@ def no_column(asked: str, columns: Iterable[str], name: str) -> str:
     existing = sorted(columns)
     hint = ""
     if "messages" in existing:
-        hint = " Chats are read by corpus=messages."
+        hint = " The column messages holds chats (corpus=messages)."
     elif "conversations" in existing:
-        hint = " Chats are read by corpus=messages corpus.source.column=conversations."
+        hint = (
+            " The column conversations holds chats (corpus=messages "
+            "corpus.source.column=conversations)."
+        )
     elif {"question", "answer"} <= {*existing}:
-        hint = " Questions and answers are read by corpus=question_answer."
+        hint = " They hold questions and answers (corpus=question_answer)."
     return (
-        f"{name}: there is no column '{asked}' (corpus.source.column). Choose one of those that "
-        f"exist: {', '.join(existing) or '(none)'}.{hint}"
+        f"{name}: there is no column '{asked}'. Choose one of those that exist ({setting}): "
+        f"{', '.join(existing) or '(none)'}.{hint}"
     )

@@ -179,7 +179,9 @@ class JsonLines(FileSource[bytes]):
         for column in [*names_of(self.column), *group]:
             if column not in row:
                 # a fault of this line alone: another one may have the column
-                raise BadDocument(no_column(column, row, name), kind="no column")
+                setting = "group_column" if column in group else "column"
+                message = no_column(column, row, name, f"corpus.source.{setting}")
+                raise BadDocument(message, kind="no column")
         document = self.reader(value_of(row, self.column), name)
         if self.group_column is None:
             return document

@@ -192,10 +192,10 @@ class Draft:
             return [ASSISTED, *beside]
         if not self.across or not self.max_new_tokens:
             raise ValueError(
-                f"{draft.name} can't draft for {target.name}, which has another vocabulary: "
-                f"{difference}.\n{remedy}"
+                f"{draft.name} can't draft for {target.name}, which has another vocabulary or "
+                f"other rows: {difference}.\n{remedy}"
             )
-        log.info("%s has another vocabulary than %s: %s", draft.name, target.name, difference)
+        log.info("%s counts as one of another vocabulary: %s", draft.name, difference)
         return [*self.across, *beside]
 
     def _ids(

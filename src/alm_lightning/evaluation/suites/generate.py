@@ -84,15 +84,16 @@ class Generate:
         self, evaluated: EvaluatedModel, keys: Sequence[str]
     ) -> Iterator[tuple[str, Record]]:
         """Continues prompts, a batch after another; yields prompt and continuation."""
-        for start in range(0, len(keys), self.batch_size):
-            chosen = keys[start : start + self.batch_size]
+        order = list(self.prompts)
+        places = {key: place for place, key in enumerate(order)}
+        # the same batches, and so the same texts, whether the run went through or was resumed
+        for start in sorted({places[key] // self.batch_size * self.batch_size for key in keys}):
+            chosen = order[start : start + self.batch_size]
             prompts = [self.prompts[key] for key in chosen]
-            # the same text whether the run went through or was resumed
-            places = [int(key.partition(":")[0]) for key in chosen]
-            sampling = replace(self.sampling, seed=self.sampling.seed + places[0])
+            sampling = replace(self.sampling, seed=self.sampling.seed + start)
             ids = [
-                prompt_ids(evaluated, prompt, name=f"prompt {place}")
-                for prompt, place in zip(prompts, places, strict=True)
+                prompt_ids(evaluated, self.prompts[key], name=f"prompt {places[key]}")
+                for key in chosen
             ]
             is_alone = self.batch_size == 1
             if is_alone:
@@ -105,6 +106,8 @@ class Generate:
                 on_text=(lambda _, piece: self.write(piece)) if is_alone else None,
             )
             for key, prompt, text in zip(chosen, prompts, written, strict=True):
+                if key not in keys:
+                    continue
                 if not is_alone:
                     self._show(evaluated, prompt)
                     self.write(text.text)

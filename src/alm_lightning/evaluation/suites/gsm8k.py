@@ -223,6 +223,7 @@ class Gsm8k:
             chat
             for r in all_records
             if not isinstance(r["prompt"], str)
-            for chat in answered(r["prompt"], r["answer"], stopped=r["stopped"])
+            # what comes before the question are solutions that others have written
+            for chat in answered(r["prompt"][-1:], r["answer"], stopped=r["stopped"])
         ]
         return Result(figures, samples=samples, chats=chats)

@@ -38,9 +38,10 @@ class BytePrefix(Objective):
     Where the student's own token is longer than the teacher's, its mass is spread over several
     tokens of the teacher. The likelihood of those that the text has, a lower bound of it, moves
     there from phi of the first. The same happens where a chunk is one token on both sides, even if
-    that is structure. Where both sides' token is all whitespace nothing is taught: if it is, the
-    indentation of code collapses. The authors ask this of the student's token alone; of a student
-    over bytes that would leave out the beginning of nearly every word.
+    that is structure. Tokens of whitespace are left out: if they are taught, the indentation of
+    code collapses. The authors ask whether the student's token is all whitespace, which of a
+    student over bytes leaves out the beginning of nearly every word; `both` asks it of the
+    teacher's token there as well.
 
     With `inside`, the student is also taught where its token begins inside a token of the teacher,
     after bytes u of it, and the mean is over these and the starts. The target there is p_T
@@ -56,15 +57,21 @@ class BytePrefix(Objective):
     student's token that goes on beyond it gets no mass for its length.
 
     Args:
-        mask_whitespace: Whether places where both sides' token is all whitespace are left out.
+        mask_whitespace: What is left out: places where the ``student``'s token is all whitespace
+            (true is another name of it), or those where ``both`` sides' is; false: nothing.
         inside: Whether student tokens that begin inside a token of the teacher are taught.
     """
 
     needs_teacher: ClassVar[bool] = True
     needs_distributions: ClassVar[bool] = True
 
-    def __init__(self, *, mask_whitespace: bool, inside: bool):
+    def __init__(self, *, mask_whitespace: bool | str, inside: bool):
         super().__init__()
+        if mask_whitespace not in (True, False, "student", "both"):
+            raise ValueError(
+                f"{type(self).__name__}: mask_whitespace is {mask_whitespace!r}: expected student, "
+                "both, true or false."
+            )
         self.mask_whitespace, self.inside = mask_whitespace, inside
 
     def setup(self, pair: PairFacts) -> None:
@@ -156,9 +163,11 @@ class BytePrefix(Objective):
         own_ids = signal.student_tokens.ids.flatten()[student]
         if not self.mask_whitespace:
             return torch.ones_like(own_ids, dtype=torch.bool)
-        their_ids = signal.teacher_tokens.ids.flatten()[teacher]
         is_white = self.prefixes.is_whitespace[own_ids]
-        return ~(is_white & self.prefixes.teacher_is_whitespace[their_ids])
+        if self.mask_whitespace == "both":
+            their_ids = signal.teacher_tokens.ids.flatten()[teacher]
+            is_white = is_white & self.prefixes.teacher_is_whitespace[their_ids]
+        return ~is_white
 
     def _moved(
         self,

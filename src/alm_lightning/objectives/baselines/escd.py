@@ -36,14 +36,14 @@ class ESCD(BytePrefix):
       begins with, as in `BytePrefix`: for a byte student, on its first byte. Left out if there is
       none;
     - what `BytePrefix` does at the starts of chunks with the teacher's own tokens and whitespace,
-      and that inner tokens of whitespace in a token of whitespace are left out too;
+      and that inner tokens of whitespace are left out too;
     - that documents are taught, where the paper samples from the student.
 
     Args:
-        mask_whitespace: Whether places where both sides' token is all whitespace are left out.
+        mask_whitespace: As for `BytePrefix`.
     """
 
-    def __init__(self, *, mask_whitespace: bool):
+    def __init__(self, *, mask_whitespace: bool | str):
         super().__init__(mask_whitespace=mask_whitespace, inside=True)
 
     def setup_inside(self, pair: PairFacts) -> None:

@@ -96,7 +96,7 @@ class ByteEncoder:
 
 
 def byte_view_like(
-    old: TokenizerView, keep: Sequence[str], special_tokens: str = KEEP
+    old: TokenizerView, keep: Sequence[str] | None, special_tokens: str = KEEP
 ) -> TokenizerView:
     """The byte tokenizer of a student that had another one.
 
@@ -107,7 +107,7 @@ def byte_view_like(
         old: The tokenizer to replace. With ``keep``, the token that begins its documents, its EOS
             and its pad token are kept. Where it has no pad token, its EOS plays that role as well.
         keep: With ``keep``: texts of further special tokens to have; those that `old` lacks are an
-            error. Empty for those that the chat template of `old` writes.
+            error. None for those that the chat template of `old` writes.
         special_tokens: ``keep`` for special tokens and chat template of `old`; ``replace`` for the
             byte tokenizer's own, the same for every student: an ensemble's members need that.
 
@@ -118,7 +118,7 @@ def byte_view_like(
         ValueError: If `special_tokens` is neither, `old` lacks one of `keep`, or has no EOS.
     """
     check_choice(special_tokens)
-    check_known(old, keep, "keep (student.special_tokens)")
+    check_known(old, keep or (), "keep (student.special_tokens)")
     eos_id = old.id_of("eos")
     if special_tokens == REPLACE:
         return byte_view()
@@ -126,9 +126,10 @@ def byte_view_like(
     roles = {role: texts[old.roles.get(role, eos_id)] for role in ("bos", "eos", "pad")}
     template = old.hf.chat_template
     written = [text for text in old.special_ids if text in str(template)]
-    if written and not keep:
+    if keep is None:
         keep = [text for text in written if text not in roles.values()]
-        log.info("the chat template of tokenizer %s writes %s: kept", old.name, ", ".join(written))
+        if keep:
+            log.info("%s are kept, which the chat template of %s writes", ", ".join(keep), old.name)
     if not _writes_bos(old):
         # a BOS in name alone, as SmolLM2's, began no document that the model was trained on, but it
         # may begin turns

@@ -161,7 +161,9 @@ class OwnAnswers:
         # a window that begins later would be without the prompt
         if first is None or not np.array_equal(first.student.ids[: len(start)], start):
             return None
-        if len(first.student.ids) < len(aligned.student_ids) and not self._said_cut:
+        # what follows an answer in a chat may not fit the student's length; the answer does
+        is_cut = len(first.student.ids) < len(start) + len(answer.ids)
+        if is_cut and not self._said_cut:
             self._said_cut = True
             log.warning(
                 "%s: an answer of %d tokens takes more of the teacher than budget.teacher_length="

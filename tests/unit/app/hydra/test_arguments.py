@@ -16,6 +16,13 @@ from alm_lightning.app.hydra.arguments import place_arguments
         ("tokenizer=o/n", ["tokenizer=hub", "tokenizer.source.weights.hub_id='o/n'"]),
         # a folder of two parts is a folder before it is an id
         ("student=models/mine", ["student=folder", "student.source.path='models/mine'"]),
+        (
+            "tokenizer=models/tok.json",
+            ["tokenizer=folder", "tokenizer.source.path='models/tok.json'"],
+        ),
+        # an option of one's own in a folder of its group
+        ("student=family/small", ["student=family/small"]),
+        ("--config-dir=~/mine", ["--config-dir=/home/me/mine"]),
         # sweeps, lists and quoted values are for Hydra
         ("student=/a,/b", ["student=/a,/b"]),
         ("student='a/b'", ["student='a/b'"]),
@@ -30,7 +37,18 @@ def test_places_of_models_are_spelled_out(given, expected, tmp_path, monkeypatch
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "mine").mkdir(parents=True)
-    assert place_arguments([given]) == expected
-    if given != expected[0]:
+    (tmp_path / "models" / "tok.json").touch()
+    (tmp_path / "conf" / "model" / "family").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "family" / "small.yaml").touch()
+    assert place_arguments([given], tmp_path / "conf") == expected
+    if given != expected[0] and not given.startswith("-"):
         values = [o.value() for o in OverridesParser.create().parse_overrides(expected)]
         assert not any("~" in str(value) for value in values)
+
+
+def test_options_of_a_folder_of_ones_own(tmp_path):
+    (tmp_path / "tokenizer" / "mine").mkdir(parents=True)
+    (tmp_path / "tokenizer" / "mine" / "a.yaml").touch()
+    arguments = ["--config-dir", str(tmp_path), "tokenizer=mine/a"]
+    assert place_arguments(arguments, tmp_path / "conf") == arguments
+    assert place_arguments(arguments[2:], tmp_path / "conf")[0] == "tokenizer=hub"

@@ -40,6 +40,11 @@ def test_numbers_of_an_experiment_are_said_where_a_budget_was_asked_for(warned):
     )
     given = "budget.student_length=512 budget.teacher_length=512 budget.learning_rate=1e-5"
     assert warned(*asked, *given.split()) == ""
+    # a file of the user's own, of which this knows nothing, and a run without an experiment
+    assert warned("~experiment", "name=x", "budget=laptop") == ""
+    # what else sets numbers is no experiment
+    assert warned("budget=laptop", "debug=fast") == ""
+    assert "sets budget.student_length=128" in warned(*asked, "debug=fast")
     # nothing was asked for, or nothing is set otherwise
     assert warned("experiment=gemma_to_smollm2_tokenizer") == ""
     assert warned("budget=laptop") == ""

@@ -66,7 +66,7 @@ def test_a_strategy_as_a_class(settings):
 def test_a_gpu_that_is_not_here(settings, monkeypatch, trainer):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"sees no CUDA device here\. Take trainer=auto or"):
+    with pytest.raises(ValueError, match=r"sees no CUDA device here\. Take auto or cpu"):
         check_settings(settings(trainer))
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     check_settings(settings(trainer))

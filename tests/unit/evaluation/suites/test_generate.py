@@ -114,6 +114,18 @@ def test_batches_write_the_same_greedy_texts(evaluated, file):
     assert "".join(shown) == whole
 
 
+def test_sampled_batches_are_the_same_after_a_stop(evaluated, file):
+    settings = SETTINGS | {"prompts": file, "batch_size": 2, "temperature": 1.5}
+    suite = Generate(**settings, write=lambda _: None)
+    keys = suite.prepare()
+    expected = dict(suite.records(evaluated, keys))
+    # stopped within the first batch
+    for part in (keys[1:], keys[1:2], keys[2:]):
+        found = dict(suite.records(evaluated, part))
+        assert list(found) == part
+        assert found == {key: expected[key] for key in part}
+
+
 def test_answers_that_ended_are_chats_to_train_on(tmp_path):
     asked = [{"role": "user", "content": "Hi"}]
     path = tmp_path / "prompts.jsonl"

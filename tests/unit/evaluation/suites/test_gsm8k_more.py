@@ -96,7 +96,9 @@ def test_figures_and_their_errors(evaluated_models, write, writes):
     assert result.figures["stopped"].lower_is_better is None
     # problems that were asked as texts are no chats
     assert result.chats == []
-    asked = [{"role": "user", "content": "?"}]
+    # solved problems before the question are no answers of the model
+    solved = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "#### 2"}]
+    asked = [*solved, {"role": "user", "content": "?"}]
     as_chats = {key: {**record, "prompt": asked} for key, record in records.items()}
     answers = [r["answer"] for r in records.values() if r["stopped"]]
     assert [[m["content"] for m in chat] for chat in suite.result(as_chats).chats] == [

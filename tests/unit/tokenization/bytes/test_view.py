@@ -58,10 +58,11 @@ def test_what_the_template_writes_is_kept_where_nothing_is_named(caplog):
     template = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
     roles = {"bos": "<b>", "eos": "</s>", "pad": "</s>"}
     old = byte_view(roles, [*MARKS, "<|other|>"], template)
-    kept = byte_view_like(old, [])
+    kept = byte_view_like(old, None)
     assert set(kept.special_ids) == {"<b>", "</s>", *MARKS}
     assert kept.hf.chat_template == template
     assert "does not keep" not in caplog.text
+    assert set(byte_view_like(old, []).special_ids) == {"<b>", "</s>"}
     # what is named is what there is, with a word on what the template lacks
     named = byte_view_like(old, [MARKS[0]])
     assert set(named.special_ids) == {"<b>", "</s>", MARKS[0]}
