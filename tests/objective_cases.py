@@ -82,9 +82,17 @@ def objective_case(student_view, teacher_view, *, num_rows: int = 6, widths=(32,
         scorer(batch, tokens, keep_hidden=True, keep_distributions=True)
         for scorer, tokens in zip(scorers, (batch.student, batch.teacher), strict=True)
     ]
-    signal = Signal(
-        student=sides[0],
-        optional_teacher=sides[1],
+    signal = signal_of(batch, *sides)
+    facts = [SideFacts(s.view, width, width) for s, width in zip(scorers, widths, strict=True)]
+    logprobs = [_logprobs(scorers[0], batch.student), _logprobs(scorers[1], batch.teacher)]
+    return Case(*scorers, batch, PairFacts(*facts), signal, *logprobs)
+
+
+def signal_of(batch: DistillBatch, student: ModelSignal, teacher: ModelSignal) -> Signal:
+    """What `Objective.forward` is given, of a batch and what both models say of it."""
+    return Signal(
+        student=student,
+        optional_teacher=teacher,
         chunk_mask=batch.chunk_mask,
         chunk_ends_run=batch.chunk_ends_run,
         target_mask=batch.student_targets,
@@ -92,9 +100,6 @@ def objective_case(student_view, teacher_view, *, num_rows: int = 6, widths=(32,
         student_tokens=batch.student,
         teacher_tokens=batch.teacher,
     )
-    facts = [SideFacts(s.view, width, width) for s, width in zip(scorers, widths, strict=True)]
-    logprobs = [_logprobs(scorers[0], batch.student), _logprobs(scorers[1], batch.teacher)]
-    return Case(*scorers, batch, PairFacts(*facts), signal, *logprobs)
 
 
 def assert_same(

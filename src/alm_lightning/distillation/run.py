@@ -1,16 +1,14 @@
 """The whole of a run: read, load, measure, train, measure again."""
 
 import logging
-import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import lightning as L
-import torch
 
 from alm_lightning.corpus.sources.source import AnyDocument
 from alm_lightning.data.datamodule import DistillDataModule
@@ -33,7 +31,7 @@ from alm_lightning.training.callbacks import SaveWhenStopped
 from alm_lightning.training.module import DistillModule
 from alm_lightning.training.on_policy import OnPolicy, OwnAnswers, Prompts, VllmSettings
 from alm_lightning.training.optimizers import OptimizerFactory
-from alm_lightning.training.resume import check_continued
+from alm_lightning.training.resume import check_continued, saved_config
 from alm_lightning.training.sharding import ShardedStrategy
 
 log = logging.getLogger(__name__)
@@ -106,14 +104,7 @@ class Plan:
         self.pair.check_places()
         if self.checkpoint is not None and Path(self.checkpoint).is_file():
             # of a folder, whose weights are spread, each process reads its share later
-            stopped = _checkpoint(self.checkpoint)
-            if "config" not in stopped:
-                raise ValueError(
-                    f"{self.checkpoint} (ckpt_path) has no settings of a run: expected a "
-                    "checkpoint that train.py wrote, in a run's folder under checkpoints/. A "
-                    "model's weights are given by student=folder student.source.path=..."
-                )
-            check_continued(stopped["config"], self.config)
+            check_continued(saved_config(Path(self.checkpoint)), self.config)
 
     def module(self, student: Scorer, teacher: Teaching) -> DistillModule:
         """Student, teacher and objective, put together.
@@ -183,18 +174,6 @@ class Plan:
             seed=data.seed,
             world_size=trainer.world_size,
         )
-
-
-def _checkpoint(path: str | Path) -> Mapping[str, Any]:
-    """What a file holds, its weights left on disk; a ValueError if it can't be read."""
-    try:
-        found = torch.load(path, map_location="cpu", mmap=True, weights_only=False)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"{path} (ckpt_path) can't be read as a checkpoint: {error}. The file is damaged or "
-            "was cut off: take another one of the run, in its folder under checkpoints/."
-        ) from error
-    return found if isinstance(found, Mapping) else {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,12 @@
 """Whether a run may go on from a checkpoint of another."""
 
 import copy
+import pickle
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from alm_lightning.renamed import with_current_names
 
@@ -94,6 +98,35 @@ def completed(then: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, A
             if isinstance(node, dict):
                 node[name] = value
     return made
+
+
+def saved_config(path: Path) -> Mapping[str, Any]:
+    """The configuration of the run that wrote a checkpoint; its weights are not read.
+
+    Args:
+        path: A checkpoint that is a file.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ValueError: The file is damaged, or no checkpoint of a run.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", mmap=True, weights_only=False)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{path} (ckpt_path) can't be read as a checkpoint: {error}. The file is damaged or "
+            "was cut off: take another one of the run, in its folder under checkpoints/."
+        ) from error
+    if not isinstance(found, Mapping) or "config" not in found:
+        raise ValueError(
+            f"{path} (ckpt_path) has no settings of a run: expected a checkpoint that train.py "
+            "wrote, in a run's folder under checkpoints/. A model's weights are given by "
+            "student=folder student.source.path=..."
+        )
+    config: Mapping[str, Any] = found["config"]
+    return config
 
 
 def check_continued(stopped: Mapping[str, Any], config: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from tests.invariant.test_distribution_step import OBJECTIVES
+from tests.objective_cases import signal_of
 from tests.unit.training.on_policy.engines.test_transformers import logprobs_of
 from tests.unit.training.on_policy.own import (
     CHATS,
@@ -20,7 +21,6 @@ from alm_lightning.corpus.document import Document
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.packing import FirstFit
 from alm_lightning.data.regroup import joined, windows_in
-from alm_lightning.likelihood.signal import Signal
 from alm_lightning.objectives.policy_gradient import PolicyGradient
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 from alm_lightning.shapes import NO_CHUNK
@@ -209,16 +209,7 @@ def test_every_objective_learns_from_answers(scorers, collator, batches, name):
         scorer(batch, tokens, keep_hidden=True, keep_distributions=True)
         for scorer, tokens in ((student, batch.student), (teacher, batch.teacher))
     ]
-    signal = Signal(
-        student=sides[0],
-        optional_teacher=sides[1],
-        chunk_mask=batch.chunk_mask,
-        chunk_ends_run=batch.chunk_ends_run,
-        target_mask=batch.student_targets,
-        own_rows=batch.own_rows,
-        student_tokens=batch.student,
-        teacher_tokens=batch.teacher,
-    )
+    signal = signal_of(batch, *sides)
     assert term.weight(signal) > 0
     parameters = [p for p in student.model.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(term(signal), parameters, allow_unused=True)
