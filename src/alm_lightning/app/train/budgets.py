@@ -25,7 +25,8 @@ def warn_of_other_numbers(cfg: DictConfig) -> None:
     Args:
         cfg: The configuration of the running program.
     """
-    typed = {each.key_or_group: text for text, each in _typed()}
+    texts = task_overrides()
+    typed = {each.key_or_group: text for text, each in zip(texts, parsed(texts), strict=True)}
     if "budget" not in typed or not GlobalHydra.instance().is_initialized():
         return
     hydra = HydraConfig.get()
@@ -50,8 +51,3 @@ def warn_of_other_numbers(cfg: DictConfig) -> None:
             hydra.runtime.choices["budget"],
             " ".join(f"budget.{key}={value}" for key, value in found.items()),
         )
-
-
-def _typed() -> list[tuple[str, object]]:
-    texts = task_overrides()
-    return list(zip(texts, parsed(texts), strict=True))

@@ -84,7 +84,7 @@ class Generate:
         self, evaluated: EvaluatedModel, keys: Sequence[str]
     ) -> Iterator[tuple[str, Record]]:
         """Continues prompts, a batch after another; yields prompt and continuation."""
-        order = list(self.prompts)
+        order, wanted = list(self.prompts), set(keys)
         places = {key: place for place, key in enumerate(order)}
         # the same batches, and so the same texts, whether the run went through or was resumed
         for start in sorted({places[key] // self.batch_size * self.batch_size for key in keys}):
@@ -106,7 +106,7 @@ class Generate:
                 on_text=(lambda _, piece: self.write(piece)) if is_alone else None,
             )
             for key, prompt, text in zip(chosen, prompts, written, strict=True):
-                if key not in keys:
+                if key not in wanted:
                     continue
                 if not is_alone:
                     self._show(evaluated, prompt)
