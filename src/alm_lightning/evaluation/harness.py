@@ -4,7 +4,7 @@ A record is written as soon as it is made, so an evaluation that was stopped con
 was: only the items without a record are scored.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -33,22 +33,22 @@ class Result:
     chats: Sequence[Sequence[Mapping[str, str]]] = ()
 
 
-def answered(
-    prompt: Sequence[Mapping[str, str]], answer: str, *, stopped: bool
+def chats_of(
+    answers: Iterable[tuple[str | Sequence[Mapping[str, str]], str, bool]],
 ) -> list[list[Mapping[str, str]]]:
-    """A chat with its answer, for `Result.chats`; none where that has no end, or says nothing.
+    """Chats with their answers, for `Result.chats`.
 
     Args:
-        prompt: The messages before the answer.
-        answer: Its text.
-        stopped: Whether it ended by itself.
+        answers: For each a prompt, the answer, and whether that ended by itself.
 
     Returns:
-        One chat, or none.
+        Those that were asked as chats and whose answers ended, and say something.
     """
-    if not stopped or not answer.strip():
-        return []
-    return [[*prompt, {"role": "assistant", "content": answer}]]
+    return [
+        [*prompt, {"role": "assistant", "content": answer}]
+        for prompt, answer, stopped in answers
+        if not isinstance(prompt, str) and stopped and answer.strip()
+    ]
 
 
 def grouped(records: Mapping[str, Record], by: str) -> dict[str, list[Record]]:

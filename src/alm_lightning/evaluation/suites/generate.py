@@ -13,7 +13,7 @@ from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.prompts import Prompt, as_user, prompt_ids, read_prompts
 from alm_lightning.evaluation.generation.sampling import Sampling
 from alm_lightning.evaluation.generation.texts import generate_texts
-from alm_lightning.evaluation.harness import Record, Result, answered
+from alm_lightning.evaluation.harness import Record, Result, chats_of
 from alm_lightning.evaluation.texts import digest
 
 
@@ -139,12 +139,7 @@ class Generate:
             samples=[
                 {"prompt": r["prompt"], "continuation": r["continuation"]} for r in all_records
             ],
-            chats=[
-                chat
-                for r in all_records
-                if not isinstance(r["prompt"], str)
-                for chat in answered(r["prompt"], r["continuation"], stopped=r["stopped"])
-            ],
+            chats=chats_of((r["prompt"], r["continuation"], r["stopped"]) for r in all_records),
         )
 
 

@@ -15,7 +15,7 @@ from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.generation.prompts import Prompt, prompt_ids
 from alm_lightning.evaluation.generation.sampling import Sampling
 from alm_lightning.evaluation.generation.texts import generate_texts
-from alm_lightning.evaluation.harness import Record, Result, answered
+from alm_lightning.evaluation.harness import Record, Result, chats_of
 from alm_lightning.evaluation.scoring import Row, score_rows
 from alm_lightning.evaluation.suites.continuations import (
     Continuation,
@@ -219,11 +219,7 @@ class Gsm8k:
         }
         shown = ("prompt", "answer", "figure", "reference", "right", "stopped")
         samples = [{name: record[name] for name in shown} for record in all_records[:SHOWN]]
-        chats = [
-            chat
-            for r in all_records
-            if not isinstance(r["prompt"], str)
-            # what comes before the question are solutions that others have written
-            for chat in answered(r["prompt"][-1:], r["answer"], stopped=r["stopped"])
-        ]
+        # what comes before the question are solutions that others have written
+        asked = [r for r in all_records if not isinstance(r["prompt"], str)]
+        chats = chats_of((r["prompt"][-1:], r["answer"], r["stopped"]) for r in asked)
         return Result(figures, samples=samples, chats=chats)
