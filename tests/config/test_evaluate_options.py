@@ -45,6 +45,17 @@ def test_every_harness_is_built(name, needs):
     assert list(harnesses) == [name]
 
 
+def test_a_batch_size_is_kept_where_texts_are_sampled(needs):
+    def settings(*overrides):
+        cfg = composed("harness=generate", *needs["generate"], *overrides)
+        (plan,) = plan_harnesses(cfg.harness, MODELS, cfg.dtype, cfg.device).values()
+        return plan.settings
+
+    assert "batch_size" not in settings()
+    sampled = settings("harness.generate.temperature=1", "harness.generate.batch_size=4")
+    assert sampled["batch_size"] == 4
+
+
 def test_several_are_built_in_their_order(needs):
     chosen = ["run", "generate", "blimp"]
     said = [override for name in chosen for override in needs.get(name, [])]

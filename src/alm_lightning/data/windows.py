@@ -146,6 +146,22 @@ def windows(
         )
 
 
+def bytes_without_window(aligned: AlignedText) -> Int[np.ndarray, " reason"]:
+    """Why the bytes of a document that leaves no window are trained on nowhere.
+
+    Args:
+        aligned: The document under both tokenizers.
+
+    Returns:
+        Its bytes by reason: `DATA_REASONS`. What is trained on fits no window.
+    """
+    lengths = aligned.chunk_ends - aligned.chunk_starts
+    outside = [aligned.outside_bytes[reason] for reason in REASONS]
+    return np.array(
+        [*outside, lengths[~aligned.trained].sum(), lengths[aligned.trained].sum()], dtype=np.int64
+    )
+
+
 def _first_with_likelihood(aligned: AlignedText) -> int:
     """The first chunk with a token before it on both sides."""
     return int(((aligned.student_starts == 0) | (aligned.teacher_starts == 0)).sum())

@@ -8,14 +8,15 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from alm_lightning.app.evaluate.models import ModelEntry, find_model, load_evaluated
+from alm_lightning.app.evaluate.models import ModelEntry, find_model, load_evaluated, torch_device
 from alm_lightning.evaluation.harness import Harness
 from alm_lightning.models.loading import torch_dtype
 
 PARTNERS = {"teacher": "compare", "target": "draft"}
 """Settings that name a second model, and the harness that an error calls them of."""
 NO_FIGURES = ("batch_size", "shown_documents")
-"""Settings that change no figure: an evaluation may be continued with others."""
+"""Settings that change no figure: an evaluation may be continued with others. Of sampled texts
+`batch_size` does."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def plan_harnesses(
         settings = {
             key: value
             for key, value in OmegaConf.to_container(node, resolve=True).items()
-            if key not in NO_FIGURES
+            if key not in NO_FIGURES or (key == "batch_size" and node.get("temperature"))
         }
         partner = None
         # a value that is missing ("???") counts as absent for `in node`, but has its key
@@ -63,6 +64,9 @@ def plan_harnesses(
             partner = _find_partner(node, role, models)
             weights = str(torch_dtype(dtype, device))
             settings[role] = {**partner.identity(), "dtype": weights}
+            if role == "target":
+                # its figures are times, too
+                settings["device"] = torch_device(device).type
             load = functools.partial(load_evaluated, partner, dtype, device)
             harness = instantiate(node)(**{f"load_{role}": load})
         elif "prompt" in set(node):

@@ -20,6 +20,8 @@ from alm_lightning.tokenization.view import TokenizerView
 
 log = logging.getLogger(__name__)
 
+MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.jinja")
+"""Files of a folder that make a model what it is: weights, settings, tokenizer, chat template."""
 HUB = "hub:"
 """Prefix of an id of the hub, where a folder has the same name."""
 
@@ -53,7 +55,7 @@ def source_identity(source: WeightSource) -> dict[str, object]:
     if isinstance(source, Folder):
         described["files"] = {
             file.name: [file.stat().st_size, file.stat().st_mtime_ns]
-            for pattern in ("*.safetensors", "*.json")
+            for pattern in MODEL_FILES
             for file in sorted(source.path.glob(pattern))
         }
     return described
@@ -180,12 +182,12 @@ def load_evaluated(entry: ModelEntry, dtype: str, device: str) -> EvaluatedModel
         attn_implementation=entry.attention,
     )
     _check_stop_tokens(entry, view)
-    model.to(_device(device))
+    model.to(torch_device(device))
     ends = model.generation_config.eos_token_id
     ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
     stops = [*ends, *(view.special_ids[text] for text in entry.stop_tokens)]
-    if "eos" in view.roles:
-        stops.append(view.roles["eos"])
+    # a base model often names neither, and would go on with another turn of its own
+    stops += [index for index in (view.roles.get("eos"), view.end_of_turn_id) if index is not None]
     return EvaluatedModel(
         name=entry.name,
         model=model,
@@ -196,7 +198,18 @@ def load_evaluated(entry: ModelEntry, dtype: str, device: str) -> EvaluatedModel
     )
 
 
-def _device(name: str) -> torch.device:
+def torch_device(name: str) -> torch.device:
+    """The device of a setting.
+
+    Args:
+        name: As ``cuda:1``; ``auto`` is an accelerator where there is one.
+
+    Returns:
+        The device.
+
+    Raises:
+        ValueError: There is no such kind of device.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from alm_lightning.show.numbers import Figure, estimate
 
@@ -108,12 +109,13 @@ def format_figure(figure: Plain) -> str:
 
 
 def _table(title: str, rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left")
+    # Text: a name such as run[a] is no markup of rich's
+    table = Table(title=Text(title, "table.title"), title_justify="left")
     for place, heading in enumerate(rows[0]):
         is_text = place == 0 or heading == "unit"
-        table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
+        table.add_column(Text(heading), justify="left" if is_text else "right", overflow="fold")
     for row in rows[1:]:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -17,6 +17,7 @@ class Spelling:
     Attributes:
         spelled: The bytes of all tokens, cut at `max_bytes`.
         num_tokens: Number of tokens, without the stop token.
+        num_bytes: Of the text; bytes that are no UTF-8 count as they are.
         is_done: Whether nothing may follow.
     """
 
@@ -45,6 +46,11 @@ class Spelling:
         """All whole characters so far, without a stop text and what follows it."""
         places = [self._text.find(stop) for stop in self._stop_texts if stop in self._text]
         return self._text[: min(places)] if places else self._text
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the text; those that are no UTF-8 count as they are."""
+        return len(self.text.encode()) if self._at_stop_text else len(self.spelled)
 
     def add(self, index: int) -> str:
         """Adds a token.

@@ -1,7 +1,9 @@
 """Continuations of prompts by a model or an ensemble: the one place where tokens are generated."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,6 +15,9 @@ from alm_lightning.evaluation.generation.sampling import Sampling, check_logits
 from alm_lightning.evaluation.generation.spelling import Spelling
 from alm_lightning.models.generation import drawn_ids, left_padded, only, without_settings
 from alm_lightning.models.pair import Scorer
+from alm_lightning.models.structure import unused_ids
+
+log = logging.getLogger(__name__)
 
 BATCH_SIZE = 8
 
@@ -27,11 +32,13 @@ class GeneratedText:
     Attributes:
         text: Without special tokens; half a character at its end is U+FFFD.
         num_tokens: Without the token it stopped at.
+        num_bytes: Of the text; bytes that are no UTF-8 count as they were generated.
         stopped: True if it ended at a stop token or a stop text, False if the length ended it.
     """
 
     text: str
     num_tokens: int
+    num_bytes: int
     stopped: bool
 
 
@@ -49,8 +56,9 @@ def generate_texts(
     Args:
         evaluated: The model or ensemble.
         prompts: Token ids, as `prompt_ids` gives them.
-        sampling: How tokens are chosen, and how many. A batch ends where the context leaves no
-            place after its longest prompt. The seed is set again for each batch.
+        sampling: How tokens are chosen, and how many: fewer where the context has less room after
+            a prompt, which is warned of if a text is cut there. The seed is that of the call: the
+            same prompt twice has two samples.
         stop_texts: A continuation ends before the first of these, however it is tokenized. Empty
             ones are ignored.
         batch_size: Prompts of a batch.
@@ -62,17 +70,47 @@ def generate_texts(
     Raises:
         ValueError: A prompt fills the context, or a logit is NaN.
     """
-    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     stops = [text for text in stop_texts if text]
+    draw = _Draw(evaluated, sampling)
     results: dict[int, GeneratedText] = {}
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    num_cut = 0
+    for chosen, room in _batches(evaluated, prompts, sampling, batch_size):
         texts = [Spelling(evaluated, sampling.max_new_bytes, stops) for _ in chosen]
-        own = [prompts[index] for index in chosen]
         watcher = _Watcher(dict(zip(chosen, texts, strict=True)), on_text)
-        _generate(evaluated, own, sampling, watcher, _max_new_tokens(evaluated, own[0], sampling))
+        _generate(evaluated, [prompts[index] for index in chosen], draw, watcher, room)
         results |= {index: _result(text) for index, text in zip(chosen, texts, strict=True)}
+        if room < sampling.most_tokens:
+            num_cut += sum(not text.is_done for text in texts)
+    if num_cut:
+        log.warning(
+            "%s: %d of %d texts end where the context of %s tokens does, before they have the %s "
+            "tokens that were asked for. Shorter prompts leave more room.",
+            evaluated.name,
+            num_cut,
+            len(prompts),
+            f"{evaluated.context_length:,}",
+            f"{sampling.most_tokens:,}",
+        )
     return [results[index] for index in range(len(prompts))]
+
+
+def _batches(
+    evaluated: EvaluatedModel,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    batch_size: int,
+) -> Iterator[tuple[list[int], int]]:
+    """Prompts that are continued together, longest first, and the most tokens of each.
+
+    Only prompts with as much room share a batch: how far a text goes must not depend on what else
+    is in its batch.
+    """
+    rooms = [_room(evaluated, prompt, sampling) for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    for room, group in groupby(order, key=rooms.__getitem__):
+        members = list(group)
+        for start in range(0, len(members), batch_size):
+            yield members[start : start + batch_size], room
 
 
 def continuation(scorer: Scorer, prompt: str, *, num_bytes: int) -> str:
@@ -89,17 +127,46 @@ def continuation(scorer: Scorer, prompt: str, *, num_bytes: int) -> str:
     model.eval()
     try:
         # not cut at the model's context: a sample may go beyond it
-        _generate(evaluated, [ids], Sampling(None, num_bytes), _Watcher({0: spelling}), num_bytes)
+        draw = _Draw(evaluated, Sampling(None, num_bytes))
+        _generate(evaluated, [ids], draw, _Watcher({0: spelling}), num_bytes)
     finally:
         model.train(was_training)
     return spelling.spelled.decode("utf-8", errors="replace")
+
+
+class _Draw:
+    """Leaves the next token of each row alone in its logits, as ``generate`` asks for it."""
+
+    def __init__(self, evaluated: EvaluatedModel, sampling: Sampling):
+        self._name, self._sampling = evaluated.name, sampling
+        self._num_tokens = evaluated.view.num_tokens
+        self._holes = torch.from_numpy(unused_ids(evaluated.view)).to(evaluated.model.device)
+        self._generator = torch.Generator(evaluated.model.device).manual_seed(sampling.seed)
+
+    def __call__(
+        self, input_ids: Int[Tensor, "batch pos"], scores: Float[Tensor, "batch vocab"]
+    ) -> Float[Tensor, "batch vocab"]:
+        check_logits(scores, self._name)
+        # neither padding of the vocabulary nor an id that no token has spells anything
+        scores = scores.index_fill(1, self._holes, -torch.inf)
+        scores[:, self._num_tokens :] = -torch.inf
+        if self._sampling.temperature == 0:
+            return scores
+        # drawn here, with random numbers of our own: nothing else can be drawn from the result
+        chosen = drawn_ids(
+            scores,
+            temperature=self._sampling.temperature,
+            top_p=self._sampling.top_p,
+            generator=self._generator,
+        )
+        return only(chosen, scores)
 
 
 @torch.inference_mode()
 def _generate(
     evaluated: EvaluatedModel,
     prompts: Sequence[Sequence[int]],
-    sampling: Sampling,
+    draw: _Draw,
     watcher: "_Watcher",
     max_new_tokens: int,
 ) -> None:
@@ -107,23 +174,6 @@ def _generate(
     model = evaluated.model
     pad = evaluated.view.roles.get("pad", evaluated.view.start_id)
     ids, mask = left_padded(prompts, pad)
-    generator = torch.Generator(model.device).manual_seed(sampling.seed)
-
-    def choose(
-        input_ids: Int[Tensor, "batch pos"], scores: Float[Tensor, "batch vocab"]
-    ) -> Float[Tensor, "batch vocab"]:
-        check_logits(scores, evaluated.name)
-        if sampling.temperature == 0:
-            return scores
-        # drawn here, with random numbers of our own: nothing else can be drawn from the result
-        chosen = drawn_ids(
-            scores,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            generator=generator,
-        )
-        return only(chosen, scores)
-
     with without_settings(model):
         model.generate(
             ids.to(model.device),
@@ -131,7 +181,7 @@ def _generate(
             generation_config=GenerationConfig(
                 max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=pad, use_cache=True
             ),
-            logits_processor=[choose],
+            logits_processor=[draw],
             stopping_criteria=[watcher],
         )
     watcher.end()
@@ -163,14 +213,15 @@ class _Watcher:
 
 
 def _result(spelling: Spelling) -> GeneratedText:
-    return GeneratedText(spelling.text, spelling.num_tokens, spelling.stopped)
+    return GeneratedText(spelling.text, spelling.num_tokens, spelling.num_bytes, spelling.stopped)
 
 
-def _max_new_tokens(evaluated: EvaluatedModel, longest: Sequence[int], sampling: Sampling) -> int:
-    left = evaluated.context_length - len(longest)
+def _room(evaluated: EvaluatedModel, prompt: Sequence[int], sampling: Sampling) -> int:
+    """The most tokens that may follow a prompt."""
+    left = evaluated.context_length - len(prompt)
     if left < 1:
         raise ValueError(
-            f"a prompt has {len(longest):,} tokens, but {evaluated.name} reads at most "
+            f"a prompt has {len(prompt):,} tokens, but {evaluated.name} reads at most "
             f"{evaluated.context_length:,}, and one token at least must be left for an "
             "answer. Shorten the prompt."
         )

@@ -16,8 +16,8 @@ def figures_of(
 ) -> tuple[Figures, dict[str, dict[str, Figures]]]:
     """Figures of all tasks, and of groups as lm-eval aggregates them.
 
-    Returns a figure for each metric of each group, and of each task that is in no group; and the
-    figures of the members of each group.
+    Returns a figure for each metric of each group, and of each task that is in no group with a
+    figure of its own; and the figures of the members of each group.
     """
     metrics = {
         name: {**record["results"], "sample_len": record["count"]}
@@ -32,9 +32,11 @@ def figures_of(
     in_groups: set[str] = set()
     for name, group in groups.items():
         members = [task.task_name for task in group.get_all_tasks()]
-        in_groups |= set(members)
         numbers = group.aggregate(metrics).items()
         own = {k: float(v) for k, v in numbers if "," in k and v != "N/A"}
+        if own:
+            # many groups are lists of tasks without a figure of their own
+            in_groups |= set(members)
         better = records[members[0]]["higher_is_better"]
         count = sum(records[member]["count"] for member in members)
         figures |= _named(name, _figures(own, better, count))

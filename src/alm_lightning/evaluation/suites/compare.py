@@ -8,17 +8,18 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from alm_lightning.alignment.boundaries import ChunkSelection
+from alm_lightning.alignment.boundaries import ChunkSelection, Finest, Whitespace
 from alm_lightning.corpus.document import CorpusError
 from alm_lightning.corpus.sources.source import AnyDocument, Source
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.pairing import ChatSettings, Pairing
-from alm_lightning.data.windows import Window
+from alm_lightning.data.windows import Window, bytes_without_window
 from alm_lightning.evaluation.estimates import ratio
 from alm_lightning.evaluation.evaluated_model import EvaluatedModel
 from alm_lightning.evaluation.harness import Figure, Record, Result, grouped
 from alm_lightning.evaluation.paired import chunk_lengths, side_of, totals_of
-from alm_lightning.evaluation.texts import keyed_documents
+from alm_lightning.evaluation.texts import digest, keyed_documents
+from alm_lightning.metrics.totals import FIELDS, OUTSIDE
 from alm_lightning.tokenization.view import TokenizerView
 
 MOST_CHUNKS = 600
@@ -74,9 +75,12 @@ class Compare:
 
     def prepare(self) -> Sequence[str]:
         """Reads the documents; returns a key for each."""
-        self.documents = keyed_documents(
-            self.source, leave_out=self.leave_out, max_documents=self.most
-        )
+        documents = keyed_documents(self.source, leave_out=self.leave_out, max_documents=self.most)
+        if not isinstance(self.alignment, Finest | Whitespace):
+            # it is fitted on all of them: with other documents it chooses other chunks of each
+            basis = digest("\n".join(documents))
+            documents = {f"{key}:{basis}": document for key, document in documents.items()}
+        self.documents = documents
         return list(self.documents)
 
     def records(
@@ -98,7 +102,11 @@ class Compare:
         shown = self._shown_keys()
         for key in keys:
             document = self.documents[key]
-            record = self._record(pairing.windows(document), collator, evaluated, teacher)
+            windows = pairing.windows(document)
+            if windows:
+                record = self._record(windows, collator, evaluated, teacher)
+            else:
+                record = _nothing_read(pairing, document)
             record |= {"group": document.group, "name": document.name}
             if key not in shown:
                 del record["shown"]
@@ -135,7 +143,7 @@ class Compare:
 
     def result(self, records: Mapping[str, Record]) -> Result:
         """Figures over all documents and by group; as samples the chunks of the documents shown."""
-        # a document that left no window (nothing of it is trained on) has no totals
+        # of a document without a window nothing is scored, but its bytes are covered by no chunk
         counted = {key: record for key, record in records.items() if record.get("bytes")}
         if not counted:
             raise CorpusError(
@@ -164,7 +172,22 @@ class Compare:
             for record in counted.values()
             if record.get("shown")
         ]
-        return Result(paired_figures(list(counted.values())), groups, samples)
+        figures = paired_figures(list(counted.values()))
+        figures["coverage"] = _coverage(
+            [record for record in records.values() if "bytes" in record]
+        )
+        return Result(figures, groups, samples)
+
+
+def _nothing_read(pairing: Pairing, document: AnyDocument) -> Record:
+    """The record of a document that leaves no window."""
+    outside = bytes_without_window(pairing.aligned(document)).tolist()
+    return {
+        **dict.fromkeys((*FIELDS, "chunk_agreement"), 0.0),
+        **dict(zip(OUTSIDE, map(float, outside), strict=True)),
+        "chunk_bytes": {},
+        "shown": [],
+    }
 
 
 def _title(record: Record) -> str:
@@ -176,16 +199,10 @@ def paired_figures(records: Sequence[Mapping[str, object]]) -> dict[str, Figure]
     """Figures of student and teacher, from the totals of documents or of batches (`totals_of`)."""
 
     def column(name: str) -> Float[np.ndarray, " item"]:
-        return np.array([record[name] for record in records], dtype=np.float64)
+        return _column(records, name)
 
     num_bytes, chunks = column("bytes"), column("chunks")
     bit = math.log(2)
-    outside = sum(
-        column(name)
-        for name in records[0]
-        if name.startswith("outside_bytes_") and name != "outside_bytes_untrained"
-    )
-    untrained = column("outside_bytes_untrained")
     return {
         "bits_per_byte": ratio(
             column("student_nats") / bit, num_bytes, "bits/byte", lower_is_better=True
@@ -197,9 +214,7 @@ def paired_figures(records: Sequence[Mapping[str, object]]) -> dict[str, Figure]
             column("chunk_difference_nats"), chunks, "nats", lower_is_better=True
         ),
         "chunk_agreement": ratio(column("chunk_agreement"), chunks, "share", lower_is_better=False),
-        "coverage": ratio(
-            num_bytes + untrained, num_bytes + untrained + outside, "share", lower_is_better=False
-        ),
+        "coverage": _coverage(records),
         "bytes_per_chunk": ratio(num_bytes, chunks, "bytes", lower_is_better=None),
         "student_tokens_per_chunk": ratio(
             column("student_tokens"), chunks, "tokens", lower_is_better=None
@@ -209,6 +224,21 @@ def paired_figures(records: Sequence[Mapping[str, object]]) -> dict[str, Figure]
         ),
         "bytes": Figure(float(num_bytes.sum()), None, len(records), "bytes"),
     }
+
+
+def _coverage(records: Sequence[Mapping[str, object]]) -> Figure:
+    """The share of all bytes that lies in chunks, those that are not trained on included."""
+    inside = _column(records, "bytes") + _column(records, "outside_bytes_untrained")
+    outside = sum(
+        _column(records, name)
+        for name in records[0]
+        if name.startswith("outside_bytes_") and name != "outside_bytes_untrained"
+    )
+    return ratio(inside, inside + outside, "share", lower_is_better=False)
+
+
+def _column(records: Sequence[Mapping[str, object]], name: str) -> Float[np.ndarray, " item"]:
+    return np.array([record[name] for record in records], dtype=np.float64)
 
 
 def _chunk_texts(window: Window, view: TokenizerView) -> list[str]:

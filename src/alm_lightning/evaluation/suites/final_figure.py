@@ -18,8 +18,14 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
-_FRACTION = re.compile(r"(-?)\s*\\[dt]?frac\s*\{?(-?\d+)\}?\s*\{?(\d+)\}?")
-_SLASH = re.compile(r"^(\s*)(-?\d+)\s*/\s*(\d+)\s*$")
+_FRACTION = re.compile(
+    r"(?P<minus>-?)\s*(?P<whole>\d*)\s*\\[dt]?frac\s*\{?(?P<top>-?\d+)\}?\s*\{?(?P<bottom>\d+)\}?"
+)
+r"""\frac{1}{2}, or 1\frac{1}{2}."""
+_SLASH = re.compile(
+    r"(?P<minus>-?)\s*(?:(?P<whole>\d+)\s+)?(?P<top>\d+)\s*/\s*(?P<bottom>\d+)(?!\s*[-+*/=]|[.,]?\d)"
+)
+"""1/2, or 1 1/2; neither a date nor the start of a sum."""
 _SPACING = re.compile(r"\\[!,;: ]")
 _WORDS = re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf)\s*\{[^{}]*\}")
 
@@ -28,7 +34,8 @@ def final_figure(text: str, mark: str | None = MARK) -> Decimal | None:
     r"""The final figure of a text, or None if it has no number.
 
     That is the number after the last mark; without one, that in the last ``\boxed{}``; or else the
-    last number of the text. Separators of thousands, currencies and units are no part of it.
+    last number of the text. Separators of thousands, currencies and units are no part of it. After
+    a mark and in a box it may be a fraction.
 
     >>> final_figure("16 - 3 - 4 = 9 eggs, so 9 * 2 = $18.\n#### 18")
     Decimal('18')
@@ -36,15 +43,29 @@ def final_figure(text: str, mark: str | None = MARK) -> Decimal | None:
     Decimal('1250.00')
     """
     if mark and mark in text:
-        after = _numbers(text.rpartition(mark)[2])
-        if after:
-            return after[0]
+        after = text.rpartition(mark)[2].lstrip(" \t$")
+        fraction = _value(_FRACTION.match(after) or _SLASH.match(after))
+        if fraction is not None:
+            return fraction
+        if found := _numbers(after):
+            return found[0]
     boxed = _last_boxed(text)
     figure = None if boxed is None else _boxed_figure(boxed)
     if figure is not None:
         return figure
     numbers = _numbers(text)
     return numbers[-1] if numbers else None
+
+
+def stated_figure(text: str, mark: str | None = MARK) -> Decimal | None:
+    r"""The figure that a whole text states, as a column of final figures does.
+
+    >>> [stated_figure(text) for text in ("3/4", r"1\frac{1}{2}", "x = 5")]
+    [Decimal('0.75'), Decimal('1.5'), Decimal('5')]
+    """
+    if (mark and mark in text) or _last_boxed(text) is not None:
+        return final_figure(text, mark)
+    return _boxed_figure(text)
 
 
 def spelled_figure(figure: Decimal | None) -> str | None:
@@ -73,13 +94,18 @@ def _numbers(text: str) -> list[Decimal]:
 
 def _boxed_figure(content: str) -> Decimal | None:
     content = _WORDS.sub("", content)
-    if fraction := _FRACTION.search(content) or _SLASH.match(content):
-        sign, top, bottom = fraction.groups()
-        if int(bottom):
-            value = Decimal(top) / Decimal(bottom)
-            return -value if sign == "-" else value
+    fraction = _value(_FRACTION.search(content) or _SLASH.fullmatch(content.strip()))
+    if fraction is not None:
+        return fraction
     found = _numbers(content)
     return found[-1] if found else None
+
+
+def _value(fraction: re.Match[str] | None) -> Decimal | None:
+    if fraction is None or not int(fraction["bottom"]):
+        return None
+    value = Decimal(fraction["whole"] or 0) + Decimal(fraction["top"]) / Decimal(fraction["bottom"])
+    return -value if fraction["minus"] else value
 
 
 def _last_boxed(text: str) -> str | None:

@@ -117,7 +117,7 @@ class Generate:
                     {
                         "prompt": prompt,
                         "continuation": text.text,
-                        "num_bytes": len(text.text.encode("utf-8")),
+                        "num_bytes": text.num_bytes,
                         "num_tokens": text.num_tokens,
                         "stopped": text.stopped,
                     },

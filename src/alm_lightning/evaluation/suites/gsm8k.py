@@ -116,6 +116,14 @@ class Gsm8k:
                     f"fewshot is {self.fewshot} (harness.gsm8k.fewshot), but {path} holds "
                     f"{len(self.solved)} problems. Take fewer, or another file."
                 )
+            asked = {problem.question for problem in found}
+            if known := sum(problem.question in asked for problem in self.solved):
+                raise CorpusError(
+                    f"{known} of the {self.fewshot} solved problems of {path} "
+                    f"(harness.gsm8k.fewshot_path) are among those of {self.path}, which would be "
+                    "asked with their solution before them. Take solved problems of another "
+                    "split, such as the training set."
+                )
             # answers depend on what a prompt begins with
             shots = digest("\n".join(problem.key for problem in self.solved))
             found = [replace(problem, key=f"{problem.key}:{shots}") for problem in found]

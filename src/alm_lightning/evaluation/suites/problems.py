@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from alm_lightning.corpus.document import CorpusError, Document, shortened
-from alm_lightning.evaluation.suites.final_figure import final_figure
+from alm_lightning.evaluation.suites.final_figure import final_figure, stated_figure
 from alm_lightning.evaluation.texts import digest, json_lines
 
 
@@ -76,7 +76,7 @@ def _problem(row: Mapping[str, object], name: str, columns: Columns) -> Problem:
 
 def _figure(row: Mapping[str, object], answer: str, name: str, columns: Columns) -> Decimal:
     if columns.figure is not None:
-        figure = final_figure(str(row[columns.figure]), columns.mark)
+        figure = stated_figure(str(row[columns.figure]), columns.mark)
         if figure is None:
             raise CorpusError(
                 f"{name}: there is no number in column '{columns.figure}': "

@@ -46,6 +46,16 @@ def test_a_row_a_figure_and_a_column_a_model(tmp_path):
     ]
 
 
+def test_names_are_shown_as_they_are():
+    results = [result("run[a]", "one", 1.25, {"lang": {"[/x]": 1.5}})]
+    console = Console(width=120)
+    with console.capture() as shown:
+        for table in (main_table(results), *group_tables(results)):
+            console.print(table)
+    assert "run[a]" in shown.get()
+    assert "[/x]" in shown.get()
+
+
 def test_ensembles_are_told_with_their_weights(tmp_path):
     described = "mean_prob of a 0.250 (folder a), b 0.750 (folder b)"
     ensemble = {

@@ -213,6 +213,65 @@ def test_the_context_is_a_limit(short_context):
         stream(evaluated, [2] * 24, 9)
 
 
+def test_how_far_a_text_goes_does_not_depend_on_its_batch(short_context, caplog):
+    evaluated = replace(short_context, stop_ids=())
+    prompts = [[2] * length for length in (20, 3, 22, 4, 20)]
+    for batch_size in (1, 2, 8):
+        caplog.clear()
+        found = generate_texts(evaluated, prompts, Sampling(9), batch_size=batch_size)
+        assert [text.num_tokens for text in found] == [4, 9, 2, 9, 4]
+        assert "short: 3 of 5 texts end where the context of 24 tokens does" in caplog.text
+    caplog.clear()
+    # nothing is cut that a length in bytes ended first
+    generate_texts(evaluated, [[2] * 20], Sampling(None, 4))
+    generate_texts(evaluated, [[2] * 20], Sampling(4))
+    assert not caplog.text
+
+
+@EACH
+def test_the_same_prompt_again_has_another_sample(evaluated):
+    evaluated = replace(evaluated, stop_ids=())
+    prompts = [prompt_ids(evaluated, PROMPTS[0])] * 6
+    sampling = Sampling(LENGTH, temperature=2.0, seed=3)
+    for batch_size in (1, 3):
+        found = generate_texts(evaluated, prompts, sampling, batch_size=batch_size)
+        assert len({text.text for text in found}) == 6
+        assert generate_texts(evaluated, prompts, sampling, batch_size=batch_size) == found
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_an_id_that_no_token_has_is_not_chosen(metaspace_view, temperature):
+    num_tokens = metaspace_view.num_tokens
+    # rows of padding, as a model has that was made larger
+    model = gemma3(num_tokens + 64)
+    likely = torch.arange(num_tokens, num_tokens + 64)
+    opinionated(model)
+    head = model.get_output_embeddings()
+    head.register_forward_hook(lambda _, __, logits: logits.index_fill(-1, likely, 1e4))
+    evaluated = replace(evaluated_of(model.eval(), metaspace_view), stop_ids=())
+    seen = []
+    model.register_forward_pre_hook(
+        lambda _, __, given: seen.extend(given["input_ids"].flatten().tolist()), with_kwargs=True
+    )
+    sampling = Sampling(LENGTH, temperature=temperature)
+    generate_texts(evaluated, [prompt_ids(evaluated, PROMPTS[0])], sampling)
+    assert len(seen) > LENGTH
+    assert max(seen) < num_tokens
+
+
+def test_bytes_of_a_text_are_those_that_were_generated(evaluated_models):
+    evaluated = replace(evaluated_models["bytes"], stop_ids=(257,))
+    invalid = Spelling(evaluated, None)
+    for byte in (0xFF, 0xC3, 0x61):
+        invalid.add(byte)
+    # each bad byte is shown as U+FFFD, which has three
+    assert (invalid.text, invalid.num_bytes) == ("\ufffd\ufffda", 3)
+    stopped = Spelling(evaluated, None, ["ab"])
+    for byte in "éab".encode():
+        stopped.add(byte)
+    assert (stopped.text, stopped.num_bytes) == ("é", 2)
+
+
 def test_logits_that_are_no_numbers_are_told(evaluated_models):
     evaluated = evaluated_models["gemma"]
     evaluated.model.model.layers[0].mlp.up_proj.weight.data[0] = torch.nan

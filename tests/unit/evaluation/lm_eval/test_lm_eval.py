@@ -5,12 +5,15 @@ import math
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
 from alm_lightning.evaluation.ensemble import Ensemble
 from alm_lightning.evaluation.lm_eval import tasks as lm_eval_tasks
 from alm_lightning.evaluation.lm_eval.harness import LmEval
+from alm_lightning.evaluation.lm_eval.model import LmEvalModel
+from alm_lightning.evaluation.lm_eval.settings import Writing
 from alm_lightning.evaluation.store import as_plain
 from alm_lightning.evaluation.suites.blimp import Blimp
 
@@ -223,6 +226,32 @@ def test_a_group_is_its_members_by_size(evaluated_models, folder, monkeypatch):
     assert (found.count, found.unit, found.lower_is_better) == (7, "accuracy", False)
     assert found.stderr is not None
     json.dumps(as_plain(result), allow_nan=False)
+
+
+def test_a_group_without_a_figure_of_its_own_is_its_members(evaluated_models, folder, monkeypatch):
+    from lm_eval.tasks import TaskManager
+
+    listed = "group: tiny_list\ntask: [tiny_pairs, tiny_answers]\n"
+    (folder / "tasks" / "list.yaml").write_text(listed, "utf-8")
+    manager = TaskManager(include_path=str(folder / "tasks"), include_defaults=False)
+    monkeypatch.setattr(lm_eval_tasks, "_manager", lambda *_: manager)
+    result, _ = run(harness(folder, "tiny_list"), evaluated_models["gemma"])
+    assert list(result.figures) == ["tiny_pairs acc", "tiny_answers exact_match"]
+    assert list(result.groups["tiny_list"]) == ["tiny_pairs", "tiny_answers"]
+
+
+def test_a_request_that_is_repeated_is_sampled_anew(evaluated_models, folder):
+    """As tasks with `repeats` ask for it, whose figures are of several answers to a question."""
+    model = LmEvalModel(
+        replace(evaluated_models["gemma"], stop_ids=()),
+        chat=False,
+        max_length=None,
+        writing=Writing(5, 0),
+        batch_size=2,
+    )
+    settings = {"until": [], "max_gen_toks": 8, "temperature": 2.0, "do_sample": True}
+    requests = [SimpleNamespace(args=("Which is first?", settings)) for _ in range(6)]
+    assert len(set(model.generate_until(requests))) == 6
 
 
 def test_written_answers(evaluated_models, folder, caplog):

@@ -8,7 +8,7 @@ import torch
 from tests.conftest import SENTENCES
 from tests.unit.evaluation.conftest import Listed
 
-from alm_lightning.alignment.boundaries import Finest
+from alm_lightning.alignment.boundaries import Finest, Whitespace
 from alm_lightning.alignment.text import align_text
 from alm_lightning.corpus.document import CorpusError, Document
 from alm_lightning.data.pairing import ALL_TRAINED
@@ -17,6 +17,7 @@ from alm_lightning.evaluation.suites.compare import Compare
 
 def suite(source, teacher, **changes):
     settings = {
+        "alignment": Finest(),
         "student_length": 512,
         "teacher_length": 512,
         "batch_size": 2,
@@ -28,7 +29,6 @@ def suite(source, teacher, **changes):
         load_teacher=lambda: teacher,
         teacher=teacher.name,
         source=source,
-        alignment=Finest(),
         chat=ALL_TRAINED,
         **(settings | changes),
     )
@@ -75,6 +75,45 @@ def test_chunks_have_the_likelihoods_of_both_models(evaluated_models, sentences)
 def test_nothing_to_compare_is_told(evaluated_models):
     with pytest.raises(CorpusError, match="none of the 0 documents"):
         suite(Listed([]), evaluated_models["gemma"]).result({})
+
+
+def test_a_document_that_fits_no_window_counts_as_not_covered(evaluated_models):
+    student, teacher = evaluated_models["bytes"], evaluated_models["gemma"]
+    fits, too_long = "a b c d", "x" * 60
+    documents = [Document(fits, "0", "fits"), Document(too_long, "1", "long")]
+    # chunks end at whitespace alone: the second document is one chunk, longer than a window
+    harness = suite(Listed(documents), teacher, alignment=Whitespace(), student_length=32)
+    records = dict(harness.records(student, harness.prepare()))
+    assert [record["bytes"] for record in records.values()] == [len(fits), 0]
+    result = harness.result(records)
+    assert result.figures["coverage"].value == pytest.approx(len(fits) / (len(fits) + 60))
+    assert result.figures["bytes"].value == len(fits)
+    alone = suite(Listed(documents[:1]), teacher, alignment=Whitespace(), student_length=32)
+    expected = alone.result(dict(alone.records(student, alone.prepare())))
+    for name, figure in expected.figures.items():
+        if name != "coverage":
+            assert result.figures[name].value == figure.value
+
+
+class OtherBounds:
+    """Stands for an alignment whose chunks depend on all documents."""
+
+    def fitted(self, student, teacher, documents):
+        return Finest()
+
+
+def test_keys_hold_all_documents_where_chunks_depend_on_them(evaluated_models):
+    few = [Document(text, str(place)) for place, text in enumerate(SENTENCES[:2])]
+    more = [*few, Document(SENTENCES[2], "2")]
+
+    def keys(alignment, documents):
+        source = Listed(documents)
+        return suite(source, evaluated_models["gemma"], alignment=alignment).prepare()
+
+    assert keys(Finest(), more)[:2] == keys(Finest(), few)
+    other = OtherBounds()
+    assert not set(keys(other, more)) & set(keys(other, few))
+    assert keys(other, few) == keys(other, few)
 
 
 def test_a_model_agrees_with_itself(evaluated_models, sentences):

@@ -4,7 +4,11 @@ from decimal import Decimal
 
 import pytest
 
-from alm_lightning.evaluation.suites.final_figure import final_figure, spelled_figure
+from alm_lightning.evaluation.suites.final_figure import (
+    final_figure,
+    spelled_figure,
+    stated_figure,
+)
 
 CASES = [
     ("She has 9 eggs.\n#### 18", "18"),
@@ -44,6 +48,17 @@ CASES = [
     (r"\boxed{\text{none}} but 7", "7"),
     (r"\boxed{12", "12"),
     (r"\boxed{1} #### 2", "2"),
+    (r"\boxed{1\frac{1}{2}}", "1.5"),
+    (r"\boxed{-1\frac{1}{2}}", "-1.5"),
+    (r"\boxed{1 1/2}", "1.5"),
+    (r"\boxed{\frac12}", "0.5"),
+    ("#### 1/2", "0.5"),
+    ("#### -1/2", "-0.5"),
+    ("#### 3/4 of them.", "0.75"),
+    ("#### 2 1/2 cups", "2.5"),
+    (r"#### $\frac{1}{4}$", "0.25"),
+    ("#### 12/25/2020", "12"),
+    ("#### 16/2 = 8", "16"),
     ("7 is it\n#### none", "7"),
     ("**18**", "18"),
     ("<<9*2=18>>18 every day.", "18"),
@@ -76,3 +91,21 @@ def test_a_figure_is_told_in_one_spelling():
     spelled = [spelled_figure(Decimal(text)) for text in ("100", "1E+2", "100.50", "0.0", "-3.0")]
     assert spelled == ["100", "100", "100.5", "0", "-3"]
     assert spelled_figure(None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1/2", "0.5"),
+        (r"\frac{1}{2}", "0.5"),
+        (r"$-\dfrac{3}{4}$", "-0.75"),
+        ("3 1/2", "3.5"),
+        ("5", "5"),
+        ("1,250 dollars", "1250"),
+        (r"\boxed{7} of 9", "7"),
+        ("9 #### 3", "3"),
+        ("none", None),
+    ],
+)
+def test_what_a_column_states(text, expected):
+    assert stated_figure(text) == (None if expected is None else Decimal(expected))

@@ -66,7 +66,7 @@ def test_an_answer_is_right_if_it_comes_to_the_same_number(
     from alm_lightning.evaluation.suites import gsm8k
 
     def says(evaluated, prompts, *args, **kwargs):
-        return [GeneratedText(written, 3, stopped=True) for _ in prompts]
+        return [GeneratedText(written, 3, len(written), stopped=True) for _ in prompts]
 
     monkeypatch.setattr(gsm8k, "generate_texts", says)
     harness = suite(data)

@@ -57,7 +57,10 @@ def writes(monkeypatch):
 
         def generate(evaluated, prompts, sampling, stops, *, batch_size):
             asked.append((prompts, stops))
-            return [GeneratedText(next(left), 3, place % 2 == 0) for place in range(len(prompts))]
+            return [
+                GeneratedText(text := next(left), 3, len(text), place % 2 == 0)
+                for place in range(len(prompts))
+            ]
 
         monkeypatch.setattr(gsm8k, "generate_texts", generate)
         return asked
@@ -214,6 +217,22 @@ def test_a_file_that_is_no_use_is_refused(write, rows, changes, said):
     changes = {name: path if value == "SELF" else value for name, value in changes.items()}
     with pytest.raises(CorpusError, match=said):
         harness(path, **changes).prepare()
+
+
+def test_problems_are_not_asked_with_their_solution_before_them(write):
+    path = write(ROWS)
+    with pytest.raises(CorpusError, match=r"2 of the 2 solved .*Take solved problems of"):
+        harness(path, fewshot=2, fewshot_path=path).prepare()
+    # those of the file that are not asked may be shown
+    shots = write(ROWS[2:], "train.jsonl")
+    assert len(harness(path, limit=2, fewshot=1, fewshot_path=shots).prepare()) == 2
+
+
+def test_a_column_of_fractions(write):
+    rows = [{"question": "1?", "answer": "a half", "f": text} for text in ("1/2", r"\frac{1}{4}")]
+    suite = harness(write(rows), figure_column="f")
+    suite.prepare()
+    assert [float(problem.figure) for problem in suite.problems.values()] == [0.5, 0.25]
 
 
 def test_a_problem_longer_than_the_context(short_context, write):
