@@ -35,7 +35,8 @@ from alm_lightning.app.evaluate.models import find_model
 from alm_lightning.app.evaluate.plan import check_ensemble, named_models
 from alm_lightning.app.hydra.arguments import place_arguments
 from alm_lightning.app.hydra.bakeoff_mode import is_bakeoff
-from alm_lightning.app.hydra.callbacks import RefuseExistingFolder, refuse_lists
+from alm_lightning.app.hydra.callbacks import RefuseExistingFolder
+from alm_lightning.app.hydra.sweep_checks import refuse_lists
 from alm_lightning.app.keys import keys_in_errors
 from alm_lightning.app.scoring import scoring_of
 from alm_lightning.app.train.build import LOADED, plan_of

@@ -153,6 +153,11 @@ def test_what_cannot_be_said_of_all_runs_is_refused(planned, said):
         ({"evaluate": [{"harness": "gsm8k"}]}, "bakeoff.evaluate is .*expected null or a list"),
         ({"keep_models": "best"}, "bakeoff.keep_models is 'best': expected all, or chosen"),
         ({"keep_models": None}, "expected all, or chosen"),
+        (
+            {"evaluate": ["harness=blimp", "paths.output_dir=x"]},
+            "other than the model and the output",
+        ),
+        ({"evaluate": ["model=x"]}, "other than the model and the output"),
         ({"baseline": 3}, "bakeoff.baseline is 3: expected the name of an objective"),
     ],
 )

@@ -5,6 +5,7 @@ import netrc
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlparse
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -111,10 +112,15 @@ def log_samples(loggers: Sequence[Logger], samples: Sequence[Mapping[str, str]])
 
 
 def _has_wandb_key() -> bool:
-    """Whether W&B finds a key without asking: in the environment, or in the user's netrc."""
+    """Whether W&B finds a key without asking: in the environment, or in the user's netrc.
+
+    There it is under the host of the service, which may be one's own.
+    """
     if os.environ.get("WANDB_API_KEY"):
         return True
+    service = urlparse(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
     try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
+        found = netrc.netrc(os.environ.get("NETRC")).authenticators(service.hostname or "")
+        return found is not None
     except (FileNotFoundError, netrc.NetrcParseError):
         return False

@@ -66,7 +66,8 @@ def _advice(cfg: DictConfig) -> Iterator[str]:
             "optimizer=adamw_8bit: moments of 2 bytes a trained weight in place of 8, by torchao "
             "(pip install 'alm-lightning[gpu]')"
         )
-    if full:
+    # a byte model learns too much anew for adapters
+    if full and not str(cfg.embeddings._target_).endswith("BytesFromOldTokens"):
         yield (
             "adapter=lora: weights, gradients and moments of the blocks take 16 bytes a weight "
             "where all are trained, and 2 to 4 where they are frozen"

@@ -1,5 +1,6 @@
 """The programs `alm-train`, `alm-score` and `alm-evaluate`; train.py and evaluate.py share two."""
 
+import math
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from alm_lightning.app.bakeoff.command import bakeoff
@@ -16,6 +18,7 @@ from alm_lightning.app.evaluate.command import evaluate
 from alm_lightning.app.hydra.arguments import place_arguments
 from alm_lightning.app.hydra.bakeoff_mode import is_bakeoff
 from alm_lightning.app.hydra.model_groups import register_models
+from alm_lightning.app.hydra.processes import started_as_one_run
 from alm_lightning.app.known_settings import check_known
 from alm_lightning.app.naming import name_job
 from alm_lightning.app.scoring import score_corpus
@@ -55,7 +58,15 @@ def _train(cfg: DictConfig, scripts: Path | None) -> float | None:
         bakeoff(cfg, _command("train", scripts), _command("evaluate", scripts))
         return None
     name_job(cfg)
-    return train(cfg)["bits_per_byte"]["student_after"]
+    with started_as_one_run():
+        figure = train(cfg)["bits_per_byte"]["student_after"]
+    if HydraConfig.get().mode == RunMode.MULTIRUN and not math.isfinite(figure):
+        # a search could not be told of it, and would end
+        raise FloatingPointError(
+            f"after training the held-out bits per byte are {figure}: the run has diverged in its "
+            "last steps. Try a lower budget.learning_rate."
+        )
+    return figure
 
 
 def _command(name: str, scripts: Path | None) -> list[str]:

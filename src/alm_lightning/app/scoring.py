@@ -14,7 +14,7 @@ from alm_lightning.distillation.data import ON_BAD_DOCUMENT
 from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.distillation.scoring import Scoring, ServedTeacher, score
 from alm_lightning.objectives.objective import Objective
-from alm_lightning.scores.kinds import ALM, HIDDEN, Kinds
+from alm_lightning.scores.kinds import ALM, HIDDEN, NEXT_BYTE, Kinds
 from alm_lightning.scores.writing import Part
 
 log = logging.getLogger(__name__)
@@ -110,20 +110,30 @@ def _served(node: DictConfig) -> ServedTeacher:
 def _kinds(cfg: DictConfig) -> Kinds:
     settings = cfg.scores
     kinds = settings.kinds
+    whole = []
     if isinstance(kinds, str):
         if kinds != "auto":
             raise ValueError(
                 f"scores.kinds is {kinds!r}: expected auto, or a list such as [{kinds}]."
             )
-        terms = [instantiate(term) for term in cfg.objective.values() if term is not None]
-        kinds = sorted({kind for term in terms for kind in _read_by(term)})
+        nodes = {name: term for name, term in cfg.objective.items() if term is not None}
+        terms = {name: instantiate(term) for name, term in nodes.items()}
+        kinds = sorted({kind for term in terms.values() for kind in _read_by(term)})
         log.info("scores.kinds=%s, which this objective reads", [ALM, *kinds])
-    return Kinds(
+        whole = [name for name, term in terms.items() if term.needs_all_masses]
+    stored = Kinds(
         kinds=tuple(kinds),
         top=settings.top,
         dtype=settings.dtype,
         least_share=float(settings.least_share),
     )
+    if whole and NEXT_BYTE in stored and not stored.has_all_masses:
+        raise ValueError(
+            f"objective.{whole[0]} reads the teacher's least masses as well, and scores.dtype="
+            f"{stored.dtype} scores.least_share={stored.least_share} would not keep them. Give "
+            f"scores.least_share=0 scores.dtype=float32, or objective.{whole[0]}.divergence=kl."
+        )
+    return stored
 
 
 def _read_by(term: Objective) -> set[str]:

@@ -50,6 +50,18 @@ def test_a_bake_off_tells_its_runs(made, monkeypatch):
     assert (said["group"], said["job_type"]) == ("gemma_to_bytes_bakeoff", "bakeoff")
 
 
+def test_a_key_is_that_of_the_service_in_use(monkeypatch, tmp_path):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / "keys"
+    file.write_text("machine wandb.corp login user password x\n", encoding="utf-8")
+    file.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(file))
+    assert log.is_wandb_offline()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.corp:8080")
+    assert not log.is_wandb_offline()
+
+
 def test_what_is_given_counts(made):
     sweep = ("hydra.mode=MULTIRUN", "hydra.sweep.dir=multirun/a/b")
     said = made(*sweep, group="mine", job_type="trial", tags=["first"])

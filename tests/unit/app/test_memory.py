@@ -27,7 +27,9 @@ def test_settings_that_help_with_numbers(composed):  # noqa: F811
     assert "budget.micro_batch_size=2 in place of 4" in text
     assert "speed.checkpointing=true" in text
     assert "optimizer=adamw_8bit" in text
-    assert "adapter=lora" in text
+    # bytes are too new for adapters
+    assert "adapter=lora" not in text
+    assert "adapter=lora" in shown(composed("budget=paper", "tokenizer=own", "embeddings=own"))
     assert "budget.student_length=1024 budget.teacher_length=256 in place of 2048 and 512" in text
 
 

@@ -41,6 +41,17 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _is_argument(value: object) -> bool:
+    """Whether a setting is an argument of evaluate.py that a bake-off does not give itself."""
+    if not isinstance(value, str):
+        return False
+    key = value.lstrip("+~").partition("=")[0]
+    return key not in OWN_ARGUMENTS and not key.startswith("model.")
+
+
+OWN_ARGUMENTS = ("model", "paths.output_dir", "hydra.run.dir")
+"""What a bake-off gives evaluate.py: the model of a run, and a folder in that of the run."""
+
 RULES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "objectives": (
         lambda value: _is_list(value, _is_text),
@@ -69,9 +80,9 @@ RULES: Mapping[str, tuple[Callable[[object], bool], str]] = {
         "true or false, such as bakeoff.lower_is_better=false for gap_closed",
     ),
     "evaluate": (
-        lambda value: value is None or (isinstance(value, list) and all(map(_is_text, value))),
-        "null or a list of arguments of evaluate.py, such as "
-        '\'bakeoff.evaluate=["harness=gsm8k","harness.gsm8k.path=x.jsonl"]\'',
+        lambda value: value is None or (isinstance(value, list) and all(map(_is_argument, value))),
+        "null or a list of arguments of evaluate.py other than the model and the output folder, "
+        'such as \'bakeoff.evaluate=["harness=gsm8k","harness.gsm8k.path=x.jsonl"]\'',
     ),
     "keep_models": (
         lambda value: value in ("all", "chosen"),

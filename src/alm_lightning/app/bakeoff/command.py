@@ -23,6 +23,7 @@ from alm_lightning.app.bakeoff.schedule import Schedule
 from alm_lightning.app.bakeoff.state import BakeoffState
 from alm_lightning.app.bakeoff.table import screen
 from alm_lightning.app.hydra.overrides import as_typed
+from alm_lightning.app.hydra.processes import config_flags
 from alm_lightning.app.log import GROUP, JOB_TYPE, group_of
 
 NOT_FOR_RUNS = ("hydra.mode", "hydra.run", "hydra.sweep", "hydra.sweeper", "hydra.launcher")
@@ -57,7 +58,7 @@ def bakeoff(cfg: DictConfig, train_command: Sequence[str], evaluate_command: Seq
         programs = Programs(
             train_command=train_command,
             evaluate_command=evaluate_command,
-            flags=_flags(own),
+            flags=config_flags(own),
             hydra=[each for each in as_typed(own.overrides.hydra) if not _is_own(each)],
             lock=lock,
             keep_checkpoints=settings["keep_checkpoints"],
@@ -85,12 +86,6 @@ def failure_message(state: BakeoffState, table: Path) -> str:
             "(bakeoff.learning_rates or bakeoff.factors)."
         )
     return " ".join([*lines, f"{table} says which and why."])
-
-
-def _flags(own: DictConfig) -> list[str]:
-    """Flags of the command line that each run needs as well."""
-    paths = [s.path for s in own.runtime.config_sources if s.provider == "command-line"]
-    return [flag for path in paths for flag in ("--config-dir", path)]
 
 
 def _is_own(override: str) -> bool:

@@ -5,6 +5,7 @@ not affect the others.
 """
 
 import fcntl
+import itertools
 import json
 import logging
 import shutil
@@ -156,7 +157,8 @@ def _stopped_attempts(run: Run) -> list[Path]:
     """
     earlier = sorted(run.folder.parent.glob(f"{run.folder.name}.stopped_*"))
     if run.folder.exists():
-        folder = run.folder.with_name(f"{run.folder.name}.stopped_{len(earlier)}")
+        names = (f"{run.folder.name}.stopped_{number}" for number in itertools.count())
+        folder = next(place for name in names if not (place := run.folder.with_name(name)).exists())
         log.info("%s was stopped: its earlier attempt is now in %s", run, folder)
         run.folder.rename(folder)
         earlier.append(folder)

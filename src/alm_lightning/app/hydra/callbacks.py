@@ -2,8 +2,6 @@
 
 import itertools
 import logging
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -12,13 +10,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict, read_write
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from alm_lightning.app.hydra.bakeoff_mode import LOCK_FILE, is_bakeoff
 from alm_lightning.app.hydra.overrides import as_typed, parsed, quoted
+from alm_lightning.app.hydra.processes import is_first_process, is_started_from_outside, rank
 from alm_lightning.app.hydra.search_mode import check_search, is_search, mark_search
+from alm_lightning.app.hydra.sweep_checks import (
+    refuse_lists,
+    refuse_no_result,
+    refuse_one_folder,
+    refuse_several_searches,
+)
 from alm_lightning.app.hydra.sweep_table import (
     TEXTS,
     cell,
+    let_go,
     portable,
     sweep_rows,
     write_failure,
@@ -28,8 +35,6 @@ from alm_lightning.app.naming import name_run
 
 log = logging.getLogger(__name__)
 
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-"""Environment variables in which launchers number the processes of a run."""
 NOT_ON_SCREEN = ("bpb teacher", "bpb before", "chunk", "s a step")
 """Beginnings of columns that are left to sweep.md, where a search needs room for its settings."""
 
@@ -65,14 +70,14 @@ class TakeFreeFolder(Callback):
         if _is_default(config, "run"):
             if not is_first_process():
                 # the processes of a launcher don't know the folder of the first
-                folder = folder.with_name(f"{folder.name}_rank{_rank()}")
+                folder = folder.with_name(f"{folder.name}_rank{rank()}")
             with read_write(config.hydra):
                 config.hydra.run.dir = str(free_folder(folder))
-        elif _is_started_from_outside() and not is_first_process():
+        elif is_started_from_outside() and not is_first_process():
             # made by whichever comes first, the folder would seem to be that of another run
             with read_write(config.hydra):
                 config.hydra.run.dir = str(
-                    free_folder(folder.with_name(f"{folder.name}_rank{_rank()}"))
+                    free_folder(folder.with_name(f"{folder.name}_rank{rank()}"))
                 )
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
@@ -93,27 +98,6 @@ def _is_default(config: DictConfig, kind: str) -> bool:
     """Whether the command line leaves the folder of a ``run`` or ``sweep`` as it is."""
     overrides = parsed(as_typed(config.hydra.overrides.hydra))
     return not any(override.key_or_group == f"hydra.{kind}.dir" for override in overrides)
-
-
-def is_first_process() -> bool:
-    """Whether no other process of the same run on several devices made its folder before."""
-    return _rank() == "0"
-
-
-def _is_started_from_outside() -> bool:
-    """Whether processes start at the same time; those of Lightning do when the first has begun."""
-    return any(name in os.environ for name in ("RANK", "SLURM_PROCID"))
-
-
-def _rank() -> str:
-    """Which process of its run this is, by what its launcher says; ``0`` for the only one."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        # torchrun numbers processes by itself: the first may be on a node, or have been started by
-        # a task of SLURM, of another number
-        return os.environ["RANK"]
-    # a RANK of 0 may be that of a container, in which Lightning starts processes of its own
-    given = (os.environ.get(rank) for rank in RANKS)
-    return next((rank for rank in given if rank and rank != "0"), "0")
 
 
 def free_folder(folder: Path) -> Path:
@@ -157,9 +141,12 @@ class RefuseExistingFolder(Callback):
             refuse_existing(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
-        """Checks the folder of a sweep."""
+        """Checks the folder of a sweep, and that each of its runs has its own."""
         folder = Path(config.hydra.sweep.dir)
+        if not is_bakeoff(config):
+            refuse_one_folder(config)
         if is_search(config):
+            refuse_several_searches()
             if not check_search(folder, config):
                 refuse_existing(folder)
             return
@@ -184,19 +171,6 @@ def refuse_existing(folder: Path) -> None:
         )
 
 
-def refuse_lists(overrides: Sequence[str]) -> None:
-    """Refuses, by SystemExit, a bake-off over several values of an override.
-
-    Hydra would start one bake-off for each value, all in one folder.
-    """
-    for override in parsed(overrides):
-        if override.is_sweep_override():
-            raise SystemExit(
-                f"sweep=bakeoff takes one value for all its runs, but {override.input_line} has "
-                "several. Start one bake-off for each, each with a hydra.sweep.dir of its own."
-            )
-
-
 class SweepTable(Callback):
     """In a multirun: one table over its runs, as sweep.json and sweep.md, and on the screen.
 
@@ -215,9 +189,12 @@ class SweepTable(Callback):
             error = write_failure(output_dir, job_return)
             if is_sweep:
                 log.error("%s failed, the other runs continue: %s", output_dir, error)
+                let_go(job_return._return_value)
                 job_return.return_value = portable(job_return._return_value)
         if is_sweep:
             write_sweep(Path(config.hydra.sweep.dir))
+        if is_search(config):
+            refuse_no_result(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs) -> None:
         """Shows the table."""
@@ -232,7 +209,9 @@ class SweepTable(Callback):
                 {name: value for name, value in row.items() if not name.startswith(NOT_ON_SCREEN)}
                 for row in rows
             ]
-        table = Table(title=f"{len(rows)} runs in {folder}{order}", title_justify="left")
+        # Text: an override such as [/a,/b] is no markup of rich's
+        title = Text(f"{len(rows)} runs in {folder}{order}", "table.title")
+        table = Table(title=title, title_justify="left")
         for name in rows[0] if rows else []:
             is_text = name in TEXTS
             # overrides are folded where figures leave too few columns for them
@@ -243,5 +222,5 @@ class SweepTable(Callback):
                 min_width=16 if is_text else None,
             )
         for row in rows:
-            table.add_row(*map(cell, row.values()))
+            table.add_row(*(Text(cell(value)) for value in row.values()))
         Console().print(table)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,9 @@ class PruneTrial(L.Callback):
         (stored,) = (each for each in study.get_trials() if each.number == self.trial)
         # a trial has no other way into a process that did not ask for it
         trial = optuna.Trial(study, stored._trial_id)
-        trial.report(value, step)
+        if math.isfinite(value):
+            # a study takes numbers alone; the run goes on, and fails by itself if it has diverged
+            trial.report(value, step)
         if not trial.should_prune() or step >= trainer.max_steps:
             return False
         log.warning(

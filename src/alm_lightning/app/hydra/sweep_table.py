@@ -61,6 +61,24 @@ def portable(error: BaseException) -> BaseException:
     return error
 
 
+def let_go(error: BaseException) -> None:
+    """Lets go of what an error's traceback holds: a failed run's models and optimizer.
+
+    Hydra keeps the errors of a sweep to its end. Their texts and lines stay.
+
+    Args:
+        error: The error, with those that caused it.
+    """
+    seen: list[BaseException] = []
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is not None and not any(each is other for other in seen):
+            seen.append(each)
+            traceback.clear_frames(each.__traceback__)
+            left += [each.__cause__, each.__context__]
+
+
 def read_failure(folder: Path) -> str | None:
     """The error of the run in `folder`; None if it has written none."""
     path = folder / FAILURE
@@ -127,7 +145,7 @@ def sweep_rows(folder: Path) -> list[dict[str, str | float | None]]:
 
 def _minimised(row: dict[str, str | float | None]) -> float:
     value = row["bpb after"]
-    return value if isinstance(value, float) else math.inf
+    return value if isinstance(value, float) and math.isfinite(value) else math.inf
 
 
 def _pruned_at(folder: Path) -> str:

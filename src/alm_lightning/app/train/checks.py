@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from alm_lightning.app.hydra.callbacks import is_first_process
+from alm_lightning.app.hydra.processes import is_first_process
 from alm_lightning.app.keys import KEYS
 from alm_lightning.app.train.build import SCORES, SERVER
 from alm_lightning.distillation.checks import (

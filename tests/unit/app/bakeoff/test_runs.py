@@ -141,6 +141,18 @@ def test_a_run_that_was_stopped_goes_on_and_nothing_is_written_over(programs, tm
         assert (attempt / "metrics.csv").read_text(encoding="utf-8") == str(number)
 
 
+def test_an_attempt_takes_a_name_that_is_free(programs, tmp_path):
+    own = run(tmp_path)
+    for name in ("seed_0", "seed_0.stopped_1"):
+        folder = own.folder.with_name(name)
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text(name, encoding="utf-8")
+    assert programs.train(own) is None
+    kept = {n: own.folder.with_name(f"seed_0.stopped_{n}") / "metrics.csv" for n in (0, 1)}
+    assert kept[0].read_text(encoding="utf-8") == "seed_0"
+    assert kept[1].read_text(encoding="utf-8") == "seed_0.stopped_1"
+
+
 def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_anew(programs, tmp_path):
     own = run(tmp_path)
     own.folder.mkdir(parents=True)

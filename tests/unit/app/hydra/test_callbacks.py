@@ -12,8 +12,8 @@ from alm_lightning.app.hydra.callbacks import (
     RefuseExistingFolder,
     TakeFreeFolder,
     free_folder,
-    is_first_process,
 )
+from alm_lightning.app.hydra.processes import is_first_process
 
 
 def config(*overrides, hydra=(), node="train"):
@@ -118,6 +118,39 @@ def test_a_folder_that_was_given_is_refused_where_it_exists(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     RefuseExistingFolder().on_run_start(cfg)
     assert cfg.hydra.run.dir == "mine"
+
+
+@pytest.mark.parametrize(
+    ("task", "hydra"),
+    [
+        (["paths.output_dir=mine"], []),
+        ([], ["hydra.sweep.subdir=mine"]),
+        (["sweep=search", "paths.output_dir=mine"], []),
+    ],
+)
+def test_one_folder_for_all_runs_of_a_sweep_is_refused(task, hydra):
+    if "sweep=search" in task:
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="the extra sweeps")
+    with pytest.raises(SystemExit, match=r"=mine would be the folder of every run"):
+        RefuseExistingFolder().on_multirun_start(config(*task, hydra=hydra))
+
+
+def test_folders_that_differ_are_taken():
+    for hydra in ("hydra.sweep.subdir=run_${hydra.job.num}", "hydra.sweep.dir=mine"):
+        RefuseExistingFolder().on_multirun_start(config(hydra=[hydra]))
+
+
+@pytest.mark.parametrize(
+    ("rank", "size"), [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")]
+)
+def test_a_search_is_one_process(monkeypatch, rank, size):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="the extra sweeps")
+    monkeypatch.setenv(rank, "0")
+    monkeypatch.setenv(size, "1")
+    RefuseExistingFolder().on_multirun_start(config("sweep=search"))
+    monkeypatch.setenv(size, "2")
+    with pytest.raises(SystemExit, match="as 2 processes"):
+        RefuseExistingFolder().on_multirun_start(config("sweep=search"))
 
 
 @pytest.mark.parametrize("rank", ["RANK", "SLURM_PROCID"])

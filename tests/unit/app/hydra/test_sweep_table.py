@@ -1,5 +1,6 @@
 import json
 import threading
+import weakref
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
@@ -137,6 +138,71 @@ def test_an_error_that_no_other_process_can_read_becomes_its_text(tmp_path):
     with pytest.raises(RuntimeError, match="Unportable: not found"):
         _ = done.return_value
     assert read_failure(tmp_path / "0") == "Unportable: not found"
+
+
+def test_a_failed_run_is_not_kept_in_memory(tmp_path):
+    class Model:
+        """Stands for what a run holds."""
+
+    held = []
+
+    def run():
+        model = Model()
+        held.append(weakref.ref(model))
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("x") from error
+
+    try:
+        run()
+    except ValueError as error:
+        config, done = job(tmp_path, 0, error=error)
+    assert held[0]() is not None
+    SweepTable().on_job_end(config, job_return=done)
+    assert held[0]() is None
+    with pytest.raises(ValueError, match="x"):
+        _ = done.return_value
+
+
+def test_a_search_without_a_result_ends_with_its_first_error(tmp_path, sweep):
+    for number in range(2):
+        config, done = job(tmp_path, number, error=ValueError(f"no such model {number}"))
+        config.search = {"trial": number}
+        config.hydra.job = {"num": number}
+        config.hydra.sweeper = {"n_trials": 2}
+        if number == 0:
+            SweepTable().on_job_end(config, job_return=done)
+        else:
+            with pytest.raises(SystemExit, match=r"none of the 2 runs .* no such model 0"):
+                SweepTable().on_job_end(config, job_return=done)
+    # a run of an earlier call has a figure
+    sweep(**{"7": 1.5})
+    SweepTable().on_job_end(config, job_return=done)
+
+
+def test_values_are_shown_as_they_are(sweep, capsys):
+    folder = sweep(**{"0": 1.5, "1": 1.5})
+    for run, value in (("0", "[/a,/b]"), ("1", "[c]")):
+        path = folder / run / "summary.json"
+        summary = json.loads(path.read_text(encoding="utf-8")) | {"overrides": [f"x={value}"]}
+        path.write_text(json.dumps(summary), encoding="utf-8")
+    config, _ = job(folder, "2")
+    SweepTable().on_multirun_end(config)
+    shown = capsys.readouterr().out
+    assert "x=[/a,/b]" in shown
+    assert "x=[c]" in shown
+
+
+def test_a_figure_that_is_no_number_comes_last_in_a_search(sweep):
+    folder = sweep(**{"0": 1.5, "1": 1.5, "2": 1.5})
+    (folder / "search.json").write_text("{}", encoding="utf-8")
+    for run, value in (("0", float("nan")), ("1", 3.0), ("2", 1.0)):
+        path = folder / run / "summary.json"
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary["bits_per_byte"]["student_after"] = value
+        path.write_text(json.dumps(summary), encoding="utf-8")
+    assert [row["run"] for row in sweep_rows(folder)] == ["2", "1", "0"]
 
 
 def test_runs_that_end_at_once_are_all_in_the_table(sweep):
