@@ -85,6 +85,16 @@ def _flat(node, prefix=""):
     return {prefix: node}
 
 
+def test_what_the_objective_could_not_read_is_not_stored(score_here, tmp_path):
+    settings = ["objective=next_byte", "objective.next_byte.divergence=reverse_kl"]
+    without = ("objective", "objective.alm.threshold")
+    with pytest.raises(ValueError, match=r"scores\.least_share=0 scores\.dtype=float32"):
+        score_here(*settings, without=without)
+    assert not (tmp_path / "store").exists()
+    kept = ["scores.dtype=float32", "scores.least_share=0"]
+    assert score_here(*settings, *kept, without=without).is_dir()
+
+
 def test_two_commands(tiny, run_apart, tmp_path):
     kept = [override for override in tiny if not override.startswith("objective")]
     said = [*kept, "objective=alm_next_token", CUT, "scores.path=store"]
