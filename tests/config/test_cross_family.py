@@ -42,6 +42,8 @@ def test_student_and_teacher_are_of_two_families(composed, experiment):
 
 def test_the_maths_of_paper_size_is_the_published_recipe(composed):
     cfg = composed("experiment=openmath2_llama_to_gemma2")
+    # a problem has several solutions
+    assert cfg.corpus.split_by == "question"
     budget = cfg.budget
     assert (budget.steps, budget.batch_size, budget.learning_rate) == (5000, 64, 5e-6)
     assert (budget.student_length, budget.teacher_length) == (1024, 1024)

@@ -21,7 +21,7 @@ PLACES = {
     ),
     "trainer": ("precision", "strategy", "accelerator", "devices", "num_nodes"),
     "adapter": ("share_body", "train_embeddings"),
-    "corpus": ("heldout_share", "split_seed"),
+    "corpus": ("heldout_share", "split_seed", "split_by"),
     "chat": ("student_template", "teacher_template"),
     "schedule": ("warmup_share",),
     "student": ("dtype", "stop_tokens"),

@@ -13,6 +13,7 @@ from alm_lightning.corpus.document import CorpusError, Document
 from alm_lightning.corpus.document_store import DocumentStore, InMemory, select
 from alm_lightning.corpus.long_text import LEAST_CHARACTERS, cut_off_end
 from alm_lightning.corpus.sources.source import AnyDocument
+from alm_lightning.corpus.split_by import DOCUMENT, SPLIT_BY, check_split_by
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ class Split:
         num_blank: Number of documents left out because they are only whitespace.
         sizes: Size of both sides, as text for the log.
         seed: Seed of the split.
-        train_fractions: `fraction` of each text that is trained on, ascending.
+        split_by: What decides on which side a document lies, one of `SPLIT_BY`.
+        train_fractions: `fraction` of that, of each document that is trained on; ascending.
     """
 
     train: Iterable[AnyDocument]
@@ -38,6 +40,7 @@ class Split:
     num_blank: int
     sizes: tuple[str, str]
     seed: int
+    split_by: str
     train_fractions: Float[np.ndarray, " document"] = field(compare=False, repr=False)
 
     def summary(self) -> str:
@@ -46,8 +49,11 @@ class Split:
         return f"{line}; left out {self.num_blank} blank" if self.num_blank else line
 
     def trains_on(self, document: AnyDocument) -> bool:
-        """Whether a text is among those trained on; of a stream, among those read so far."""
-        place = fraction(document.text, self.seed)
+        """Whether a text is among those trained on; of a stream, among those read so far.
+
+        Split by question, a chat is if its question is.
+        """
+        place = fraction(SPLIT_BY[self.split_by](document), self.seed)
         index = int(np.searchsorted(self.train_fractions, place))
         return index < len(self.train_fractions) and float(self.train_fractions[index]) == place
 
@@ -57,13 +63,16 @@ class DocumentIndex:
 
     Args:
         seed: Seed of the split.
+        split_by: One of `SPLIT_BY`.
     """
 
-    def __init__(self, seed: int):
-        self.seed = seed
+    def __init__(self, seed: int, split_by: str):
+        check_split_by(split_by)
+        self.seed, self.split_by = seed, split_by
         self.num_read = 0
         # arrays, not lists: 8 bytes a document, whatever its size
         self._fractions, self._lengths = array("d"), array("q")
+        self._split_fractions = array("d")
 
     def record(self, documents: Iterable[AnyDocument]) -> Iterator[AnyDocument]:
         """Records the documents that are not blank, and yields them."""
@@ -72,13 +81,21 @@ class DocumentIndex:
             if not document.is_blank:
                 text = document.text
                 self._fractions.append(fraction(text, self.seed))
+                if self.split_by != DOCUMENT:
+                    deciding = SPLIT_BY[self.split_by](document)
+                    self._split_fractions.append(fraction(deciding, self.seed))
                 self._lengths.append(len(text))
                 yield document
 
     @property
     def fractions(self) -> Float[np.ndarray, " document"]:
-        """`fraction` of each document."""
+        """`fraction` of each document's text, which orders the documents."""
         return np.array(self._fractions)
+
+    @property
+    def split_fractions(self) -> Float[np.ndarray, " document"]:
+        """`fraction` of what each document is split by, which decides on its side."""
+        return self.fractions if self.split_by == DOCUMENT else np.array(self._split_fractions)
 
     @property
     def lengths(self) -> Int[np.ndarray, " document"]:
@@ -104,14 +121,16 @@ def split_documents(
     *,
     heldout_share: float,
     seed: int,
+    split_by: str = DOCUMENT,
     store: DocumentStore | None = None,
 ) -> Split:
-    """A split by document that depends on the seed and on each text, and on nothing else.
+    """A split that depends on the seed and on each text, and on nothing else.
 
     Each text has a number in [0, 1) from its hash; those below `heldout_share` are held out. So a
     document stays on its side when the corpus grows, is read in another order or is read twice, and
     two copies of one text are never on two sides. If no text falls below (or all do), the one that
-    is nearest to the other side changes sides: both hold at least one.
+    is nearest to the other side changes sides: both hold at least one. With ``question`` the number
+    of a chat is that of its question alone: all chats of one question are on one side.
 
     A long text that is more than half of the corpus would leave one side with next to nothing. It
     is cut: its end is held out, after a gap, the rest is trained on (see `cut_off_end`).
@@ -120,14 +139,15 @@ def split_documents(
         documents: Read to the end, once.
         heldout_share: Expected share of the texts that are held out, between 0 and 1.
         seed: Another seed gives another split.
+        split_by: One of `SPLIT_BY`.
         store: Where the documents are stored; in memory if None.
 
     Returns:
         Both sides, as sequences.
 
     Raises:
-        CorpusError: There are fewer than two different texts, and none of them is long enough to
-            be cut.
+        CorpusError: There are fewer than two different texts (or questions), and none of them is
+            long enough to be cut.
 
     Example:
         >>> from alm_lightning.corpus.document import Document
@@ -140,23 +160,24 @@ def split_documents(
     """
     check_share(heldout_share)
     store = InMemory() if store is None else store
-    index = DocumentIndex(seed)
+    index = DocumentIndex(seed, split_by)
     stored = store.write(index.record(documents))
     longest = _most_of(index, stored)
     if longest is not None:
         return _cut(longest, stored, index, store, heldout_share)
-    different = np.unique(index.fractions)
+    different = np.unique(index.split_fractions)
     if len(different) < 2:
+        kind = "texts" if split_by == DOCUMENT else f"texts to split by ({split_by})"
         raise CorpusError(
             f"The corpus has {index.num_read} documents, {len(stored)} of them not blank, with "
-            f"{len(different)} different texts. Expected at least 2, to train on one and measure "
+            f"{len(different)} different {kind}. Expected at least 2, to train on one and measure "
             f"on another, or one of at least {LEAST_CHARACTERS:,} characters, whose end is held "
             "out. Add text, or cut it into more documents (argument separator of TextFile, "
             "corpus.source.separator)."
         )
     num_below = int(np.searchsorted(different, heldout_share))
     first_train = different[min(max(num_below, 1), len(different) - 1)]
-    return _split(stored, index, index.fractions >= first_train)
+    return _split(stored, index, index.split_fractions >= first_train)
 
 
 def _split(
@@ -170,7 +191,8 @@ def _split(
         num_blank=index.num_blank,
         sizes=(_size(index.lengths[train]), _size(index.lengths[heldout])),
         seed=index.seed,
-        train_fractions=index.fractions[train],
+        split_by=index.split_by,
+        train_fractions=np.sort(index.split_fractions[train]),
     )
 
 
@@ -197,13 +219,14 @@ def _cut(
     heldout_share: float,
 ) -> Split:
     """The split of a corpus that is one long text, with or without short ones beside it."""
-    fractions, place = index.fractions, fraction(longest.text, index.seed)
+    fractions, sides = index.fractions, index.split_fractions
+    place = fraction(longest.text, index.seed)
     pieces = cut_off_end(longest, heldout_share=heldout_share)
     train: list[AnyDocument] = [*pieces[0]]
     heldout: list[AnyDocument] = [*pieces[1]]
     num_heldout = sum(len(document.text) for document in heldout)
     for number in np.flatnonzero(fractions != place).tolist():
-        (train if fractions[number] >= heldout_share else heldout).append(stored[number])
+        (train if sides[number] >= heldout_share else heldout).append(stored[number])
     train_texts = {document.text for document in train}
     # a text may repeat itself
     heldout = [document for document in heldout if document.text not in train_texts]
@@ -218,7 +241,7 @@ def _cut(
         longest.name,
         100 * num_heldout / len(longest.text),
     )
-    cut_index = DocumentIndex(index.seed)
+    cut_index = DocumentIndex(index.seed, index.split_by)
     documents = store.write(cut_index.record([*train, *heldout]))
     split = _split(documents, cut_index, np.arange(len(documents)) < len(train))
     # the whole text counts as trained on, too

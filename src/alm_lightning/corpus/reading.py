@@ -15,6 +15,7 @@ from alm_lightning.corpus.heldout import (
     split_documents,
 )
 from alm_lightning.corpus.sources.source import AnyDocument, Source
+from alm_lightning.corpus.split_by import SPLIT_BY, check_split_by
 
 
 class Stored:
@@ -34,11 +35,21 @@ class Stored:
         self.store = store
 
     def split(
-        self, source: Source, *, on_bad: BadDocuments, heldout_share: float, seed: int
+        self,
+        source: Source,
+        *,
+        on_bad: BadDocuments,
+        heldout_share: float,
+        split_by: str,
+        seed: int,
     ) -> Split:
         """Both sides of a corpus as sequences; see `split_documents`."""
         return split_documents(
-            source.documents(on_bad), heldout_share=heldout_share, seed=seed, store=self.store
+            source.documents(on_bad),
+            heldout_share=heldout_share,
+            split_by=split_by,
+            seed=seed,
+            store=self.store,
         )
 
 
@@ -57,22 +68,30 @@ class Streamed:
         self.heldout_documents = heldout_documents
 
     def split(
-        self, source: Source, *, on_bad: BadDocuments, heldout_share: float, seed: int
+        self,
+        source: Source,
+        *,
+        on_bad: BadDocuments,
+        heldout_share: float,
+        split_by: str,
+        seed: int,
     ) -> Split:
         """Reads the front of a corpus: a stream to train on, and a list to measure on.
 
         It is a CorpusError if one of them is empty. Arguments are those of `split_documents`.
         """
         check_share(heldout_share)
-        stream = DocumentStream(source, on_bad=on_bad, heldout_share=heldout_share, seed=seed)
-        index = DocumentIndex(seed)
+        stream = DocumentStream(
+            source, on_bad=on_bad, heldout_share=heldout_share, split_by=split_by, seed=seed
+        )
+        index = DocumentIndex(seed, split_by)
         heldout = []
         for document in index.record(source.documents(on_bad)):
             if stream.holds_out(document):
                 heldout.append(document)
             if len(heldout) == self.heldout_documents:
                 break
-        fractions = index.fractions
+        fractions = index.split_fractions
         trained = np.sort(fractions[fractions >= heldout_share])
         if not heldout or not len(trained):
             raise CorpusError(
@@ -88,6 +107,7 @@ class Streamed:
             num_blank=index.num_blank,
             sizes=(read, f"{len(heldout):,} of them"),
             seed=seed,
+            split_by=split_by,
             train_fractions=trained,
         )
 
@@ -99,16 +119,26 @@ class DocumentStream:
         source: Where the documents come from; each pass reads it from the start.
         on_bad: What happens to a bad one.
         heldout_share: Texts whose `fraction` is below are held out.
+        split_by: Which text decides on a document, one of `SPLIT_BY`.
         seed: Seed of the split.
     """
 
-    def __init__(self, source: Source, *, on_bad: BadDocuments, heldout_share: float, seed: int):
+    def __init__(
+        self,
+        source: Source,
+        *,
+        on_bad: BadDocuments,
+        heldout_share: float,
+        split_by: str,
+        seed: int,
+    ):
+        check_split_by(split_by)
         self.source, self.on_bad = source, on_bad
-        self.heldout_share, self.seed = heldout_share, seed
+        self.heldout_share, self.split_by, self.seed = heldout_share, split_by, seed
 
     def holds_out(self, document: AnyDocument) -> bool:
-        """Whether a document is never trained on, by the hash of its text."""
-        return fraction(document.text, self.seed) < self.heldout_share
+        """Whether a document is never trained on, by the hash of its text or question."""
+        return fraction(SPLIT_BY[self.split_by](document), self.seed) < self.heldout_share
 
     def documents(self, on_bad: BadDocuments) -> Iterator[AnyDocument]:
         """One pass over the documents to train on, in the order of the source.

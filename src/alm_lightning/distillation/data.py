@@ -43,12 +43,15 @@ class Corpus:
         source: Where its documents come from.
         heldout_share: Share of the documents that are not trained on, in (0, 1).
         split_seed: Seed of the split.
+        split_by: What decides on which side a document lies: ``document``, its whole text; or
+            ``question``, of a chat the user's first message.
     """
 
     name: str
     source: Source
     heldout_share: float = 0.1
     split_seed: int = 0
+    split_by: str = "document"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +177,7 @@ class DataPlan:
             corpus.source,
             on_bad=self.on_bad,
             heldout_share=corpus.heldout_share,
+            split_by=corpus.split_by,
             seed=corpus.split_seed,
         )
 

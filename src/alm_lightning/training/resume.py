@@ -52,6 +52,8 @@ FREE = (
 
 EARLIER = {
     "adapter.train_embeddings": True,
+    "corpus.split_by": "document",
+    "corpus_other.split_by": "document",
     "objective.bpm.inside": False,
     "objective.hidden_states.fades_by": None,
     "objective.next_byte.divergence": "kl",

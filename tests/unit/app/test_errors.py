@@ -33,7 +33,7 @@ def test_what_this_project_refuses_is_a_sentence():
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
     # a call that fails below, of the same kinds of errors: numpy's, Python's, torch's
-    index = DocumentIndex(seed=0)
+    index = DocumentIndex(seed=0, split_by="document")
     index._fractions = None
     cases = [
         raised(lambda: np.zeros(2) + np.zeros(3)),

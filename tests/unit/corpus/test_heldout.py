@@ -1,7 +1,9 @@
 import random
+from itertools import pairwise
 
 import pytest
 
+from alm_lightning.corpus.chat import Chat, Message
 from alm_lightning.corpus.document import CorpusError, Document
 from alm_lightning.corpus.heldout import split_documents
 
@@ -83,3 +85,47 @@ def test_too_few_texts(documents, numbers):
 def test_a_share_outside_is_refused(share):
     with pytest.raises(ValueError, match=r"heldout_share"):
         split_documents(corpus(3), heldout_share=share, seed=0)
+
+
+def chats(systems):
+    """Three answers to each of forty questions, after a system message each or none."""
+    return [
+        Chat((*system, Message("user", f"{n % 40}?"), Message("assistant", f"{n}")), name=f"c:{n}")
+        for n in range(120)
+        for system in systems
+    ]
+
+
+def asked(side):
+    return {next(m.content for m in chat.messages if m.role == "user") for chat in side}
+
+
+def test_chats_of_one_question_lie_on_one_side():
+    systems = [(), (Message("system", "Be brief."),)]
+    split = split_documents(chats(systems), heldout_share=0.3, split_by="question", seed=0)
+    assert not asked(split.train) & asked(split.heldout)
+    assert len(split.train) + len(split.heldout) == 240
+    assert 0.1 < len(split.heldout) / 240 < 0.5
+    assert all(split.trains_on(chat) for chat in split.train)
+    assert not any(split.trains_on(chat) for chat in split.heldout)
+    # as if shuffled: answers to one question do not follow one another
+    order = [chat.messages[-2].content for chat in split.train]
+    assert sum(one == other for one, other in pairwise(order)) < len(order) / 3
+    whole = split_documents(chats(systems), heldout_share=0.3, seed=0)
+    assert asked(whole.train) & asked(whole.heldout)
+
+
+def test_a_text_has_no_question_and_counts_as_a_whole():
+    documents = [*corpus(50), Chat((Message("assistant", "text 3"),), name="c:1")]
+    by_question = split_documents(documents, heldout_share=0.2, split_by="question", seed=5)
+    by_document = split_documents(documents, heldout_share=0.2, seed=5)
+    assert by_question.train == by_document.train
+    assert by_question.heldout == by_document.heldout
+
+
+def test_one_question_alone_can_not_be_split():
+    alike = [Chat((Message("user", "1?"), Message("assistant", f"{n}")), f"{n}") for n in range(9)]
+    with pytest.raises(CorpusError, match=r"with 1 different texts to split by \(question\)"):
+        split_documents(alike, heldout_share=0.5, split_by="question", seed=0)
+    with pytest.raises(ValueError, match="split_by is 'chat'; expected one of document, question"):
+        split_documents(alike, heldout_share=0.5, split_by="chat", seed=0)

@@ -1,11 +1,12 @@
 import pytest
 
 from alm_lightning.corpus.bad_documents import Refuse, Skip
+from alm_lightning.corpus.chat import Chat, Message
 from alm_lightning.corpus.document import CorpusError, Document
 from alm_lightning.corpus.document_store import InMemory
 from alm_lightning.corpus.heldout import split_documents
 from alm_lightning.corpus.reading import Stored, Streamed
-from alm_lightning.corpus.sources.columns import PlainText
+from alm_lightning.corpus.sources.columns import PlainText, QuestionAnswer
 from alm_lightning.corpus.sources.files import JsonLines
 
 NUMBER = 300
@@ -20,8 +21,9 @@ def source(tmp_path):
     return JsonLines(path=str(tmp_path / "a.jsonl"), column="text", reader=PlainText())
 
 
-def split(way, source, on_bad=None, share=0.2):
-    return way.split(source, on_bad=on_bad or Skip(), heldout_share=share, seed=4)
+def split(way, source, on_bad=None, share=0.2, split_by="document"):
+    settings = {"heldout_share": share, "split_by": split_by, "seed": 4}
+    return way.split(source, on_bad=on_bad or Skip(), **settings)
 
 
 def test_a_stream_holds_out_what_a_stored_corpus_does(source):
@@ -77,9 +79,37 @@ def test_settings_without_sense(source):
         Streamed(heldout_documents=0)
     with pytest.raises(ValueError, match="heldout_share is 0"):
         split(Streamed(heldout_documents=1), source, share=0.0)
+    for way in (Streamed(heldout_documents=1), Stored(store=InMemory())):
+        with pytest.raises(
+            ValueError, match="split_by is 'answer'; expected one of document, question"
+        ):
+            split(way, source, split_by="answer")
 
 
 def test_stored_is_the_split_of_all_documents(source):
     skip = Skip()
     expected = split_documents(source.documents(skip), heldout_share=0.2, seed=4)
     assert split(Stored(store=InMemory()), source) == expected
+
+
+def test_answers_to_one_question_lie_on_one_side(tmp_path):
+    rows = [f'{{"question": "{n % 40}?", "answer": "answer {n}"}}' for n in range(120)]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    source = JsonLines(
+        path=str(tmp_path / "a.jsonl"), column=["question", "answer"], reader=QuestionAnswer()
+    )
+    for way in (Stored(store=InMemory()), Streamed(heldout_documents=NUMBER)):
+        found = split(way, source, split_by="question")
+        train, heldout = (
+            {chat.messages[0].content for chat in side} for side in (found.train, found.heldout)
+        )
+        assert not train & heldout
+        assert len(train | heldout) == 40
+        assert len(list(found.train)) == 3 * len(train)
+        assert len(found.heldout) == 3 * len(heldout)
+        # another answer to a question that is trained on is no text of another domain
+        first = next(iter(found.train)).messages[0]
+        assert found.trains_on(Chat((first, Message("assistant", "another")), name="x"))
+        whole = split(way, source)
+        sides = [{chat.messages[0].content for chat in s} for s in (whole.train, whole.heldout)]
+        assert sides[0] & sides[1]

@@ -41,6 +41,7 @@ def test_numbers_and_names(composed):  # noqa: F811
         assert default == OmegaConf.select(cfg, keys.get(name, name)), name
     assert DEFAULTS["validate_every"] is cfg.budget.validate_every is None
     assert data_plan(cfg).corpus.split_seed == 0
+    assert data_plan(cfg).corpus.split_by == cfg.corpus.split_by
 
 
 def test_names_of_options():

@@ -40,6 +40,13 @@ def test_settings_that_did_not_exist_are_what_runs_did():
         check_continued(before, now)
 
 
+def test_a_split_by_question_is_another_run():
+    before = {"corpus": {"split_seed": 0}}
+    check_continued(before, {"corpus": {"split_seed": 0, "split_by": "document"}})
+    with pytest.raises(ValueError, match=r"corpus\.split_by: 'document' then, 'question' now"):
+        check_continued(before, {"corpus": {"split_seed": 0, "split_by": "question"}})
+
+
 def test_what_samples_is_part_of_the_curve_and_its_memory_is_not():
     package = "alm_lightning.training.on_policy"
     vllm = {"_target_": f"{package}.VllmSettings", "memory_share": 0.3, "sleeps": True}

@@ -188,11 +188,14 @@ def data_plan(cfg: DictConfig) -> DataPlan:
 def _corpus(node: DictConfig) -> Corpus:
     # first: `name` may refer to a path that is missing, and the error must name the path
     source = instantiate(node.source)
+    # a run that is evaluated, or a corpus of the user's own, may be older than the setting
+    split_by = {"split_by": node.split_by} if "split_by" in node else {}
     return Corpus(
         name=str(node.name),
         source=source,
         heldout_share=node.heldout_share,
         split_seed=node.split_seed,
+        **split_by,
     )
 
 
