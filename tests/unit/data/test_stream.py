@@ -9,6 +9,7 @@ from alm_lightning.corpus.heldout import fraction
 from alm_lightning.corpus.reading import DocumentStream
 from alm_lightning.corpus.sources.columns import PlainText
 from alm_lightning.corpus.sources.files import JsonLines
+from alm_lightning.corpus.sources.hub import HubDataset
 from alm_lightning.data.stream import StreamedWindows
 
 # more workers than this machine may have cores
@@ -25,7 +26,9 @@ def stream(tmp_path):
         lines = [json.dumps({"text": document.text}) for document in documents(NUMBER)]
         (tmp_path / "a.jsonl").write_text("\n".join([*lines[:7], "x", *lines[7:]]), "utf-8")
         source = JsonLines(path=str(tmp_path / "a.jsonl"), column="text", reader=PlainText())
-        return DocumentStream(source, on_bad=on_bad or Skip(), heldout_share=share, seed=0)
+        return DocumentStream(
+            source, on_bad=on_bad or Skip(), heldout_share=share, split_by="document", seed=0
+        )
 
     return make
 
@@ -121,3 +124,26 @@ def test_a_stream_that_runs_dry(windows, monkeypatch):
 def test_a_buffer_of_less_than_nothing(windows):
     with pytest.raises(ValueError, match="shuffle_buffer is -1"):
         windows(-1)
+
+
+def test_a_data_set_of_several_files_that_is_streamed(views, tmp_path):
+    """`datasets` must not share the files out among the workers: each reads all of them."""
+    rows = [json.dumps({"text": document.text}) for document in documents(NUMBER)]
+    for number in range(3):
+        part = "\n".join(rows[10 * number : 10 * number + 10])
+        (tmp_path / f"{number}.jsonl").write_text(part, "utf-8")
+    source = HubDataset(
+        name=str(tmp_path),
+        config=None,
+        revision=None,
+        split="train",
+        column="text",
+        reader=PlainText(),
+        streaming=True,
+        max_documents=None,
+    )
+    stream = DocumentStream(source, on_bad=Skip(), heldout_share=0.1, split_by="document", seed=0)
+    made = StreamedWindows(stream, pairing=make_pairing(views), shuffle_buffer=0)
+    expected = (trained() * 2)[:36]
+    for num_workers in (0, 2, 4):
+        assert flat(texts_by_step(made, num_workers=num_workers)) == expected

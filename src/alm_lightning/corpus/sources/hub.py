@@ -100,7 +100,7 @@ class HubDataset:
         """The rows; raises a CorpusError where one cannot be fetched."""
         number = -1
         try:
-            for number, row in enumerate(rows):  # noqa: B007 (used in the error)
+            for number, row in enumerate(_all_of(rows)):  # noqa: B007 (used in the error)
                 yield row
         except FAILURES as error:
             raise CorpusError(
@@ -109,3 +109,16 @@ class HubDataset:
                 "correct its file, check the network, or read a local file with JsonLines or "
                 "Parquet (corpus=jsonl, corpus=parquet), which can skip rows."
             ) from error
+
+
+def _all_of(
+    rows: datasets.Dataset | datasets.IterableDataset,
+) -> Iterator[dict[str, object]]:
+    """Every row, in the same order in every process."""
+    if isinstance(rows, datasets.Dataset):
+        yield from rows
+        return
+    # not the stream itself: in a worker of a DataLoader it would give this worker's share of the
+    # files alone, and `StepStream` needs all rows in each worker. Batches are not shared out
+    for batch in rows.iter(batch_size=1):
+        yield {name: values[0] for name, values in batch.items()}

@@ -1,5 +1,6 @@
 import datasets
 import pytest
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from alm_lightning.corpus.bad_documents import Skip
 from alm_lightning.corpus.document import BadDocument, CorpusError
@@ -115,3 +116,25 @@ def test_the_cause_of_what_cannot_be_loaded(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(CorpusError, match=r"cannot be loaded: an error \(row 7\)"):
         hub_dataset().documents()
+
+
+class Read(IterableDataset):
+    """What a worker of a loader reads of a source."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def __iter__(self):
+        worker = get_worker_info().id
+        return ((worker, document.text) for document in self.source.documents())
+
+
+# more workers than this machine may have cores
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_every_worker_of_a_loader_reads_the_whole_stream(monkeypatch):
+    texts = [f"text {number}" for number in range(7)]
+    rows = datasets.Dataset.from_dict({"text": texts}).to_iterable_dataset(num_shards=3)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: rows)
+    found = list(DataLoader(Read(hub_dataset(streaming=True)), batch_size=None, num_workers=2))
+    for worker in range(2):
+        assert [text for reader, text in found if reader == worker] == texts
