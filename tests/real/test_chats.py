@@ -22,6 +22,7 @@ STOPS = {
     "gemma3": "<end_of_turn>",
     "llama3": "<|eot_id|>",
     "mistral_v3": "</s>",
+    "deepseek": "<｜end▁of▁sentence｜>",
     "bytes": "<eos>",
 }
 NAMES = tuple(STOPS)
@@ -35,8 +36,9 @@ def test_four_turns(pair):
     assert aligned.coverage == 1.0
     assert not any(aligned.outside_bytes.values())
     assert aligned.rewritten_bytes == 0
-    # four headers and four ends; Mistral has nothing but a dummy space before an answer
-    num_pairs = (6 if "mistral_v3" in pair else 8) + (set(pair) <= ENDS_WITH_LINE)
+    # four headers and four ends; Mistral has nothing but a dummy space before an answer, and
+    # DeepSeek one mark between a question and its answer
+    num_pairs = (6 if {"mistral_v3", "deepseek"} & set(pair) else 8) + (set(pair) <= ENDS_WITH_LINE)
     assert aligned.is_structure.sum() == num_pairs
     spoken = [aligned.chunk_bytes(chunk) for chunk in np.flatnonzero(aligned.trained).tolist()]
     answers = [content.encode() for role, content in FOUR_TURNS if role == "assistant"]

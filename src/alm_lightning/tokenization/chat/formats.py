@@ -16,10 +16,13 @@ class ChatFormat:
     Attributes:
         jinja: The template, in the dialect of transformers.
         special_tokens: The special tokens that it needs.
+        others: Special tokens of its models that a chat may have besides, such as those of tool
+            calls.
     """
 
     jinja: str
     special_tokens: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 _ALTERNATING = """\
@@ -52,6 +55,27 @@ _QWEN = (
 {%- endif -%}
 """
     + _CHATML
+)
+
+_DEEPSEEK = """\
+{{- bos_token -}}
+{%- for message in messages -%}
+{%- if message['role'] == 'user' -%}
+{{- '<｜User｜>' + message['content'] -}}
+{%- elif message['role'] == 'assistant' -%}
+{{- '<｜Assistant｜>' + message['content'] + eos_token -}}
+{%- else -%}
+{{- message['content'] -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<｜Assistant｜>' -}}{%- endif -%}
+"""
+
+_DEEPSEEK_TOOLS = (
+    *("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"),
+    *("<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>"),
+    *("<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>"),
+    *("<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>", "<｜tool▁sep｜>"),
 )
 
 _GEMMA = (
@@ -97,6 +121,7 @@ _MISTRAL = (
 FORMATS: Mapping[str, ChatFormat] = MappingProxyType(
     {
         "chatml": ChatFormat(_CHATML, ("<|im_start|>", "<|im_end|>")),
+        "deepseek": ChatFormat(_DEEPSEEK, ("<｜User｜>", "<｜Assistant｜>"), _DEEPSEEK_TOOLS),
         "gemma": ChatFormat(_GEMMA, ("<start_of_turn>", "<end_of_turn>")),
         "llama3": ChatFormat(_LLAMA3, ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")),
         "mistral": ChatFormat(_MISTRAL, ("[INST]", "[/INST]")),
@@ -110,19 +135,21 @@ START, HEAD_END, END = "start of a turn", "end of a turn's head", "end of a turn
 MARKS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "chatml": {"<|im_start|>": START, "<|im_end|>": END},
+        # it ends the assistant's turns with EOS
+        "deepseek": {"<｜User｜>": START, "<｜Assistant｜>": START},
         "gemma": {"<start_of_turn>": START, "<end_of_turn>": END},
         "llama3": {
             "<|start_header_id|>": START,
             "<|end_header_id|>": HEAD_END,
             "<|eot_id|>": END,
         },
-        # it ends the assistant's turns with EOS
+        # with EOS, too
         "mistral": {"[INST]": START, "[/INST]": HEAD_END},
     }
 )
-"""What the special tokens of `FORMATS` mark."""
+"""What the special tokens that the formats need mark."""
 
-_GUESSED = ("chatml", "gemma", "llama3", "mistral")
+_GUESSED = ("chatml", "deepseek", "gemma", "llama3", "mistral")
 
 
 def fitting(special_tokens: Collection[str]) -> list[str]:

@@ -2,10 +2,11 @@
 
 The flag `special` of a tokenizer.json says how a token is parsed and whether decoding leaves it
 out. People set it on tokens that texts consist of: on ``<0x0A>`` (huggingface/tokenizers, issue
-1407), on ``!`` to pad with, on a line end. A role's token may lack it. So each added token is
-classified:
+1407), on ``!`` to pad with, on a line end. A role's token may lack it, as may the marks of a chat
+(DeepSeek's). So each added token is classified:
 
-* the BOS, the EOS, the unknown token and the marks of a chat format are structure;
+* the BOS, the EOS, the unknown token and the marks of a chat format, those of tool calls among
+  them, are structure;
 * ``<0xNN>``, in a family that reads it so, is a byte;
 * whitespace is text;
 * what the merges of BPE lead to is text: they were learned from text, which has no special tokens.
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer, models
 
-from alm_lightning.tokenization.chat.formats import MARKS, fitting
+from alm_lightning.tokenization.chat.formats import FORMATS, MARKS, fitting
 from alm_lightning.tokenization.surface import (
     BYTE_FALLBACK,
     ReadPiece,
@@ -76,8 +77,10 @@ def classify_tokens(
     flagged = {token.content for token in added.values() if token.special}
     merged_ids = _merged({i: token.content for i, token in added.items()}, backend.model)
     believed = {index for role, index in roles.items() if role != "pad"} | {*unknown.values()}
-    # a format's marks write chats, even where a conversion has put them together by merges
-    marks = {text for chosen in fitting(flagged) for text in MARKS[chosen]}
+    # a format's marks write chats, even where a conversion has put them together by merges, or
+    # where they are not listed as special
+    formats = fitting([token.content for token in added.values()])
+    marks = {text for chosen in formats for text in [*MARKS[chosen], *FORMATS[chosen].others]}
     structure = {backend.id_to_token(i) or "": i for i in roles.values()} | dict(unknown)
     texts, literal_ids, flags = [], set(), {}
     for index, token in added.items():
@@ -87,7 +90,7 @@ def classify_tokens(
         if not is_piece:
             literal_ids.add(index)
         wanted = token.special
-        if content in flagged or content in structure:
+        if content in flagged or content in structure or content in marks:
             is_text = is_piece or content.isspace()
             is_text &= index not in believed and content not in marks
             if is_text:

@@ -24,7 +24,7 @@ def test_the_tokenizers_own_template_comes_first():
     assert template_of(view, None).jinja == GIVEN
 
 
-@pytest.mark.parametrize("name", ["chatml", "gemma", "llama3", "mistral"])
+@pytest.mark.parametrize("name", ["chatml", "deepseek", "gemma", "llama3", "mistral"])
 def test_special_tokens_give_a_format_away(name, caplog):
     with caplog.at_level(logging.WARNING):
         view = view_with(*TOKENS[name])
@@ -38,7 +38,10 @@ def test_special_tokens_give_a_format_away(name, caplog):
 @pytest.mark.parametrize(
     ("specials", "message"),
     [
-        ((), "fit no format that is known here. Choose one .*: chatml, gemma, llama3, mistral, qw"),
+        (
+            (),
+            "fit no format that is known here. Choose one .*: chatml, deepseek, gemma, llama3, mi",
+        ),
         ((*TOKENS["chatml"], *TOKENS["mistral"]), "fit chatml and mistral"),
     ],
 )
@@ -51,7 +54,7 @@ def test_without_a_template_one_has_to_be_chosen(specials, message):
 def test_a_choice_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"'gemma' needs .* <start_of_turn>, <end_of_turn>, which"):
         template_of(view_with(), "gemma")
-    with pytest.raises(ValueError, match=r"no chat format 'vicuna'\. Take one of chatml, gemma"):
+    with pytest.raises(ValueError, match=r"no chat format 'vicuna'\. Take one of chatml, deep"):
         template_of(view_with(), "vicuna")
     backend = byte_tokenizer(["<b>", "<e>"], bos="<b>", eos="<e>", pad="<e>").backend_tokenizer
     backend.add_special_tokens([AddedToken(text, special=True) for text in TOKENS["mistral"]])

@@ -9,12 +9,17 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from alm_lightning import align_text
+from alm_lightning.alignment.chat.turns import turns_of
 from alm_lightning.alignment.text import uncovered
+from alm_lightning.corpus.chat import Chat
 from alm_lightning.tokenization.bytes.view import byte_view, byte_view_like
+from alm_lightning.tokenization.chat.choice import template_of
 from alm_lightning.tokenization.fast import view_of
+from alm_lightning.tokenization.new_vocabulary import new_vocabulary
 from alm_lightning.tokenization.specials.classify import with_flags
 
 ROLES = {"bos_token": "<bos>", "eos_token": "<eos>"}
+ANSWER = {"role": "assistant", "content": "sat"}
 
 
 def listed(backend: Tokenizer, *contents: str, special: bool = True, **roles: str):
@@ -132,3 +137,41 @@ def test_what_a_pair_has_no_chunk_for_is_listed(metaspace, metaspace_view, bytes
     (first, *_) = uncovered(bytes_view, view)
     assert first == "accents: 8 of 20 bytes of 'café Größe naïve'"
     assert not uncovered(bytes_view, metaspace_view)
+
+
+ROLE_MARKS = ("<｜User｜>", "<｜Assistant｜>", "<｜tool▁calls▁begin｜>")
+
+
+def test_marks_of_a_chat_are_structure_without_a_flag():
+    """DeepSeek's: a tokenizer finds unflagged tokens in any text, unless it is told not to."""
+    backend = byte_level()
+    view = listed(backend, *ROLE_MARKS, "<think>", "<tool_call>", special=False)
+    assert view.special_ids.keys() == {"<bos>", "<eos>", *ROLE_MARKS}
+    assert all(view.token_bytes[index] is None for index in view.special_ids.values())
+    text = f"the cat{ROLE_MARKS[0]}\n {''.join(ROLE_MARKS)}sat"
+    encoding = view.encode(text)
+    assert encoding.ids.tolist() == listed(backend).encode(text).ids.tolist()
+    assert view.table.spelled(encoding.ids).tobytes() == text.encode()
+    aligned = align_text(text, student=byte_view(), teacher=view)
+    assert aligned.coverage == 1.0
+    # what is no mark of a format stays content, as one token
+    thought = view.encode("<think>").ids.tolist()
+    assert [view.token_bytes[index] for index in thought] == [b"<think>"]
+    # the tokenizer that is exported stays as it was
+    added = view.hf.backend_tokenizer.get_added_tokens_decoder()
+    assert not added[view.special_ids["<｜User｜>"]].special
+
+
+def test_a_chat_of_unflagged_marks_is_structure_and_content():
+    view = listed(byte_level(), *ROLE_MARKS, special=False)
+    chat = Chat.of([{"role": "user", "content": "the<｜User｜>"}, ANSWER], "c")
+    side = turns_of(view, template_of(view, None).render(chat), "c")
+    texts = {index: text for text, index in view.special_ids.items()}
+    structure = [texts[index] for index in side.ids.tolist() if index in texts]
+    assert structure == ["<bos>", "<｜User｜>", "<｜Assistant｜>", "<eos>"]
+    spelled = b"".join(view.token_bytes[i] for i in side.ids[side.steps == 1].tolist())
+    assert spelled == "the<｜User｜>".encode()
+    # a new tokenizer and the bytes have the marks, too
+    assert {"<｜User｜>", "<｜Assistant｜>"} <= {*byte_view_like(view, ROLE_MARKS[:2]).special_ids}
+    made = new_vocabulary(view, listed(byte_level()), special_tokens="keep", keep=[])
+    assert {"<｜User｜>", "<｜Assistant｜>"} <= {*made.special_ids}
