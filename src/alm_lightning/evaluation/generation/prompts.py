@@ -42,9 +42,7 @@ def _opening(template: ChatTemplate, chat: Chat) -> str:
     """What a template writes before an answer, after the last message."""
     conversation = [{"role": m.role, "content": m.content} for m in chat.messages]
     try:
-        asking = template.view.hf.apply_chat_template(
-            conversation, chat_template=template.jinja, tokenize=False, add_generation_prompt=True
-        )
+        asking = template.apply(conversation, add_generation_prompt=True)
     except FAILURES as error:
         raise BadChat(
             f"{chat.name}: the chat template {template.name} does not open an answer: {error}."

@@ -83,19 +83,16 @@ class LmEvalModel:
     ) -> str:
         """The text of a chat; a system message that a template refuses goes to the user's first."""
         template = template_of(self.evaluated.view, None)
-        arguments = {
-            "chat_template": template.jinja,
-            "tokenize": False,
+        is_open = {
             "add_generation_prompt": add_generation_prompt,
             "continue_final_message": not add_generation_prompt,
         }
-        write = self.evaluated.view.hf.apply_chat_template
         try:
-            return write(list(chat_history), **arguments)
+            return template.apply(chat_history, **is_open)
         except FAILURES:
             merged = SYSTEM_POLICIES["merge"](Chat.of(chat_history, "a chat of lm-eval"))
             messages = [{"role": m.role, "content": m.content} for m in merged.messages]
-            return write(messages, **arguments)
+            return template.apply(messages, **is_open)
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         """The template itself, for records; an empty text where there is none."""

@@ -6,6 +6,7 @@ must give the same structure around them. What a template strips off contents is
 edits, drops or reorders them is refused.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ from jinja2 import TemplateError, TemplateSyntaxError
 
 from alm_lightning.corpus.chat import BadChat, Chat, Message
 from alm_lightning.corpus.document import shortened
+from alm_lightning.tokenization.chat.date import DATE_STRING, with_fixed_date
 from alm_lightning.tokenization.view import TokenizerView
 
 PLACEHOLDER = "\ue000{}\ue001"
@@ -62,9 +64,6 @@ class ChatTemplate:
         try:
             gaps = _gaps(self, roles)
             written = self.write(chat.messages)
-            if not written.startswith(gaps[0]):
-                # a template that writes today's date has another text than yesterday
-                gaps = _learnt_gaps(self, roles)
         except TemplateSyntaxError as error:
             raise ValueError(
                 f"the chat template {self.name} is not valid Jinja: {error}. Correct it."
@@ -80,10 +79,34 @@ class ChatTemplate:
         return Rendering(gaps, self._contents(chat, gaps, written))
 
     def write(self, messages: tuple[Message, ...]) -> str:
-        """What the template makes of messages, by transformers' own means."""
+        """What the template makes of messages."""
         conversation = [{"role": m.role, "content": m.content} for m in messages]
+        return self.apply(conversation, add_generation_prompt=False)
+
+    def apply(
+        self,
+        conversation: Sequence[dict[str, str]],
+        *,
+        add_generation_prompt: bool,
+        continue_final_message: bool = False,
+    ) -> str:
+        """What the template makes of messages, by transformers' own means; today is always `DATE`.
+
+        Args:
+            conversation: Messages with ``role`` and ``content``.
+            add_generation_prompt: Whether an answer is opened after them.
+            continue_final_message: Whether the last one stays open.
+
+        Returns:
+            The text. An error of the template's is one of `FAILURES`.
+        """
         written = self.view.hf.apply_chat_template(
-            conversation, chat_template=self.jinja, tokenize=False, add_generation_prompt=False
+            list(conversation),
+            chat_template=with_fixed_date(self.jinja),
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            date_string=DATE_STRING,
         )
         return str(written)
 
@@ -128,10 +151,6 @@ class _Unexplained(Exception):
 
 @lru_cache(maxsize=4096)
 def _gaps(template: ChatTemplate, roles: tuple[str, ...]) -> tuple[str, ...]:
-    return _learnt_gaps(template, roles)
-
-
-def _learnt_gaps(template: ChatTemplate, roles: tuple[str, ...]) -> tuple[str, ...]:
     """The structure around contents, which depends on the roles alone."""
     marks = [PLACEHOLDER.format(number) for number in range(len(roles))]
     pairs = zip(roles, marks, strict=True)

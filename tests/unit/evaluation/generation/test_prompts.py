@@ -69,6 +69,14 @@ def test_a_template_of_the_tokenizer_comes_first_and_may_strip():
     assert told(view, ids) == "user:Hi;me:"
 
 
+def test_a_prompt_has_the_date_of_training():
+    view = view_with(
+        template="{{ strftime_now('%d %b %Y') }}|{{ date_string }}|{{ messages[0].content }};"
+    )
+    ids = prompt_ids(subject_with(view), [{"role": "user", "content": "Hi"}])
+    assert told(view, ids) == "26 Jul 2024|26 Jul 2024|Hi;"
+
+
 def test_chats_that_cannot_be_written_are_told():
     view = view_with("<a>")
     view.hf.chat_template = None

@@ -5,12 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.conftest import tiny_gemma3
+from tests.unit.evaluation.conftest import evaluated_of
 
 from alm_lightning.evaluation.ensemble import Ensemble
 from alm_lightning.evaluation.generation.sampling import Sampling
 from alm_lightning.evaluation.generation.texts import generate_texts
 from alm_lightning.evaluation.lm_eval.model import LmEvalModel
 from alm_lightning.evaluation.lm_eval.settings import Writing
+from alm_lightning.tokenization.bytes.view import byte_view
 
 PAIRS = [
     ("", "The quick brown fox."),
@@ -252,3 +255,9 @@ def test_an_answer_that_is_begun_goes_on(evaluated_models):
         messages, add_generation_prompt=False
     )
     assert written.endswith("<start_of_turn>model\nIt is")
+
+
+def test_chats_have_the_date_of_training():
+    view = byte_view(chat_template="{{ strftime_now('%d %b %Y') }}: {{ messages[0].content }}")
+    model = adapted(evaluated_of(tiny_gemma3(view.num_tokens), view), chat=True)
+    assert model.apply_chat_template([{"role": "user", "content": "Who?"}]) == "26 Jul 2024: Who?"

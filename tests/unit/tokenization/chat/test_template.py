@@ -28,6 +28,7 @@ EXPECTED = {
     ),
     "mistral": "<bos>[INST] S\n\nU[/INST] A<eos>[INST] V[/INST] B<eos>",
 }
+EXPECTED["deepseek"] = "<bos>S<｜User｜>U<｜Assistant｜>A<eos><｜User｜>V<｜Assistant｜>B<eos>"
 EXPECTED["qwen"] = EXPECTED["chatml"]
 GIVEN = "{% for m in messages %}<{{ m.role }}>{{ m.content }};{% endfor %}"
 
@@ -179,16 +180,31 @@ def test_invalid_jinja_is_no_fault_of_the_chat():
     assert not isinstance(error.value, BadDocument)
 
 
-def test_a_head_that_changes_over_time_is_learnt_anew():
-    view = view_with("<mon>", "<tue>")
-    template = template_of(
-        view, "{{ bos_token }}{% for m in messages %}{{ m.content }}.{% endfor %}"
-    )
-    chat = chat_of(("user", "U"))
-    view.hf.bos_token = "<mon>"
-    assert template.render(chat).gaps == ("<mon>", ".")
-    view.hf.bos_token = "<tue>"
-    assert template.render(chat).gaps == ("<tue>", ".")
+DATED = "{%- if strftime_now is defined %}{% set d = strftime_now('%d %b %Y') %}{% endif %}{{ d }};"
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("{{ date_string }};", "26 Jul 2024;"),
+        (DATED, "26 Jul 2024;"),
+        ("{{ strftime_now('%A, %-d %B %Y, %H:%M') }};", "Friday, 26 July 2024, 00:00;"),
+        ("{% macro today() %}{{ strftime_now('%F') }}{% endmacro %}{{ today() }};", "2024-07-26;"),
+    ],
+)
+def test_today_is_always_the_same_day(head, expected):
+    template = template_of(view_with(), f"{head}{GIVEN}")
+    assert template.render(chat_of(("user", "U"))).gaps == (f"{expected}<user>", ";")
+
+
+@pytest.mark.parametrize(
+    "head", ["  {% if true %}\nx{% endif %}", "\n\n x", "{{ 1 }}\n\n", " {%- if 1 %} {% endif %}"]
+)
+def test_a_date_changes_nothing_else_of_a_template(head):
+    view, chat = view_with(), chat_of(("user", "U"))
+    plain = template_of(view, f"{head}{GIVEN}").render(chat).gaps
+    dated = template_of(view, f"{head}{GIVEN}{{{{ strftime_now('%Y') }}}}").render(chat).gaps
+    assert dated == (plain[0], f"{plain[1]}2024")
 
 
 def test_bytes_have_a_template_of_their_own():
