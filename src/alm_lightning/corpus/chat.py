@@ -5,11 +5,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
-from alm_lightning.corpus.document import BadDocument, Document, shortened
+from alm_lightning.corpus.document import BadDocument, Document, check_unicode, shortened
 
 ROLES = ("system", "user", "assistant")
 OTHER_ROLES = {"human": "user", "gpt": "assistant"}
 """ShareGPT's names of them."""
+CALLS = ("tool_calls", "function_call")
+"""Where a message has calls of tools."""
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""Where a message may have what was thought before its content."""
 
 
 class BadChat(BadDocument):
@@ -45,12 +49,21 @@ class Message:
             role = OTHER_ROLES.get(role, role) if isinstance(role, str) else role
             value = {**value, "role": role, "content": value["value"]}
         # data sets with one column for all roles have an empty list of calls in every message; and
-        # a message that calls a tool often has no content, so this check comes first
-        if value.get("role") == "tool" or value.get("tool_calls"):
+        # a message that calls a tool often has no content, so these checks come first
+        calls = next((key for key in CALLS if value.get(key)), CALLS[0])
+        if value.get("role") == "tool" or value.get(calls):
             raise BadChat(
                 f"{name}: tool calls and their results are not supported yet, found role "
-                f"{value.get('role')!r} with tool_calls={shortened(value.get('tool_calls'))}. Drop "
-                "such chats, with on_bad_document=skip for one."
+                f"{value.get('role')!r} with {calls}={shortened(value.get(calls))}. Drop such "
+                "chats, with on_bad_document=skip for one."
+            )
+        reasoning = next((key for key in REASONING if value.get(key)), None)
+        if reasoning is not None:
+            raise BadChat(
+                f"{name}: {reasoning} is kept beside the content, {shortened(value[reasoning])}, "
+                "and would not be trained on. Write it into the content, as <think>...</think> "
+                "before the answer, say; remove the key; or drop such chats, with "
+                "on_bad_document=skip for one."
             )
         missing = [key for key in ("role", "content") if key not in value]
         if missing:
@@ -92,6 +105,10 @@ class Chat:
     messages: tuple[Message, ...]
     name: str
     group: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a lone surrogate in the group; `Message.of` does so in contents."""
+        check_unicode(self.group or "", self.name, "group")
 
     @classmethod
     def of(cls, value: object, name: str) -> "Chat":

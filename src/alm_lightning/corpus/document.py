@@ -48,16 +48,8 @@ class Document:
 
     def __post_init__(self) -> None:
         """Refuses a lone surrogate."""
-        try:
-            self.text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            code_point = ord(self.text[error.start])
-            raise BadDocument(
-                f"{self.name}: the text has a lone surrogate (U+{code_point:04X}) at character "
-                f"{error.start}, which UTF-8 cannot encode. Repair it where it comes from, or drop "
-                "the document.",
-                kind="lone surrogate",
-            ) from error
+        check_unicode(self.text, self.name, "text")
+        check_unicode(self.group or "", self.name, "group")
 
     @classmethod
     def of(cls, value: object, name: str) -> "Document":
@@ -74,6 +66,36 @@ class Document:
     def is_blank(self) -> bool:
         """Whether the text is only whitespace."""
         return not self.text.strip()
+
+
+def check_unicode(text: str, name: str, what: str) -> None:
+    """Refuses a lone surrogate in a text as a BadDocument; `what` is what its error calls it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        code_point = ord(text[error.start])
+        raise BadDocument(
+            f"{name}: the {what} has a lone surrogate (U+{code_point:04X}) at character "
+            f"{error.start}, which UTF-8 cannot encode. Repair it where it comes from, or drop the "
+            "document.",
+            kind="lone surrogate",
+        ) from error
+
+
+def printable(name: str) -> str:
+    r"""A name without lone surrogates, which stand for bytes of a file's name that are not UTF-8.
+
+    Args:
+        name: The name.
+
+    Returns:
+        The name, with an escape for each of them.
+
+    Example:
+        >>> printable("caf\udce9.txt")
+        'caf\\udce9.txt'
+    """
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def decode(raw: bytes, name: str) -> str:

@@ -12,7 +12,7 @@ import pyarrow
 from jaxtyping import Int
 
 from alm_lightning.corpus.chat import Chat, Message
-from alm_lightning.corpus.document import Document
+from alm_lightning.corpus.document import Document, printable
 from alm_lightning.corpus.sources.source import AnyDocument
 
 SCHEMA = pyarrow.schema(
@@ -150,7 +150,8 @@ def _batches(documents: Iterable[AnyDocument]) -> Iterator[list[Row]]:
     size = 0
     for document in documents:
         roles, contents = roles_and_contents(document)
-        rows.append((document.name, roles, contents, document.group))
+        # Arrow takes no lone surrogates, as a name may have from a source of one's own
+        rows.append((printable(document.name), roles, contents, document.group))
         size += sum(map(len, contents))
         if size >= BATCH_BYTES:
             yield rows

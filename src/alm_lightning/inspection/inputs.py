@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from alm_lightning.corpus.chat import Chat
-from alm_lightning.corpus.document import CorpusError, decode, shortened
+from alm_lightning.corpus.document import CorpusError, decode, printable, shortened
 from alm_lightning.corpus.sources.compression import opened
 
 STDIN = "-"
@@ -47,11 +47,11 @@ def given_text(argument: str, read_stdin: Callable[[], bytes]) -> GivenText:
     # not Path.is_file, which fails for a text that is too long for a path
     if os.path.isfile(argument):
         with opened(Path(argument)) as stream:
-            return GivenText(decode(stream.read(), argument), _printable(argument))
+            return GivenText(decode(stream.read(), argument), printable(argument))
     title = " ".join(argument.split())
     if len(title) > TITLE_LENGTH:
         title = title[: TITLE_LENGTH - 1] + "…"
-    return GivenText(argument, f"“{_printable(title)}”")
+    return GivenText(argument, f"“{printable(title)}”")
 
 
 def given_chat(path: str, row: int, column: str) -> Chat:
@@ -60,7 +60,7 @@ def given_chat(path: str, row: int, column: str) -> Chat:
         raise CorpusError(f"--row is {row}; rows are counted from 1.")
     if not os.path.isfile(path):
         raise CorpusError(f"--messages {path!r}: there is no such file. Give a .jsonl file.")
-    name = f"{_printable(path)}:{row}"
+    name = f"{printable(path)}:{row}"
     value = _json(_line(path, row), name)
     if isinstance(value, dict):
         if column not in value:
@@ -91,8 +91,3 @@ def _json(line: bytes, name: str) -> object:
             f"{name}: not JSON: {error.msg} at character {error.pos}, in {shortened(text)}. "
             "Expected one whole JSON object a line."
         ) from error
-
-
-def _printable(name: str) -> str:
-    """A name without lone surrogates, which stand for bytes that are not UTF-8."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -32,6 +32,8 @@ def test_a_chat_keeps_its_contents():
 def test_empty_calls_and_other_keys_are_what_every_row_has():
     assert pairs(chat_of(USER | {"tool_calls": [], "id": 3})) == [("user", "U")]
     assert pairs(chat_of(USER | {"tool_calls": None})) == [("user", "U")]
+    empty = {"reasoning_content": "", "reasoning": None, "thinking": [], "function_call": {}}
+    assert pairs(chat_of(USER | empty)) == [("user", "U")]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,16 @@ def test_empty_calls_and_other_keys_are_what_every_row_has():
         ([USER, {"role": "tool", "content": "4"}], "1: tool calls .* not supported yet.*'tool'"),
         ([USER, ANSWER | {"tool_calls": [{"id": 1}]}], "1: tool calls .* not supported yet"),
         ([USER, {"role": "assistant", "tool_calls": [{"id": 1}]}], "1: tool calls .* not supp"),
+        (
+            [USER, ANSWER | {"function_call": {"name": "f"}}],
+            "1: tool calls .*with function_call=.'na",
+        ),
+        (
+            [USER, ANSWER | {"reasoning_content": "So"}],
+            "1: reasoning_content is kept .*'So', and.*<th",
+        ),
+        ([USER, ANSWER | {"reasoning": "So"}], "1: reasoning is kept beside the content"),
+        ([USER, {"role": "assistant", "thinking": "So"}], "1: thinking is kept beside the content"),
         ([USER, Message("tool", "4")], "1: tool calls .* not supported yet.*'tool'"),
         ([Message("human", "x")], "0: the role is 'human'"),
         ([{"role": "human", "content": "x"}], "0: the role is 'human'; expected .*system, user"),
@@ -73,6 +85,8 @@ def test_a_lone_surrogate_is_named_with_message_and_position():
     with pytest.raises(BadDocument, match=r"7, message 1: .*\(U\+D83D\) at character 3"):
         chat_of(USER, Message("assistant", "abc\ud83d"))
     assert error.value.kind == "lone surrogate"
+    with pytest.raises(BadDocument, match=r"7: the group has a lone surrogate .* at character 1"):
+        replace(chat_of(USER), group="x\ud83d")
 
 
 def test_system_messages_by_policy():

@@ -17,7 +17,14 @@ import pyarrow
 import pyarrow.parquet
 
 from alm_lightning.corpus.bad_documents import BadDocuments, Refuse, attempt
-from alm_lightning.corpus.document import BadDocument, CorpusError, Document, decode, shortened
+from alm_lightning.corpus.document import (
+    BadDocument,
+    CorpusError,
+    Document,
+    decode,
+    printable,
+    shortened,
+)
 from alm_lightning.corpus.sources.columns import (
     ColumnReader,
     check_column,
@@ -64,7 +71,7 @@ class FileSource(ABC, Generic[Raw]):
     def _read(self, files: Mapping[str, Path], on_bad: BadDocuments) -> Iterator[AnyDocument]:
         for file_name, file in files.items():
             for number, raw in self._rows(file):
-                document = attempt(on_bad, self._document, raw, f"{file_name}:{number}")
+                document = attempt(on_bad, self._document, raw, f"{printable(file_name)}:{number}")
                 if document is not None:
                     yield document
 
@@ -148,7 +155,7 @@ class JsonLines(FileSource[bytes]):
         column: The key whose value becomes the document; several, for a reader of several.
         reader: Makes the document of the value.
         group_column: The key whose value the figures of an evaluation are split by, such as the
-            language; None for no groups.
+            language; null is no group. None for no groups at all.
     """
 
     suffixes = JSON_LINES
@@ -183,9 +190,8 @@ class JsonLines(FileSource[bytes]):
                 message = no_column(column, row, name, f"corpus.source.{setting}")
                 raise BadDocument(message, kind="no column")
         document = self.reader(value_of(row, self.column), name)
-        if self.group_column is None:
-            return document
-        return replace(document, group=str(row[self.group_column]))
+        value = None if self.group_column is None else row[self.group_column]
+        return document if value is None else replace(document, group=str(value))
 
 
 class Parquet(FileSource[Mapping[str, pyarrow.Scalar]]):
@@ -207,7 +213,7 @@ class Parquet(FileSource[Mapping[str, pyarrow.Scalar]]):
     def _check(self, files: Mapping[str, Path]) -> None:
         for name, file in files.items():
             with _parquet(file) as table:
-                check_column(self.column, table.schema_arrow.names, name)
+                check_column(self.column, table.schema_arrow.names, printable(name))
 
     def _rows(self, file: Path) -> Iterator[tuple[int, Mapping[str, pyarrow.Scalar]]]:
         columns = names_of(self.column)

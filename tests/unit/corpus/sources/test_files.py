@@ -7,7 +7,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.bad_documents import Skip
+from alm_lightning.corpus.document import BadDocument, CorpusError
 from alm_lightning.corpus.sources.columns import Messages, PlainText, QuestionAnswer
 from alm_lightning.corpus.sources.files import JsonLines, Parquet, TextFile
 
@@ -191,6 +192,20 @@ class TestJsonLines:
         assert (chat.text, chat.group) == ("1+1\n\n2", "easy")
         with pytest.raises(CorpusError, match=r"sums.jsonl:2: there is no column 'answer'"):
             next(documents)
+
+    def test_groups(self, tmp_path):
+        rows = [{"text": "a", "lang": "de"}, {"text": "b", "lang": None}, {"text": "c", "lang": 3}]
+        bad = {"text": "d", "lang": "\ud83d"}
+        path = tmp_path / "a.jsonl"
+        json_lines(path, *rows, bad)
+        source = JsonLines(path=str(path), column="text", reader=PlainText(), group_column="lang")
+        skip = Skip()
+        assert [d.group for d in source.documents(skip)] == ["de", None, "3"]
+        assert skip.counts() == {"lone surrogate": 1}
+        with pytest.raises(
+            BadDocument, match=r"a.jsonl:4: the group has a lone surrogate \(U\+D83D"
+        ):
+            list(source.documents())
 
 
 class TestParquet:
