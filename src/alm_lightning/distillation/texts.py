@@ -14,7 +14,7 @@ from alm_lightning.corpus.document import CorpusError, Document, shortened
 from alm_lightning.corpus.sources.columns import check_column
 from alm_lightning.corpus.sources.compression import opened
 from alm_lightning.corpus.sources.files import JSON_LINES, PARQUET, JsonLines, Parquet, TextFile
-from alm_lightning.corpus.sources.paths import corpus_files
+from alm_lightning.corpus.sources.paths import corpus_files, files_below
 from alm_lightning.corpus.sources.source import AnyDocument, Source, at_least_one
 
 Texts: TypeAlias = (
@@ -176,7 +176,7 @@ def _exists(path: str) -> bool:
 def _has_ending(path: str, suffixes: Sequence[str]) -> bool:
     """Whether a file, or any file of a folder, is of a kind; compressed or not."""
     place = Path(path)
-    files = place.rglob("*") if place.is_dir() else [place]
+    files = files_below(place) if place.is_dir() else [place]
     return any(set(file.suffixes[-2:]) & set(suffixes) for file in files)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.document import CorpusError, printable
 from alm_lightning.corpus.sources.compression import COMPRESSIONS
 
 Paths: TypeAlias = str | int | Sequence[str | int]
@@ -23,8 +23,8 @@ def corpus_files(path: Paths, *, suffixes: Sequence[str] | None = None) -> dict[
     """The files of a corpus, by their names in messages.
 
     Args:
-        path: A file; a folder, for all files in it and below that are not hidden; a pattern with
-            ``*``, ``?``, ``[...]`` or ``**``; or a list of any of these. ``~`` is expanded.
+        path: A file; a folder, for its `files_below`; a pattern with ``*``, ``?``, ``[...]`` or
+            ``**``; or a list of any of these. ``~`` is expanded.
         suffixes: Suffixes of the files that are taken of a folder, such as ``.jsonl``, with or
             without the suffix of a compression after it; None for all. They do not apply to a file
             or a pattern.
@@ -83,15 +83,11 @@ def _files_at(path: str, suffixes: Sequence[str] | None) -> list[Path]:
 
 
 def _files_in(folder: Path, path: str, suffixes: Sequence[str] | None) -> list[Path]:
-    every = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
+    every = files_below(folder)
     files = [file for file in every if suffixes is None or ends_in(file.name, suffixes)]
     if not files:
-        names = ", ".join(file.relative_to(folder).as_posix() for file in every[:SHOWN])
+        shown = [printable(file.relative_to(folder).as_posix()) for file in every[:SHOWN]]
+        names = ", ".join(shown)
         more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
         expected = "a file" if suffixes is None else f"files that end in {' or '.join(suffixes)}"
         raise CorpusError(
@@ -100,6 +96,30 @@ def _files_in(folder: Path, path: str, suffixes: Sequence[str] | None) -> list[P
             f"'{Path(path) / '*'}'."
         )
     return files
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files in a folder and below that are not hidden, in the order of their paths.
+
+    Links to folders are followed. A folder that several paths lead to is read once, and so is one
+    that a link below leads back to.
+    """
+    found: list[Path] = []
+    read: set[str] = set()
+    starts = [folder]
+    while starts:
+        # what is reached without a link comes first, and keeps its path
+        for place, folders, names in os.walk(starts.pop(0)):
+            real = os.path.realpath(place)
+            folders[:] = [] if real in read else sorted(n for n in folders if n[0] != ".")
+            if real in read:
+                continue
+            read.add(real)
+            links = [Path(place, name) for name in folders if os.path.islink(Path(place, name))]
+            starts += links
+            files = [Path(place, name) for name in names if name[0] != "."]
+            found += [file for file in files if file.is_file()]
+    return sorted(found)
 
 
 def ends_in(name: str, suffixes: Sequence[str]) -> bool:

@@ -1,8 +1,11 @@
 """Which files a path of the configuration is."""
 
+import os
+
 import pytest
 
 from alm_lightning.corpus.document import CorpusError
+from alm_lightning.corpus.document_store import OnDisk
 from alm_lightning.corpus.sources.columns import PlainText
 from alm_lightning.corpus.sources.files import JsonLines, TextFile
 from alm_lightning.corpus.sources.paths import corpus_files, shown_path
@@ -116,3 +119,31 @@ def test_json_lines_of_a_folder(folder):
 def test_a_path_as_messages_show_it():
     assert shown_path("a/*.txt") == "a/*.txt"
     assert shown_path(["a.txt", "b"]) == "a.txt, b"
+
+
+def test_names_that_are_not_utf8_go_to_the_disk(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in (b"caf\xe9.txt", b"plain.txt"):
+        (data / os.fsdecode(name)).write_text("text", encoding="utf-8")
+    source = TextFile(path=str(data), separator=None)
+    stored = OnDisk(folder=str(tmp_path / "documents")).write(source.documents())
+    assert [document.name for document in stored] == ["caf\\udce9.txt:1", "plain.txt:1"]
+    assert list(stored) == list(source.documents())
+
+
+def test_links_to_folders_are_followed_and_each_folder_is_read_once(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "f.txt").write_text("f", encoding="utf-8")
+    (folder / "aside").symlink_to(elsewhere)
+    plain = ["a.txt", "b.txt", "sub/c.txt", "sub/d.jsonl"]
+    assert list(corpus_files(str(folder))) == ["a.txt", "aside/f.txt", *plain[1:]]
+    # back up, to what is there anyway, to the same folder again, and to nothing
+    (elsewhere / "up").symlink_to(folder)
+    (folder / "again").symlink_to(folder / "sub")
+    (folder / "twice").symlink_to(elsewhere)
+    (folder / "nothing").symlink_to(tmp_path / "none")
+    (folder / ".hidden").symlink_to(tmp_path)
+    assert list(corpus_files(str(folder))) == ["a.txt", "aside/f.txt", *plain[1:]]
+    assert list(corpus_files(str(folder / "aside"), suffixes=(".jsonl",))) == ["d.jsonl"]
