@@ -77,7 +77,8 @@ def runs(pieces: Sequence[Fragment]) -> Iterator[list[Fragment]]:
 def _cut_at_specials(view: TokenizerView, text: str) -> Iterator[tuple[str, int | None]]:
     """Structure in pieces: texts, and special tokens with their ids."""
     place = 0
-    for found in _specials(view).finditer(text):
+    # without special tokens the pattern would match the empty text
+    for found in _specials(view).finditer(text) if view.special_ids else ():
         if found.start() > place:
             yield text[place : found.start()], None
         content = found["special"]

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.unit.alignment.chat.chat_sides import SPECIALS, raw_of, view_for, written
+from tests.unit.alignment.chat.chat_sides import SPECIALS, backend_of, raw_of, view_for, written
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -155,3 +155,13 @@ def test_what_follows_a_content_closes_it_up_to_a_special_token():
     assert side.steps.tolist() == [1, 3, 3, 4, 5, 5]
     side = turns_of(view, Rendering(("", "-<eos>-", ".<eos>."), ("a", "b")), "c")
     assert side.steps.tolist() == [1, 2, 2, 3, 4, 5, 5, 6]
+
+
+def test_a_tokenizer_without_special_tokens():
+    backend = backend_of("chatml", regex=True)
+    view = view_of(PreTrainedTokenizerFast(tokenizer_object=backend), name="bare")
+    assert not view.special_ids
+    side = turns_of(view, Rendering(("user\n", "\n"), ("Hello",)), "c")
+    parts = [side.ids[side.steps == step].tolist() for step in range(3)]
+    spelled = [b"".join(view.token_bytes[i] for i in part) for part in parts]
+    assert spelled == [b"user\n", b"Hello", b"\n"]
