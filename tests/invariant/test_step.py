@@ -11,6 +11,7 @@ from alm_lightning.objectives.combine import Fixed, GradMag, GradNorm
 from alm_lightning.objectives.hidden_states import HiddenStates
 from alm_lightning.objectives.next_byte import NextByte
 from alm_lightning.objectives.next_token import NextToken
+from alm_lightning.objectives.sampled import SampledGradMag
 from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFacts
 from alm_lightning.training.step import DistillStep
 
@@ -21,6 +22,16 @@ def terms():
         "next_token": NextToken(),
         "hidden_states": HiddenStates(projection=None, learning_rate=1e-3, fades_by=None),
     }
+
+
+# of more terms than the objective has, as in conf/balance/fixed.yaml
+WEIGHTS = {"next_byte": 2.0, "alm": 5.0, "next_token": 1.0, "hidden_states": 0.5}
+BALANCES = [
+    GradMag,
+    lambda: SampledGradMag(every=2, decay=0.5),
+    lambda: GradNorm(alpha=1.5, lr=0.025),
+    lambda: Fixed(weights=WEIGHTS),
+]
 
 
 def make_step(scorers, balance, **changes):
@@ -76,7 +87,7 @@ def test_graphs_that_are_kept_save_a_forward_pass(scorers, rows):
     [
         GradMag,
         lambda: GradNorm(alpha=1.5, lr=0.025),
-        lambda: Fixed(weights={"alm": 5.0, "next_token": 1.0, "hidden_states": 0.5}),
+        lambda: Fixed(weights=WEIGHTS),
     ],
 )
 def test_micro_batches(scorers, rows, make_balance):
@@ -162,7 +173,7 @@ def on_ranks(scorers, shares, balance, **changes):
     return results, grads
 
 
-@pytest.mark.parametrize("balance", [GradMag, lambda: Fixed(weights=dict.fromkeys(terms(), 1.0))])
+@pytest.mark.parametrize("balance", BALANCES)
 @pytest.mark.parametrize("shares", [(3, 0), (2, 1), (0, 0)])
 def test_ranks_with_different_numbers_of_micro_batches(scorers, rows, balance, shares):
     """Also with none: its gradients are zeros, and it makes every collective call."""
@@ -184,6 +195,24 @@ def test_ranks_with_different_numbers_of_micro_batches(scorers, rows, balance, s
             torch.testing.assert_close(summed, parameter.grad, rtol=2e-3, atol=1e-6)
     if shares[1] == 0:
         assert not any(gradient.any() for gradient in grads[1].values())
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_a_step_without_text_teaches_a_balance_nothing(scorers, rows, balance):
+    student, teacher = scorers
+    batches = Collator(student=student.view, teacher=teacher.view, micro_batch_size=9)(rows)
+    step, other = make_step(scorers, balance()), make_step(scorers, balance())
+    for _ in range(2):
+        expected = other(batches)
+        # two, so that one that measures in every second step is as far as before
+        for nothing in ([], []):
+            step(nothing)
+        result = step(batches)
+        for name in terms():
+            torch.testing.assert_close(result.balance[name], expected.balance[name])
+            assert result.balance[name].isfinite()
+    for name, value in step.balance.state_dict().items():
+        torch.testing.assert_close(value, other.balance.state_dict()[name])
 
 
 @pytest.mark.parametrize("balance", [GradMag, lambda: GradNorm(alpha=1.5, lr=0.025)])

@@ -105,12 +105,18 @@ class GradNorm(Balance):
     def forward(
         self, losses: Mapping[str, Float[Tensor, ""]], norms: Mapping[str, Float[Tensor, ""]]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The weight of each term in this step; learns from it for the next."""
+        """The weight of each term in this step; learns from it for the next.
+
+        Of a step without text, or without a gradient, there is nothing to learn.
+        """
         values = torch.stack([losses[name].detach() for name in losses])
         gradient_norms = torch.stack([norms[name] for name in losses])
         # a term without units in the first step takes its first value later
         self.first_losses.copy_(torch.where(self.first_losses > 0, self.first_losses, values))
         used = self.weights.clone()
+        if not (values.max() > 0 and gradient_norms.max() > 0):
+            # 0 / 0 below would make the weights NaN for good
+            return dict(zip(losses, used, strict=True))
         rates = values / self.first_losses.clamp_min(torch.finfo(values.dtype).tiny)
         weighted = used * gradient_norms
         targets = weighted.mean() * (rates / rates.mean()) ** self.alpha
@@ -136,7 +142,7 @@ class Fixed(Balance):
     """Weights that are set once.
 
     Args:
-        weights: One weight a term.
+        weights: One weight a term; those of other terms than the objective has are not read.
     """
 
     compares_gradients: ClassVar[bool] = False
@@ -144,22 +150,25 @@ class Fixed(Balance):
     def __init__(self, *, weights: Mapping[str, float]):
         super().__init__()
         self.weights = dict(weights)
+        self.names: Sequence[str] = list(weights)
 
     def setup(self, names: Sequence[str]) -> None:
-        """Raises a ValueError unless each term has a weight."""
+        """Notes the terms; raises a ValueError unless each has a weight."""
         missing = [name for name in names if name not in self.weights]
         if missing:
             raise ValueError(
                 f"Fixed: weights has {sorted(self.weights)}, but the objective's terms are "
                 f"{list(names)}: give a weight for {missing}."
             )
+        # the same weights serve runs of several objectives
+        self.names = list(names)
 
     def forward(
         self, losses: Mapping[str, Float[Tensor, ""]], norms: Mapping[str, Float[Tensor, ""]]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The same weights in each step."""
+        """The same weights in each step, of the terms that `setup` got."""
         del losses, norms
-        return {name: torch.tensor(weight) for name, weight in self.weights.items()}
+        return {name: torch.tensor(self.weights[name]) for name in self.names}
 
 
 def faded(

@@ -66,6 +66,28 @@ def test_gradnorm_evens_out_norms():
     assert float(weights["b"]) > 0.55
 
 
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        (scalars(a=0.0, b=0.0), scalars(a=0.0, b=0.0)),
+        (scalars(a=0.0, b=0.0), scalars(a=1.0, b=0.0)),
+        (scalars(a=2.0, b=1.0), scalars(a=0.0, b=0.0)),
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_gradnorm_learns_nothing_of_an_empty_step(nothing, is_first):
+    one, other = gradnorm(), gradnorm()
+    inputs = (scalars(a=2.0, b=1.0), scalars(a=1.0, b=3.0))
+    if not is_first:
+        assert one(*inputs) == other(*inputs)
+    found = one(*nothing)
+    assert [float(w) for w in found.values()] == one.weights.tolist() == other.weights.tolist()
+    assert float(one.steps) == float(not is_first)
+    for _ in range(2):
+        assert one(*inputs) == other(*inputs)
+    assert one.weights.isfinite().all()
+
+
 def test_gradnorm_continues_from_its_state():
     one, other = gradnorm(), gradnorm()
     for step in range(3):
@@ -82,3 +104,12 @@ def test_fixed_needs_a_weight_for_each_term():
     assert float(balance({}, {})["a"]) == 2.0
     with pytest.raises(ValueError, match=r"give a weight for \['b'\]"):
         balance.setup(["a", "b"])
+
+
+def test_fixed_gives_the_weights_of_the_terms_alone():
+    balance = Fixed(weights={"a": 2.0, "b": 1.0, "c": 3.0})
+    for names in (["c", "a"], ["b"]):
+        balance.setup(names)
+        assert {n: float(w) for n, w in balance({}, {}).items()} == {
+            name: {"a": 2.0, "b": 1.0, "c": 3.0}[name] for name in names
+        }
