@@ -28,7 +28,8 @@ CONTINUED = (
     "objective",
     "balance",
     "on_policy",
-    "optimizer._target_",
+    "optimizer",
+    "schedule",
     "student.name",
     "teacher.name",
     "teacher.scores.identity",
@@ -46,6 +47,8 @@ FREE = (
     "alignment.cache_folder",
     "on_policy.engine.memory_share",
     "on_policy.engine.sleeps",
+    # one kernel for all weights, or one for each
+    "optimizer.fused",
 )
 """Settings among them that change nothing but where and how quickly something is computed."""
 

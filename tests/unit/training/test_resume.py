@@ -79,3 +79,48 @@ def test_an_older_configuration_is_completed_with_what_runs_did():
     assert completed({"seed": 0}, {"seed": 0}) == {"seed": 0}
     null = {"objective": {"next_byte": None}}
     assert completed(null, {"objective": now["objective"]}) == null
+
+
+OPTIMIZER = {
+    "_target_": "torch.optim.AdamW",
+    "_partial_": True,
+    "lr": 1e-3,
+    "betas": [0.9, 0.95],
+    "weight_decay": 0.0,
+    "fused": True,
+}
+SCHEDULE = {
+    "_target_": "alm_lightning.training.schedule.LinearWarmupDecay",
+    "warmup_share": 0.1,
+    "num_steps": 60,
+}
+
+
+@pytest.mark.parametrize(
+    ("node", "change", "line"),
+    [
+        (
+            "optimizer",
+            {"betas": [0.9, 0.999]},
+            r"betas: \[0\.9, 0\.95\] then, \[0\.9, 0\.999\] now",
+        ),
+        ("optimizer", {"weight_decay": 0.1}, r"weight_decay: 0\.0 then, 0\.1 now"),
+        ("optimizer", {"eps": 1e-6}, r"eps: 'not set' then, 1e-06 now"),
+        ("optimizer", {"_target_": "torch.optim.SGD"}, r"_target_: 'torch\.optim\.AdamW' then"),
+        ("schedule", {"warmup_share": 0.2}, r"warmup_share: 0\.1 then, 0\.2 now"),
+        ("schedule", {"_target_": "mine.Cosine"}, r"_target_: .*LinearWarmupDecay' then, 'mine"),
+    ],
+)
+def test_optimizer_and_schedule_are_part_of_the_curve(node, change, line):
+    """A checkpoint brings their settings along, so that others would have no effect, unsaid."""
+    stopped = CONFIG | {"optimizer": OPTIMIZER, "schedule": SCHEDULE}
+    now = stopped | {node: stopped[node] | change}
+    with pytest.raises(ValueError, match=rf"  {node}\.{line}"):
+        check_continued(stopped, now)
+
+
+def test_another_kernel_of_the_optimizer_goes_on():
+    stopped = CONFIG | {"optimizer": OPTIMIZER}
+    check_continued(stopped, CONFIG | {"optimizer": OPTIMIZER | {"fused": False}})
+    without = {name: value for name, value in OPTIMIZER.items() if name != "fused"}
+    check_continued(stopped, CONFIG | {"optimizer": without})
