@@ -7,9 +7,15 @@ import pytest
 import torch
 from tests.distributed.ranks import on_ranks
 from tests.distributed.small_run import fit, make_module
+from tests.invariant.test_adapted_step import windows
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
+from alm_lightning.data.collator import Collator
+from alm_lightning.models.adapters import LowRank
+from alm_lightning.models.own_vocabulary import OwnVocabulary
+from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.next_token import NextToken
+from alm_lightning.objectives.sampled import SampledGradMag
 from alm_lightning.training.checkpoint_io import WholeFiles
 from alm_lightning.training.sharding import ShardedStrategy, strategy
 
@@ -185,6 +191,48 @@ def test_of_another_run(scorers, collator, rows, tmp_path):
     assert "it has, and this run has not, more (1 in all). Take one of a run" in unexpected
     assert "it has in other shapes student." in shape
     assert all("run with other settings" in error for error in others)
+
+
+def test_what_is_no_trained_tensor(scorers, tmp_path):
+    """A number of steps goes on. A frozen matrix is in checkpoints of earlier versions alone."""
+    _, teacher = scorers
+    make_student = OwnVocabulary(dtype=torch.float32)
+    model = make_student(teacher.model, old=teacher.view, new=teacher.view, share_body=True)
+    LowRank(rank=2, alpha=2, share_body=True, train_embeddings=False).adapt(model)
+    pair = (Scorer(model, teacher.view), teacher)
+    collator = Collator(student=teacher.view, teacher=teacher.view, micro_batch_size=2)
+    steps = [collator(windows(*pair))]
+    balance = SampledGradMag(every=10, decay=0.5)
+    module = make_module(pair, {"next_token": NextToken()}, balance=balance)
+    head = "student.lm_head.weight"
+    assert head in module.state_dict()
+
+    class Loads(L.Callback):
+        def on_train_end(self, trainer, pl_module):
+            balance = pl_module.balance
+            balance.steps_since = 4
+            folder, file = tmp_path / "folder.ckpt", tmp_path / "file.ckpt"
+            trainer.save_checkpoint(folder)
+            whole = WholeFiles().load_checkpoint(folder)
+            self.names, self.found = list(whole["state_dict"]), []
+            older = {head: pl_module.state_dict()[head].full_tensor()}
+            for more in ({}, older):
+                torch.save({**whole, "state_dict": whole["state_dict"] | more}, file)
+                for path in (folder, file):
+                    balance.steps_since = 0
+                    trainer.strategy.load_checkpoint(path)
+                    self.found.append(balance.steps_since)
+
+    def work(rank):
+        loads = Loads()
+        strategy = ShardedStrategy(shard_teacher=True)
+        fit(module, steps, callbacks=[loads], strategy=strategy, plugins=[WholeFiles()])
+        return loads.names, loads.found
+
+    ((names, found),) = on_ranks(work, 1, tmp_path / "ranks")
+    assert found == [4] * 4
+    trained = {name for name, p in module.named_parameters() if p.requires_grad}
+    assert {name for name in names if name.startswith("student.")} == trained
 
 
 def test_a_folder_is_removed_as_a_whole(tmp_path):

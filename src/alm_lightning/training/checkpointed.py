@@ -47,4 +47,6 @@ class CheckpointedModule(L.LightningModule):
         checkpoint["state_dict"] |= {name: own[name] for name in missing & self._frozen_names()}
 
     def _frozen_names(self) -> set[str]:
-        return {f"student.{n}" for n, p in self.student.named_parameters() if not p.requires_grad}
+        # a tied matrix has two names in the state
+        named = self.student.named_parameters(remove_duplicate=False)
+        return {f"student.{name}" for name, p in named if not p.requires_grad}

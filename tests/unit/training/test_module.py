@@ -4,8 +4,12 @@ import math
 import lightning as L
 import pytest
 import torch
+from tests.distributed.small_run import make_module
 from torch.utils.data import DataLoader
 
+from alm_lightning.models.adapters import LowRank
+from alm_lightning.models.own_vocabulary import OwnVocabulary
+from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.combine import Fixed, GradMag
 from alm_lightning.objectives.next_token import NextToken
 from alm_lightning.training import module as module_file
@@ -169,3 +173,24 @@ def test_tokens_of_the_teacher_are_not_guessed_where_a_checkpoint_does_not_know(
     trainer = fit(module)
     assert module.num_teacher_tokens is None
     assert "train/teacher_tokens" not in trainer.callback_metrics
+
+
+def test_a_frozen_matrix_with_two_names_is_in_no_checkpoint(scorers):
+    _, teacher = scorers
+    make_student = OwnVocabulary(dtype=torch.float32)
+    model = make_student(teacher.model, old=teacher.view, new=teacher.view, share_body=True)
+    LowRank(rank=2, alpha=2, share_body=True, train_embeddings=False).adapt(model)
+    module = make_module((Scorer(model, teacher.view), teacher), {"next_token": NextToken()})
+    own = module.state_dict()
+    tied = {"student.model.embed_tokens.weight", "student.lm_head.weight"}
+    assert tied <= own.keys()
+    checkpoint = {"state_dict": dict(own)}
+    module.on_save_checkpoint(checkpoint)
+    saved = checkpoint["state_dict"]
+    assert {name for name in saved if ".lora_" in name} == saved.keys()
+    # earlier versions have kept the output matrix
+    more = {"student.lm_head.weight": own["student.lm_head.weight"]}
+    for state in (saved, saved | more):
+        loaded = checkpoint | {"state_dict": dict(state)}
+        module.on_load_checkpoint(loaded)
+        module.load_state_dict(loaded["state_dict"])

@@ -187,7 +187,7 @@ class ShardedStrategy(ModelParallelStrategy):
         """Refuses another run's settings: weights of other shapes would seem to be damaged."""
         check_continued(checkpoint["config"], vars(self._module)["config"])
 
-    def _check_weights(self, path: Path, weights: Mapping[str, Tensor]) -> None:
+    def _check_weights(self, path: Path, weights: Mapping[str, Any]) -> None:
         """Refuses a file without some of what is trained, or with something else."""
         trained = self._trained_state()
         problems = {
@@ -197,7 +197,7 @@ class ShardedStrategy(ModelParallelStrategy):
             "has in other shapes": {
                 name
                 for name in trained.keys() & weights.keys()
-                if trained[name].shape != weights[name].shape
+                if _shape(trained[name]) != _shape(weights[name])
             },
         }
         found = [
@@ -218,7 +218,9 @@ class ShardedStrategy(ModelParallelStrategy):
 
     def _trained_state(self) -> dict[str, Any]:
         """The state of the module without its frozen weights, which are in no checkpoint."""
-        frozen = {name for name, p in self._module.named_parameters() if not p.requires_grad}
+        # a tied matrix has two names in the state
+        named = self._module.named_parameters(remove_duplicate=False)
+        frozen = {name for name, parameter in named if not parameter.requires_grad}
         state: Mapping[str, Any] = get_model_state_dict(self._module)
         return {name: value for name, value in state.items() if name not in frozen}
 
@@ -226,6 +228,11 @@ class ShardedStrategy(ModelParallelStrategy):
         names = {parameter: name for name, parameter in self._module.named_parameters()}
         listed = [p for group in optimizer.param_groups for p in group["params"]]
         return {number: names[parameter] for number, parameter in enumerate(listed)}
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """The shape of a tensor; None for what else a module keeps, such as a number of steps."""
+    return tuple(value.shape) if isinstance(value, Tensor) else None
 
 
 def _begin(part: Path) -> None:
