@@ -10,6 +10,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 
 from alm_lightning.data.collator import Collator
 from alm_lightning.objectives.alm import ALM
+from alm_lightning.objectives.hidden_states import HiddenStates
 from alm_lightning.objectives.next_token import NextToken
 
 pytestmark = [
@@ -20,11 +21,16 @@ pytestmark = [
 NUM_STEPS = 3
 
 
-def terms():
-    return {
+TERMS = {
+    "alm_next_token": lambda: {
         "alm": ALM(temperature=5, threshold=0.01, debias=True, divergence="kl"),
         "next_token": NextToken(),
-    }
+    },
+    # nothing reads the output matrix, which is trained
+    "hidden_states": lambda: {
+        "hidden_states": HiddenStates(projection=None, learning_rate=1e-3, fades_by=None)
+    },
+}
 
 
 class Exchanged(L.Callback):
@@ -44,13 +50,14 @@ class Exchanged(L.Callback):
         self.sizes.append(0)
 
 
-def test_once_a_step(scorers, rows, tmp_path):
+@pytest.mark.parametrize("terms", TERMS)
+def test_once_a_step(scorers, rows, tmp_path, terms):
     student, teacher = scorers
     collator = Collator(student=student.view, teacher=teacher.view, micro_batch_size=2)
     whole, shares = shared_steps(collator, rows[:9], num_steps=NUM_STEPS, world_size=2)
     # one and several micro-batches, and none
     assert [[len(step) for step in share] for share in shares] == [[3, 5, 3], [2, 0, 2]]
-    module = make_module(scorers, terms())
+    module = make_module(scorers, TERMS[terms]())
 
     def work(rank):
         exchanged = Exchanged()

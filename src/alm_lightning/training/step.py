@@ -16,6 +16,7 @@ from alm_lightning.objectives.each_teacher import OfEachTeacher, total_of, weigh
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.scores.ensemble import Teaching, teachers_of
 from alm_lightning.training.beside import Asked, beside, supervision
+from alm_lightning.training.nothing import nothing_of
 
 
 @runtime_checkable
@@ -158,7 +159,8 @@ class DistillStep:
         for number, totals in enumerate(each, start=1):
             parts = ((balance[n] * total / weights[n]).sum() for n, total in totals.items())
             loss = sum(parts, start=zero) * self.scale
-            self.backward(loss, exchange=number == len(batches))
+            is_last = number == len(batches)
+            self.backward(self._completed(loss) if is_last else loss, exchange=is_last)
             losses = {name: losses[name] + total.detach() for name, total in totals.items()}
         if not batches:
             self.backward(self._no_loss(), exchange=True)
@@ -216,10 +218,17 @@ class DistillStep:
 
     def _no_loss(self) -> Float[Tensor, ""]:
         """A loss of 0, with a gradient of 0 for every trained parameter."""
-        modules = (self.student.model, *self.terms.values())
-        trained = (p for module in modules for p in module.parameters() if p.requires_grad)
-        zero = torch.zeros((), device=self.student.model.device)
-        return sum((parameter.flatten()[:0].sum() for parameter in trained), start=zero)
+        return nothing_of(self.student.model, *self.terms.values())
+
+    def _completed(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """The same loss, with a gradient of 0 for an output matrix that no active term reads.
+
+        DDP waits for a gradient of each trained parameter. Models that are spread have it already.
+        """
+        asked = Asked.by(list(self.active.values()))
+        if self.stand_in is not None or asked.keep_tokens or asked.keep_distributions:
+            return loss
+        return loss + nothing_of(self.student.model.get_output_embeddings())
 
     def _before_student(
         self, batches: Sequence[DistillBatch], num_own: int

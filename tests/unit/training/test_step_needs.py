@@ -81,3 +81,26 @@ def test_the_gradient_is_the_same_without_them(monkeypatch, scorers, collator, r
         gradients.append([p.grad.clone() for p in parameters])
     for with_tokens, without in zip(*gradients, strict=True):
         torch.testing.assert_close(without, with_tokens, rtol=1e-5, atol=1e-8)
+
+
+def test_a_matrix_that_no_term_reads_has_a_gradient_in_the_last_backward_pass(
+    scorers, collator, rows
+):
+    """DDP waits for one of each trained parameter there, and counts no other pass."""
+    model = scorers[0].model
+    missing = []
+
+    def backward(loss, exchange):
+        model.zero_grad()
+        loss.backward()
+        missing.append(
+            {n for n, p in model.named_parameters() if p.requires_grad and p.grad is None}
+        )
+
+    step = step_of(scorers, {"hidden_states": NEXT_BYTE["hidden_states"]})
+    step.backward = backward
+    batches = collator(rows)
+    step(batches)
+    assert missing == [{"lm_head.weight"}] * (len(batches) - 1) + [set()]
+    assert not model.lm_head.weight.grad.any()
+    assert model.get_input_embeddings().weight.grad.any()

@@ -24,6 +24,7 @@ from alm_lightning.models.pair import Scorer
 from alm_lightning.models.speed.compiled import uncompile_blocks
 from alm_lightning.models.structure import last_hidden, layers_of
 from alm_lightning.objectives.objective import Objective
+from alm_lightning.training.nothing import nothing_of
 
 
 class Body(nn.Module):
@@ -49,18 +50,6 @@ class Body(nn.Module):
         # ranks exchange gradients of the same matrices, though none of a rank's terms reads the
         # output matrix: its gradient is 0 there
         return hidden + nothing_of(self.model.get_output_embeddings()).to(hidden.dtype)
-
-
-def nothing_of(module: nn.Module) -> Float[Tensor, ""]:
-    """A zero with a gradient of zero for each trained parameter of a module."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    return sum(
-        (p.flatten()[:0].sum() for p in trained), start=torch.zeros((), device=_device(module))
-    )
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next((p.device for p in module.parameters()), torch.device("cpu"))
 
 
 @dataclass(frozen=True)
