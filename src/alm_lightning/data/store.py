@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 from filelock import FileLock
 from rich.console import Console
 from rich.progress import track
@@ -138,6 +139,9 @@ def _write_missing(writer: _ShardWriter, num_workers: int) -> None:
         batch_size=None,
         sampler=missing,
         num_workers=min(num_workers, len(missing)),
+        # a loader draws a seed: from torch's own generator, a run would begin with other numbers
+        # than the next one, which finds the windows
+        generator=torch.Generator(),
     )
     console = Console(stderr=True)
     for bad in track(loader, "pairing", total=len(missing), console=console, transient=True):

@@ -5,6 +5,7 @@ from dataclasses import is_dataclass
 import numpy as np
 import pyarrow
 import pytest
+import torch
 from tests.unit.data.orders import RefusesSome, documents, make_pairing, texts_by_step
 
 from alm_lightning.alignment.boundaries import Whitespace
@@ -99,6 +100,14 @@ def test_the_order_is_that_of_pairing_on_the_fly(cached, views):
     for num_workers in (0, 1, 2, 3):
         assert texts_by_step(windows, num_workers=num_workers) == expected
         assert texts_by_step(windows, num_workers=num_workers, first_step=3) == expected[3:]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_pairing_draws_nothing_that_a_run_draws_from(cached, num_workers):
+    """A run begins with the same numbers whether or not it finds its windows."""
+    before = torch.get_rng_state()
+    cached(num_workers=num_workers)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_next_run_pairs_nothing(cached, monkeypatch):
