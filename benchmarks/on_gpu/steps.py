@@ -10,7 +10,7 @@ from lightning.pytorch.profilers import Profiler
 
 from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.models.pair import Scorer
-from alm_lightning.training.callbacks import peak_memory_bytes
+from alm_lightning.training.memory import peak_memory_bytes
 from on_gpu import device
 from on_gpu.recipes import Built
 from on_gpu.rows import Row

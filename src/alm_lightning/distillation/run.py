@@ -23,11 +23,13 @@ from alm_lightning.distillation.figures import (
 from alm_lightning.distillation.models import PairPlan
 from alm_lightning.distillation.own_answers import check_own_answers
 from alm_lightning.distillation.stores import SeveralScores, StoredScores
+from alm_lightning.distillation.wandb_runs import failed_runs_ended
 from alm_lightning.models.pair import Scorer
 from alm_lightning.objectives.combine import Balance
 from alm_lightning.objectives.objective import Objective
 from alm_lightning.scores.ensemble import StoredTeachers, Teaching
 from alm_lightning.training.callbacks import SaveWhenStopped
+from alm_lightning.training.memory import forget_peak_memory
 from alm_lightning.training.module import DistillModule
 from alm_lightning.training.on_policy import OnPolicy, OwnAnswers, Prompts, VllmSettings
 from alm_lightning.training.optimizers import OptimizerFactory
@@ -207,6 +209,7 @@ class Outcome:
     seconds: float
 
 
+@failed_runs_ended()
 def run(plan: Plan) -> Outcome:
     """Distils a teacher into a student.
 
@@ -220,6 +223,7 @@ def run(plan: Plan) -> Outcome:
         SystemExit: If a signal asked the run to stop; a checkpoint was saved before.
     """
     started = time.perf_counter()
+    forget_peak_memory()
     plan.check_inputs()
     L.seed_everything(plan.data.seed, workers=True, verbose=False)
     documents = plan.data.read()

@@ -1,31 +1,20 @@
 """Callbacks: speed, and a checkpoint before a run is stopped from outside."""
 
 import logging
-import resource
 import signal
-import sys
 import time
 from pathlib import Path
 from types import FrameType
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.loader import WaitedFor
+from alm_lightning.training.memory import peak_memory_bytes
 from alm_lightning.training.module import DistillModule
 
 log = logging.getLogger(__name__)
-
-
-def peak_memory_bytes() -> int:
-    """The most memory that this process has held: on the GPU if it used one, else resident."""
-    # a GPU of the host that this run does not use would say 0
-    if torch.cuda.is_initialized() and torch.cuda.max_memory_allocated() > 0:
-        return torch.cuda.max_memory_allocated()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 class Speed(L.Callback):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from alm_lightning.data.batch import DistillBatch
 from alm_lightning.data.datamodule import DistillDataModule
+from alm_lightning.training.memory import forget_peak_memory
 from alm_lightning.training.optimizers import OptimizerFactory
 from alm_lightning.training.step import DistillStep
 
@@ -149,7 +150,10 @@ def tried_rows(
     # libraries take memory when they are first called: while there is plenty
     fits(1, parts=1)
     # what the teacher says of all micro-batches is held at once
-    return largest_that_fits(lambda n: fits(n, parts=-(-data.num_rows // n)), data.num_rows)
+    found = largest_that_fits(lambda n: fits(n, parts=-(-data.num_rows // n)), data.num_rows)
+    # sizes that were tried and did not fit are not what the run holds
+    forget_peak_memory()
+    return found
 
 
 class Trial:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from alm_lightning.training.callbacks import SaveWhenStopped, peak_memory_bytes
+from alm_lightning.training.callbacks import SaveWhenStopped
+from alm_lightning.training.memory import forget_peak_memory, peak_memory_bytes
 
 SIGNALS = SaveWhenStopped.SIGNALS
 
@@ -88,6 +89,15 @@ def test_a_signal_in_the_validation_after_the_last_step_is_saved(handlers, tmp_p
     assert (trainer.global_step, callback.stopped_by) == (3, number.name)
     assert (tmp_path / "stopped.ckpt").is_file()
     assert now() == handlers
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_memory_of_a_gpu_is_measured_anew(monkeypatch, is_used):
+    forgotten = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: is_used)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: forgotten.append(1))
+    forget_peak_memory()
+    assert forgotten == [1] * is_used
 
 
 @pytest.mark.parametrize(("is_used", "expected"), [(False, None), (True, 7)])

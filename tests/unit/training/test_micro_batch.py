@@ -12,6 +12,7 @@ from tests.unit.distillation.test_distill import TINY
 import alm_lightning as alm
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.rows import row_sizes
+from alm_lightning.distillation import run as run_file
 from alm_lightning.objectives.combine import GradNorm
 from alm_lightning.training import micro_batch, module
 from alm_lightning.training.micro_batch import (
@@ -125,7 +126,11 @@ def test_a_run_does_not_depend_on_it(model_folder, monkeypatch):
         assert 96 <= sum(row_sizes(window)[0] for window in data.longest_row()) < 192
         # moments of AdamW, two of float32 for each weight, and what is left free
         trials.clear()
-        found = tried_rows(data, step, spare=1000, **settings)
+        with monkeypatch.context() as patch:
+            patch.setattr(micro_batch, "forget_peak_memory", lambda: forgotten.append([*seen[0]]))
+            found = tried_rows(data, step, spare=1000, **settings)
+        # after them
+        assert forgotten == [seen[0]]
         weights = sum(parameter.numel() for parameter in settings["parameters"])
         assert {trial.held_bytes for trial in trials} == {8 * weights + 1000}
         with pytest.raises(ValueError, match="with FSDPStrategy ranks compute together"):
@@ -137,7 +142,7 @@ def test_a_run_does_not_depend_on_it(model_folder, monkeypatch):
             super().__init__(*args, **kwargs)
             trials.append(self)
 
-    trials = []
+    trials, forgotten = [], []
     monkeypatch.setattr(micro_batch, "Trial", Listed)
     monkeypatch.setattr(module, "rows_that_fit", tried)
     found = run(model_folder, micro_batch_size="auto")
@@ -148,8 +153,12 @@ def test_a_run_does_not_depend_on_it(model_folder, monkeypatch):
         assert torch.equal(own[name], weight), name
 
 
-def test_on_a_processor_it_is_all_of_a_small_step(model_folder):
+def test_on_a_processor_it_is_all_of_a_small_step(model_folder, monkeypatch):
+    forgotten = []
+    monkeypatch.setattr(run_file, "forget_peak_memory", lambda: forgotten.append(1))
     assert run(model_folder, micro_batch_size="auto").metrics["micro_batch_size"] == 6
+    # at its beginning
+    assert forgotten == [1]
 
 
 @pytest.mark.parametrize("value", ["all", 0])
