@@ -23,11 +23,12 @@ from omegaconf.errors import (
 from safetensors import SafetensorError
 
 from alm_lightning.app.memory import lack_of_memory, memory_sentence
+from alm_lightning.training.diverged import Diverged
 
 Result = TypeVar("Result")
 
-OWN = (ValueError, OSError, ImportError, RuntimeError)
-"""Errors that this project raises for wrong input."""
+OWN = (ValueError, OSError, ImportError, RuntimeError, Diverged)
+"""Errors that this project raises for wrong input, or for a run that diverged."""
 NEVER = (NotImplementedError, ConfigAttributeError, ConfigKeyError)
 """Subclasses of these that are bugs of the program."""
 WRONG_CALL = re.compile(

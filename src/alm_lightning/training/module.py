@@ -20,6 +20,7 @@ from alm_lightning.objectives.vocabularies.pair_facts import PairFacts, SideFact
 from alm_lightning.scores.ensemble import Teaching, teachers_of
 from alm_lightning.training.checkpointed import CheckpointedModule
 from alm_lightning.training.counts import StepCounts, counts_of
+from alm_lightning.training.diverged import Diverged
 from alm_lightning.training.evaluated import EvaluatedModule
 from alm_lightning.training.micro_batch import rows_that_fit
 from alm_lightning.training.on_policy import AnswerCounts, OwnAnswers
@@ -231,7 +232,7 @@ class DistillModule(EvaluatedModule, CheckpointedModule):
             norm = norm.full_tensor()
         # a GPU is waited for here, once a step: cheap beside weights that are lost unnoticed
         if not math.isfinite(float(norm)):
-            raise self._diverged(float(norm), self.last_result)
+            raise Diverged(self.trainer.global_step, float(norm), self.last_result.losses)
         self.last_counts = counts_of(
             batches,
             AnswerCounts() if self.own_answers is None else self.own_answers.counts,
@@ -253,14 +254,6 @@ class DistillModule(EvaluatedModule, CheckpointedModule):
             # a trainer without a number of steps: nothing fades
             return 0.0
         return self.trainer.global_step / self.trainer.max_steps
-
-    def _diverged(self, norm: float, result: StepResult) -> FloatingPointError:
-        losses = ", ".join(f"{name} {float(value):g}" for name, value in result.losses.items())
-        return FloatingPointError(
-            f"the gradient of step {self.trainer.global_step} (counted from 0) has norm {norm}, "
-            f"with losses {losses}: expected finite numbers. The step was not taken. Lower "
-            "budget.learning_rate, or take trainer.precision=32-true."
-        )
 
     def _log_step(self, result: StepResult) -> None:
         for name, value in result.losses.items():

@@ -23,6 +23,7 @@ from alm_lightning.app.bakeoff.results import is_finished
 from alm_lightning.app.hydra.bakeoff_mode import LOCK_FILE
 from alm_lightning.app.hydra.overrides import quoted
 from alm_lightning.app.hydra.sweep_table import read_failure
+from alm_lightning.app.train.divergence import read_divergence
 
 log = logging.getLogger(__name__)
 ADVICE = ("Set the environment variable HYDRA_FULL_ERROR=1", "The traceback is in ")
@@ -40,7 +41,7 @@ class Programs:
         hydra: Overrides of Hydra's own settings.
         lock: A file descriptor that the processes keep open, so that their folder stays locked when
             the bake-off itself is killed.
-        keep_checkpoints: Whether finished runs keep theirs.
+        keep_checkpoints: Whether runs that are finished, or diverged, keep theirs.
         evaluate_arguments: Arguments of evaluate.py; None for no evaluation.
         pool: Where the processes run.
     """
@@ -57,7 +58,7 @@ class Programs:
     def train(self, run: Run) -> str | None:
         """Trains a run that is not finished, from the newest checkpoint of an earlier attempt.
 
-        The result says why it failed; None if it is finished.
+        The result says why it failed, or that it diverged; None if it is finished.
         """
         attempts = _stopped_attempts(run)
         checkpoint = newest_checkpoint(attempts)
@@ -67,13 +68,17 @@ class Programs:
             overrides.append(f"ckpt_path={_path_value(checkpoint)}")
         log_file = run.folder.with_name(f"{run.folder.name}.log")
         code = self._process(self.train_command, overrides, log_file)
-        if code or not is_finished(run.folder):
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-            return read_failure(run.folder) or f"it {how}: {_last_line(log_file)}"
-        if not self.keep_checkpoints:
+        diverged = read_divergence(run.folder)
+        is_done = not code and is_finished(run.folder)
+        if not self.keep_checkpoints and (is_done or diverged is not None):
             for folder in (run.folder, *attempts):
                 shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        return None
+        if is_done:
+            return None
+        if diverged is not None:
+            return f"it diverged: {diverged}"
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+        return read_failure(run.folder) or f"it {how}: {_last_line(log_file)}"
 
     def evaluate(self, run: Run) -> str | None:
         """Evaluates the model of a finished run with evaluate.py, unless that is done.

@@ -13,6 +13,7 @@ from alm_lightning.app.bakeoff.pool import ProcessPool
 from alm_lightning.app.bakeoff.results import is_finished
 from alm_lightning.app.bakeoff.state import BakeoffState, chosen_rate, criterion, read_state
 from alm_lightning.app.bakeoff.table import as_json, markdown
+from alm_lightning.app.train.divergence import read_divergence
 
 log = logging.getLogger(__name__)
 Step = Callable[[Run], str | None]
@@ -57,7 +58,7 @@ class Schedule:
         return write_tables(plan, self.failures)
 
     def _do(self, run: Run) -> None:
-        if is_finished(run.folder):
+        if is_finished(run.folder) or read_divergence(run.folder) is not None:
             return
         log.info("%s", run)
         error = self._train(run)

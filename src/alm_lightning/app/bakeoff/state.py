@@ -14,6 +14,7 @@ from alm_lightning.app.bakeoff.figures import (
 )
 from alm_lightning.app.bakeoff.plan import Plan, Run
 from alm_lightning.app.bakeoff.results import read_summary
+from alm_lightning.app.train.divergence import read_divergence
 
 Summaries = Mapping[Run, Mapping]
 """What the summary.json of finished runs hold."""
@@ -48,7 +49,8 @@ class BakeoffState:
         rows: One for each objective.
         ends: Figures of ``teacher`` and ``student before``; empty before the first run ends.
         failures: Errors by run.
-        diverged: Those of them that are finished, without a finite criterion: not run again.
+        diverged: Those of them that ended with a gradient that was not finite, or are finished
+            without a finite criterion: not run again.
         missing: Runs that are still to come, without those that failed.
     """
 
@@ -60,9 +62,14 @@ class BakeoffState:
 
 
 def criterion(plan: Plan, run: Run) -> float | None:
-    """The figure that a rate is chosen by; it may not be finite. None if `run` is not finished."""
+    """The figure that a rate is chosen by; None if `run` is not finished.
+
+    It may not be finite, as that of a run that diverged on its way.
+    """
     summary = read_summary(run.folder)
-    return None if summary is None else selected(summary, plan.settings["criterion"])
+    if summary is None:
+        return None if read_divergence(run.folder) is None else math.nan
+    return selected(summary, plan.settings["criterion"])
 
 
 def criteria(plan: Plan, objective: str) -> dict[str, float]:
@@ -92,6 +99,8 @@ def read_state(plan: Plan, failures: Mapping[str, str]) -> BakeoffState:
     # read once: a run that ends meanwhile must not be in one part of the table alone
     read = {run: read_summary(run.folder) for run in every}
     summaries = {run: summary for run, summary in read.items() if summary is not None}
+    # they end without a summary
+    notes = {run: note for run in every if (note := read_divergence(run.folder)) is not None}
     rows = [_row(plan, objective, summaries) for objective in plan.overrides]
     wanted = list(_wanted_runs(plan, rows))
     finished = [run for run in wanted if run in summaries]
@@ -102,9 +111,11 @@ def read_state(plan: Plan, failures: Mapping[str, str]) -> BakeoffState:
         for run, value in values.items()
         if not math.isfinite(value)
     }
-    missing = [str(run) for run in wanted if run not in summaries and str(run) not in failures]
+    diverged |= {str(run): f"it diverged: {notes[run]}" for run in wanted if run in notes}
+    known = diverged | dict(failures)
+    missing = [str(run) for run in wanted if run not in summaries and str(run) not in known]
     ends = ends_of(summaries[finished[0]]) if finished else {}
-    return BakeoffState(rows, ends, diverged | dict(failures), diverged.keys(), missing)
+    return BakeoffState(rows, ends, known, diverged.keys(), missing)
 
 
 def _row(plan: Plan, objective: str, summaries: Summaries) -> Row:

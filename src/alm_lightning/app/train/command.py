@@ -9,12 +9,14 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
+from alm_lightning.app.hydra.callbacks import is_first_process
 from alm_lightning.app.hydra.overrides import task_overrides
 from alm_lightning.app.keys import keys_in_errors
 from alm_lightning.app.log import log_samples
 from alm_lightning.app.train.budgets import warn_of_other_numbers
 from alm_lightning.app.train.build import plan_of
 from alm_lightning.app.train.checks import check_settings
+from alm_lightning.app.train.divergence import write_divergence
 from alm_lightning.app.train.report import (
     results_table,
     show_sample,
@@ -32,12 +34,15 @@ from alm_lightning.distillation.models import PairPlan
 from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.distillation.rows import TeacherRows
 from alm_lightning.distillation.run import run
+from alm_lightning.distillation.wandb_runs import failed_runs_ended
 from alm_lightning.models.pair import Scorer
 from alm_lightning.scores.ensemble import Teaching
+from alm_lightning.training.diverged import Diverged
 
 log = logging.getLogger(__name__)
 
 
+@failed_runs_ended()
 def train(cfg: DictConfig) -> dict:
     """Runs one experiment.
 
@@ -46,14 +51,22 @@ def train(cfg: DictConfig) -> dict:
 
     Returns:
         What `summary.json` holds.
+
+    Raises:
+        Diverged: A gradient was not finite; the run's folder has a note of it.
     """
     quiet_warnings()
+    folder = Path(cfg.paths.output_dir).absolute()
     with keys_in_errors():
         check_settings(cfg)
         warn_of_other_numbers(cfg)
         plan = plan_of(cfg)
-        outcome = run(plan)
-    folder = Path(cfg.paths.output_dir).absolute()
+        try:
+            outcome = run(plan)
+        except Diverged as error:
+            if is_first_process():
+                write_divergence(folder, error)
+            raise
     summary = {
         "experiment": cfg.name,
         "overrides": task_overrides(),

@@ -33,6 +33,10 @@ if said["do"] == "die":
 if said["do"] == "fail":
     (folder / "failure.json").write_text(json.dumps({"error": "ValueError: no corpus"}))
     sys.exit(1)
+if said["do"] == "diverge":
+    (folder / "checkpoints" / "last.ckpt").write_text("weights")
+    (folder / "diverged.json").write_text(json.dumps({"step": 3, "message": "norm nan"}))
+    sys.exit(1)
 if said["do"] == "vanish":
     sys.exit("the dog ate it")
 (folder / "checkpoints" / "last.ckpt").write_text("weights")
@@ -111,6 +115,7 @@ def test_checkpoints_are_kept_if_it_is_said(programs, tmp_path):
     ("do", "error"),
     [
         ("fail", "^ValueError: no corpus$"),
+        ("diverge", "^it diverged: norm nan$"),
         ("vanish", r"^it ended with 1: the dog ate it \(.*seed_0\.log\)$"),
         ("die", r"^it was killed by signal 9: told: "),
     ],
@@ -119,6 +124,8 @@ def test_why_a_run_failed(programs, tmp_path, do, error):
     own = run(tmp_path, do)
     assert re.search(error, programs.train(own))
     assert not is_finished(own.folder)
+    # a run that diverged does not go on
+    assert (own.folder / "checkpoints").exists() == (do != "diverge")
 
 
 def test_a_run_that_was_stopped_goes_on_and_nothing_is_written_over(programs, tmp_path):

@@ -6,6 +6,7 @@ import statistics
 import threading
 
 import pytest
+import torch
 
 from alm_lightning.app.bakeoff.command import failure_message
 from alm_lightning.app.bakeoff.figures import (
@@ -22,6 +23,8 @@ from alm_lightning.app.bakeoff.pool import ProcessPool
 from alm_lightning.app.bakeoff.schedule import Schedule, write_tables
 from alm_lightning.app.bakeoff.state import chosen_rate, read_state
 from alm_lightning.app.bakeoff.table import as_json, markdown, relative
+from alm_lightning.app.train.divergence import write_divergence
+from alm_lightning.training.diverged import Diverged
 
 # runs, one after another
 pytestmark = pytest.mark.slow
@@ -199,6 +202,35 @@ def test_a_run_that_diverged_is_never_chosen_nor_averaged(plan):
     json.loads(
         (plan.folder / "bakeoff.json").read_text(encoding="utf-8"), parse_constant=pytest.fail
     )
+
+
+def test_a_run_that_ended_before_its_last_step_diverged_too(plan):
+    class Ends(Starter):
+        def __call__(self, run):
+            key = (run.objective, run.rate, run.seed)
+            if key not in (("alm", "0.1", 0), ("next_token", "1", 2)):
+                return super().__call__(run)
+            self.asked.append(key)
+            write_divergence(run.folder, Diverged(3, math.nan, {"alm": torch.tensor(math.nan)}))
+            return "it diverged"
+
+    evaluated_runs = []
+    failures = compete(plan, Ends(), lambda run: evaluated_runs.append(str(run)))
+    own = ["alm, learning rate 0.1, seed 0", "next_token, learning rate 1, seed 2"]
+    assert list(failures) == own
+    assert chosen_rate(plan, "alm") == "1"
+    # it has no model
+    assert own[1] not in evaluated_runs
+    again = Ends()
+    failures = compete(plan, again, evaluated)
+    assert failures == {}
+    assert again.asked == []
+    found = read_state(plan, failures)
+    assert found.diverged == set(own)
+    assert found.missing == []
+    assert found.failures[own[0]].startswith("it diverged: the gradient of step 3 (counted")
+    told = failure_message(found, plan.folder / "bakeoff.md")
+    assert told.startswith("2 runs diverged, and are not run again")
 
 
 def test_the_end_tells_what_is_tried_again_from_what_is_not(plan):

@@ -1,6 +1,12 @@
 import json
 
+import pytest
+import wandb
+from tests.unit.distillation.test_wandb_runs import Run
+
+from alm_lightning.app.errors import sentence_of
 from alm_lightning.app.train import command as train_file
+from alm_lightning.training.diverged import Diverged
 
 
 def test_no_speed_and_no_samples_cost_neither_model_nor_figures(
@@ -25,3 +31,27 @@ def test_no_speed_and_no_samples_cost_neither_model_nor_figures(
     assert "1 steps, none timed" in capsys.readouterr().out
     assert "no sample continuations" in caplog.text
     assert "no text today" in caplog.text
+
+
+def test_an_error_after_training_ends_the_run_of_wandb(run_here, monkeypatch):
+    opened = Run()
+    monkeypatch.setattr(wandb, "run", None)
+
+    def fail(*arguments, **settings):
+        wandb.run = opened
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train_file, "export_student", fail)
+    with pytest.raises(OSError, match="No space left"):
+        run_here("budget.steps=1")
+    assert opened.codes == [1]
+
+
+def test_a_run_that_diverges_leaves_a_note_and_one_sentence(run_here, tmp_path):
+    with pytest.raises(Diverged) as caught:
+        run_here("balance=fixed", "balance.weights.alm=nan")
+    note = json.loads((tmp_path / "diverged.json").read_text(encoding="utf-8"))
+    assert note == {"step": 0, "message": str(caught.value)}
+    assert sentence_of(caught.value) == note["message"]
+    assert note["message"].startswith("the gradient of step 0 (counted from 0) has norm nan")
+    assert not (tmp_path / "summary.json").exists()
