@@ -113,6 +113,23 @@ def check_trainer(precision: object, strategy: object) -> None:
         )
 
 
+def check_validation(limit: object) -> None:
+    """Refuses a trainer that evaluates nothing: the figures of a run are those before and after.
+
+    Args:
+        limit: The trainer's ``limit_val_batches``; None for its default.
+
+    Raises:
+        ValueError: It is 0.
+    """
+    if limit is not None and limit == 0:
+        raise ValueError(
+            f"the trainer's limit_val_batches is {limit}, and the figures of a run are those of "
+            "its evaluation sets before and after. Leave limit_val_batches out: evaluation_windows "
+            "says how many sequences are evaluated, validate_every how often between the two."
+        )
+
+
 def check_accelerator(accelerator: object) -> None:
     """Refuses a GPU that is not here, before anything is loaded.
 

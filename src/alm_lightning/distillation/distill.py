@@ -22,6 +22,7 @@ from alm_lightning.distillation.checks import (
     check_accelerator,
     check_numbers,
     check_trainer,
+    check_validation,
     chosen_precision,
     chosen_workers,
 )
@@ -192,6 +193,7 @@ def distill(
         raise ValueError(f"steps is {steps}: expected at least 1.")
     extra = dict(trainer or {})
     check_trainer(precision, extra.get("strategy", options.TRAINER["strategy"]))
+    check_validation(extra.get("limit_val_batches"))
     check_accelerator(accelerator)
     if on_bad_document not in ON_BAD_DOCUMENT:
         raise ValueError(

@@ -11,7 +11,8 @@ from alm_lightning.data.windows import DATA_REASONS
 from alm_lightning.distillation.data import OTHER, TRAINED
 from alm_lightning.metrics.totals import gap_closed
 from alm_lightning.scores.ensemble import StoredTeachers
-from alm_lightning.training.callbacks import Speed, peak_memory_bytes
+from alm_lightning.training.callbacks import Speed
+from alm_lightning.training.memory import peak_memory_bytes
 
 if TYPE_CHECKING:
     from alm_lightning.distillation.run import Outcome
@@ -37,16 +38,18 @@ def figures_by_set(
     Args:
         metrics: As Lightning returns them, named ``val/<set>/<figure>``; with several loaders
             Lightning may append ``/dataloader_idx_<n>``.
-        names: Names of the evaluation sets.
+        names: Names of the evaluation sets; what is not of one of them is left out.
 
     Returns:
         From set to figure to value.
     """
     figures: dict[str, dict[str, float]] = {name: {} for name in names}
     for key, value in metrics.items():
-        stage, name, figure = key.split("/")[:3]
-        if stage == "val":
-            figures[name][figure] = float(value)
+        stage, _, rest = key.partition("/")
+        name, _, figure = rest.partition("/")
+        # callbacks may log figures of their own, under any name
+        if stage == "val" and name in figures and figure:
+            figures[name][figure.partition("/")[0]] = float(value)
     return figures
 
 

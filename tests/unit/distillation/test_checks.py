@@ -10,6 +10,7 @@ from alm_lightning.distillation.checks import (
     ABOVE_ZERO,
     AT_LEAST,
     check_numbers,
+    check_validation,
     chosen_precision,
     chosen_workers,
 )
@@ -44,6 +45,14 @@ def test_what_may_not_be_none(name):
 def test_what_is_to_be_above_zero(name, value):
     with pytest.raises(ValueError, match=rf"^{name} is .*: expected a number above 0, such as"):
         check_numbers({name: value})
+
+
+@pytest.mark.parametrize("limit", [0, 0.0])
+def test_a_trainer_that_evaluates_nothing(limit):
+    with pytest.raises(ValueError, match=rf"limit_val_batches is {limit}, .* Leave .* out"):
+        check_validation(limit)
+    for other in (None, 1, 0.5):
+        check_validation(other)
 
 
 def test_numbers_of_numpy():

@@ -262,6 +262,7 @@ def test_only_the_first_process_checks_and_writes_folders(model_folder, tmp_path
     [
         ({"steps": 0}, ValueError, r"^steps is 0: expected at least 1\."),
         ({"precision": "16"}, ValueError, r"^precision is 16"),
+        ({"trainer": {"limit_val_batches": 0}}, ValueError, r"limit_val_batches is 0, and the"),
         ({"objective": "alms"}, ValueError, r"^objective is 'alms': expected one of alm, alm_next"),
         ({"alignment": "fine"}, ValueError, r"^alignment is 'fine': expected one of finest"),
         ({"on_bad_document": "drop"}, ValueError, r"^on_bad_document is 'drop': expected one of"),

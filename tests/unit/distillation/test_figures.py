@@ -1,8 +1,9 @@
 import math
 
 import pytest
+import torch
 
-from alm_lightning.distillation.figures import check_teacher
+from alm_lightning.distillation.figures import check_teacher, figures_by_set
 
 VOCABULARY = 50_000
 UNIFORM = math.log(VOCABULARY)
@@ -49,3 +50,17 @@ def test_a_teacher_that_knows_less_than_nothing(sets):
     message = r"the teacher tiny needs .*10\.82 nats per token.*Load both from one revision"
     with pytest.raises(ValueError, match=message):
         check_teacher(sets, "tiny", VOCABULARY)
+
+
+def test_figures_of_evaluation_sets_alone():
+    metrics = {
+        "val/heldout/bytes": 3.0,
+        "val/other@a/bytes/dataloader_idx_1": torch.tensor(4.0),
+        # what callbacks may log
+        "val/mine/bytes": 5.0,
+        "val/loss": 6.0,
+        "train/heldout/bytes": 7.0,
+        "lr-AdamW": 8.0,
+    }
+    found = figures_by_set(metrics, ["heldout", "other@a", "none"])
+    assert found == {"heldout": {"bytes": 3.0}, "other@a": {"bytes": 4.0}, "none": {}}

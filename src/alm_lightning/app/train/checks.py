@@ -14,6 +14,7 @@ from alm_lightning.distillation.checks import (
     check_accelerator,
     check_numbers,
     check_trainer,
+    check_validation,
 )
 from alm_lightning.distillation.data import ON_BAD_DOCUMENT
 from alm_lightning.scores.manifest import TOKENIZER
@@ -30,9 +31,9 @@ def check_settings(cfg: DictConfig) -> None:
         ImportError: If the optimizer is of a package that is not installed.
         FileExistsError: If the run's folder holds files of another run.
         FileNotFoundError: If there is no checkpoint at `ckpt_path`.
-        ValueError: If a number, on_bad_document, the precision, the strategy or a stop token makes
-            no sense, a setting can't be had with spread weights, or the tokenizer is to be that of
-            a teacher that is a store.
+        ValueError: If a number, on_bad_document, the precision, the strategy, limit_val_batches or
+            a stop token makes no sense, a setting can't be had with spread weights, or the
+            tokenizer is to be that of a teacher that is a store.
     """
     _check_output_dir(Path(cfg.paths.output_dir))
     if cfg.ckpt_path is not None and not Path(cfg.ckpt_path).exists():
@@ -53,6 +54,8 @@ def check_settings(cfg: DictConfig) -> None:
         # a node of which a class is to be made
         strategy = str(strategy._target_).rpartition(".")[2]
     check_trainer(cfg.trainer.precision, "auto" if strategy is None else strategy)
+    # no file of conf/ has this setting
+    check_validation(OmegaConf.select(cfg, "trainer.limit_val_batches"))
     if strategy == "ShardedStrategy":
         _check_spread(cfg)
     if str(cfg.optimizer._target_).endswith(".adamw_8bit"):

@@ -101,6 +101,11 @@ def test_spread_over_processors(settings):
     check_settings(settings(*spread, "budget.micro_batch_size=auto"))
 
 
+def test_a_trainer_that_evaluates_nothing(settings):
+    with pytest.raises(ValueError, match="limit_val_batches is 0, and the figures of a run"):
+        check_settings(settings("+trainer.limit_val_batches=0"))
+
+
 def test_no_such_checkpoint(settings, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"newest as last\.ckpt, or as stopped\.ckpt"):
         check_settings(settings(f"ckpt_path={tmp_path}/nothing.ckpt"))
