@@ -1,12 +1,32 @@
-"""What sampling from a model needs, whoever samples: padding, the draw, no settings of its own."""
+"""What sampling from a model needs, whoever samples: padding, the draw; and a model's settings."""
 
-from collections.abc import Iterator, Sequence
+import copy
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+SAMPLING_ONLY: Mapping[str, object] = {
+    "temperature": 1.0,
+    "top_k": 50,
+    "top_p": 1.0,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "min_p": None,
+    "top_h": None,
+}
+"""Settings that count only where tokens are sampled, and the value of each that changes nothing."""
+BEAMS_ONLY: Mapping[str, object] = {"early_stopping": False, "length_penalty": 1.0}
+"""The same of several beams."""
+CACHE_ONLY: Mapping[str, object] = {"cache_implementation": None, "cache_config": None}
+"""The same of a cache."""
 
 
 def left_padded(
@@ -81,3 +101,62 @@ def without_settings(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         model.generation_config = kept
+
+
+def usable(settings: GenerationConfig) -> GenerationConfig:
+    """A copy of settings of generation, without those that have no effect.
+
+    Many models are published with some, such as a temperature without ``do_sample``. transformers
+    reads them, but does not write them once any setting was changed, as the ids of a student's
+    special tokens are. Left out, they are what `generate` takes by default.
+
+    Args:
+        settings: Of a model; they are left as they are.
+
+    Returns:
+        The copy.
+    """
+    made = copy.deepcopy(settings)
+    idle: dict[str, object] = {}
+    if made.do_sample is not True:
+        idle |= SAMPLING_ONLY
+    if made.num_beams in (None, 1):
+        idle |= BEAMS_ONLY
+    if made.return_dict_in_generate is not True:
+        idle |= dict.fromkeys(made.extra_output_flags, False)
+    if made.use_cache is False:
+        idle |= CACHE_ONLY
+    dropped = {
+        name: value
+        for name, neutral in idle.items()
+        if (value := getattr(made, name, None)) is not None and value != neutral
+    }
+    for name in dropped:
+        setattr(made, name, None)
+    if dropped:
+        log.warning(
+            "generation settings of the student's model have no effect, and are not kept: %s. "
+            "Those of sampling need do_sample=true, and those of beams num_beams above 1, in its "
+            "generation_config.json.",
+            ", ".join(f"{name}={value}" for name, value in dropped.items()),
+        )
+    return made
+
+
+def check_usable(settings: GenerationConfig, name: str) -> None:
+    """Refuses settings of generation that transformers would not write, before a run's first step.
+
+    Args:
+        settings: A student's.
+        name: What the error calls the model that they come from.
+
+    Raises:
+        ValueError: They contradict each other.
+    """
+    try:
+        settings.validate(strict=True)
+    except ValueError as error:
+        raise ValueError(
+            f"the student would have the generation settings of {name}, which transformers does "
+            f"not write: {error}\nCorrect generation_config.json of that model, or delete the file."
+        ) from error

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
+from alm_lightning.models.generation import usable
 from alm_lightning.models.structure import UNSUPPORTED_HEADS, refuse_byte_model, uninitialised
 
 FORMER_IDS = (
@@ -163,7 +164,7 @@ def _new_config(
 
 
 def _new_generation(model: PreTrainedModel, roles: Mapping[str, int]) -> GenerationConfig:
-    generation = copy.deepcopy(model.generation_config)
+    generation = usable(model.generation_config)
     for role in ("bos", "eos", "pad"):
         setattr(generation, f"{role}_token_id", roles.get(role))
     for key in FORMER_IDS:

@@ -10,6 +10,7 @@ from transformers import (
     CohereConfig,
     Gemma2Config,
     Gemma3TextConfig,
+    GenerationConfig,
     GPTNeoXConfig,
     GraniteConfig,
     LlamaConfig,
@@ -17,6 +18,7 @@ from transformers import (
     Qwen2Config,
 )
 
+from alm_lightning.models.generation import check_usable
 from alm_lightning.models.transfer import check_transferable, is_tied, transferred
 
 SIZES = {
@@ -232,3 +234,42 @@ def test_other_kinds_of_models_are_refused():
     model.model.layers[0].extra = torch.nn.Linear(2, 2)
     with pytest.raises(ValueError, match=r"other weights.*layers\.0\.extra.*without adapters"):
         moved(model, head_rows=None)
+
+
+IDLE = {"temperature": 0.9, "top_p": 0.6, "top_k": 20, "min_p": 0.1, "length_penalty": 0.8}
+"""Settings as models are published with, which count only in sampling or with several beams."""
+
+
+def test_settings_of_generation_without_effect_are_not_kept(tmp_path, caplog):
+    """transformers warns of them where it reads them, and would not write them again."""
+    old = model_of(FAMILIES["llama, untied"])
+    for name, value in (IDLE | {"repetition_penalty": 1.1, "output_scores": True}).items():
+        setattr(old.generation_config, name, value)
+    before = old.generation_config.to_dict()
+    kept = moved(old).generation_config
+    kept.save_pretrained(tmp_path)
+    assert all(getattr(kept, name) is None for name in (*IDLE, "output_scores"))
+    assert kept.repetition_penalty == 1.1
+    assert old.generation_config.to_dict() == before
+    assert "not kept: temperature=0.9" in caplog.text
+    assert "length_penalty=0.8" in caplog.text
+
+
+def test_settings_of_generation_with_an_effect_are_kept(tmp_path, caplog):
+    old = model_of(FAMILIES["llama, untied"])
+    for name, value in (IDLE | {"do_sample": True, "num_beams": 2}).items():
+        setattr(old.generation_config, name, value)
+    kept = moved(old).generation_config
+    kept.save_pretrained(tmp_path)
+    assert {name: getattr(kept, name) for name in IDLE} == IDLE
+    assert "not kept" not in caplog.text
+
+
+def test_settings_that_could_not_be_written_are_refused():
+    settings = GenerationConfig()
+    check_usable(settings, "mine")
+    settings.num_return_sequences = 2
+    with pytest.raises(
+        ValueError, match=r"(?s)settings of mine, which .*Correct generation_config"
+    ):
+        check_usable(settings, "mine")

@@ -107,13 +107,14 @@ def _export(
             dtype=cfg.export_dtype,
             teacher_rows=teacher_rows,
         )
-    except OSError:
-        # a full disk may still take a page: the figures of the run are worth it
+    except Exception as error:
+        # whatever went wrong, and even on a full disk: the figures of the run are worth a page
         lost = summary | {"samples": [], "model_path": None}
         write_summary(Path(cfg.paths.output_dir) / "summary.json", lost)
         log.error(
-            "the export failed; summary.json has the figures. Free some space, and continue from "
-            "the newest of the run's checkpoints with ckpt_path=: the export comes at its end."
+            "the export failed; summary.json has the figures. %s, and continue from the newest of "
+            "the run's checkpoints with ckpt_path=: the export comes at its end.",
+            "Free some space" if isinstance(error, OSError) else "Correct its cause",
         )
         raise
 

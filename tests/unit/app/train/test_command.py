@@ -55,3 +55,16 @@ def test_a_run_that_diverges_leaves_a_note_and_one_sentence(run_here, tmp_path):
     assert sentence_of(caught.value) == note["message"]
     assert note["message"].startswith("the gradient of step 0 (counted from 0) has norm nan")
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_an_export_that_fails_leaves_the_figures(run_here, tmp_path, monkeypatch, caplog):
+    def fail(*arguments, **settings):
+        raise ValueError("settings that nobody writes")
+
+    monkeypatch.setattr(train_file, "export_student", fail)
+    with pytest.raises(ValueError, match="settings that nobody writes"):
+        run_here("budget.steps=1")
+    written = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert written["model_path"] is None
+    assert written["bits_per_byte"]["student_after"] > 0
+    assert "the export failed; summary.json has the figures. Correct its cause" in caplog.text
