@@ -49,7 +49,8 @@ class BytesFromOldTokens:
             old: That model's tokenizer.
             new: The byte tokenizer. Each of its special tokens is read as the old one that does the
                 same (`tokenization.specials.roles`), and a BOS that `old` has not as what began a
-                document. Those that `old` has, and EOS, are written as they were.
+                document. Those that `old` has, and EOS, are written as they were; those that it has
+                nothing like start as the mean of its ordinary tokens.
             share_body: Not for bytes.
 
         Returns:
@@ -73,7 +74,7 @@ class BytesFromOldTokens:
         return byte_student(
             model,
             token_bytes=old.token_bytes,
-            special_ids={content: old_ids[new.special_ids[content]] for content in in_order},
+            special_ids={content: old_ids.get(new.special_ids[content]) for content in in_order},
             # a BOS or pad token that is read as EOS would be as likely as EOS, and end nothing
             unwritten={c for c in unknown if new.special_ids[c] != new.id_of("eos")},
             fallback_ids=old.fallback_ids,

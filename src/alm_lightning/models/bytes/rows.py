@@ -39,15 +39,21 @@ def single_byte_tokens(
     return [found.get(bytes([byte])) for byte in range(NUM_BYTES)]
 
 
-def warn_of_missing(old_rows: Sequence[int | None]) -> None:
-    """Names the bytes that no old token stands for."""
-    missing = [f"0x{byte:02X}" for byte, old_id in enumerate(old_rows) if old_id is None]
+def warn_of_missing(byte_rows: Sequence[int | None], specials: Sequence[str]) -> None:
+    """Names the bytes, and the special tokens, that no old token stands for."""
+    missing = [f"0x{byte:02X}" for byte, old_id in enumerate(byte_rows) if old_id is None]
     if missing:
         log.warning(
             "the old vocabulary has no token for %d of the 256 bytes (%s): each starts as the mean "
             "of all ordinary tokens, and knows nothing until it is trained",
             len(missing),
             ", ".join(missing),
+        )
+    if specials:
+        log.warning(
+            "the old vocabulary has nothing like the special tokens %s: each starts as the mean of "
+            "all ordinary tokens, and knows nothing until it is trained",
+            ", ".join(specials),
         )
 
 

@@ -21,6 +21,7 @@ from alm_lightning.models.bytes.rows import (
     warn_of_missing,
 )
 from alm_lightning.models.expansion import reversed_trie
+from alm_lightning.models.generation import usable
 from alm_lightning.models.structure import UNSUPPORTED_HEADS, refuse_byte_model, uninitialised
 
 BYTE_ROLES = {"bos": NUM_BYTES, "eos": NUM_BYTES + 1, "pad": NUM_BYTES + 2}
@@ -85,7 +86,7 @@ def byte_student(
     teacher_model: PreTrainedModel,
     *,
     token_bytes: Sequence[bytes | None],
-    special_ids: Mapping[str, int],
+    special_ids: Mapping[str, int | None],
     fallback_ids: Collection[int],
     expansion: bool,
     train_expansion: bool,
@@ -95,14 +96,14 @@ def byte_student(
 ) -> ByteForCausalLM:
     """A copy of `teacher_model` that reads and writes bytes. Shares no storage with it.
 
-    A byte that no old token stands for starts as the mean of the ordinary old rows, and the log
-    names it.
+    A byte or a special token that no old token stands for starts as the mean of the ordinary old
+    rows, and the log names it.
 
     Args:
         teacher_model: A loaded causal model; not changed.
         token_bytes: What each old id stands for; None for special tokens and unused rows.
-        special_ids: Old id of each special token kept, in the order of the byte vocabulary: BOS,
-            EOS, padding, then any others.
+        special_ids: Old id of each special token, in the order of the byte vocabulary: BOS, EOS,
+            padding, then any others; None where the old vocabulary has nothing like it.
         fallback_ids: Old ids that spell a byte without a better token (``<0x61>``).
         expansion: Whether to add the embedding of the longest old token at each byte.
         train_expansion: Whether the old embeddings are trained along.
@@ -129,13 +130,15 @@ def byte_student(
         )
     old_rows = [*single_byte_tokens(token_bytes, fallback_ids), *special_ids.values()]
     rows = min(len(old_input), len(old_head.weight))
-    reach = max([len(token_bytes), *(old_id + 1 for old_id in special_ids.values())])
+    known_ids = [old_id for old_id in special_ids.values() if old_id is not None]
+    reach = max([len(token_bytes), *(old_id + 1 for old_id in known_ids)])
     if reach > rows:
         raise ValueError(
             f"the vocabulary reaches up to {reach} ids, but the model has {rows} embedding rows. "
             "Take tokenizer and weights from one revision."
         )
-    warn_of_missing(old_rows)
+    lost = [content for content, old_id in special_ids.items() if old_id is None]
+    warn_of_missing(old_rows[:NUM_BYTES], lost)
     head_rows = [
         *old_rows[:NUM_BYTES],
         *(None if content in unwritten else old_id for content, old_id in special_ids.items()),
@@ -192,5 +195,5 @@ def byte_copy(model: ByteForCausalLM, *, dtype: torch.dtype) -> ByteForCausalLM:
     student.load_state_dict(weights, assign=True)
     for name, parameter in student.named_parameters():
         parameter.requires_grad_(name not in frozen)
-    student.generation_config = copy.deepcopy(model.generation_config)
+    student.generation_config = usable(model.generation_config)
     return student.to(model.device).train()

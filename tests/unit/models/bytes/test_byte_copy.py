@@ -43,6 +43,7 @@ def test_the_student_is_a_copy_and_shares_no_storage(metaspace_view, bytes_view,
 
 def test_one_step_changes_the_student_alone(metaspace_view, bytes_view):
     model = byte_model(metaspace_view)
+    model.generation_config.temperature = 0.9
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     student = OwnVocabulary(dtype=torch.float32)(model, old=bytes_view, new=byte_view())
     optimizer = torch.optim.SGD((p for p in student.parameters() if p.requires_grad), lr=1.0)
@@ -51,6 +52,9 @@ def test_one_step_changes_the_student_alone(metaspace_view, bytes_view):
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     changed = student(IDS).logits - model.float()(IDS).logits
     assert changed.abs().max() > 1e-3
+    # without sampling it has no effect, and is not written
+    assert student.generation_config.temperature is None
+    assert model.generation_config.temperature == 0.9
 
 
 def test_its_body_cannot_be_shared(metaspace_view, bytes_view):

@@ -198,3 +198,16 @@ def test_random_weights_from_a_config_alone():
     assert logits.shape == (1, 3, 260)
     with torch.device("meta"):
         assert ByteForCausalLM(config).lm_head.weight.is_meta
+
+
+def test_a_special_token_without_a_counterpart_starts_as_the_mean(caplog):
+    old = old_model(dtype=torch.float32)
+    student = student_of(old, special_ids=SPECIAL_IDS | {"<turn>": None})
+    ordinary = [index for index, surface in enumerate(TOKEN_BYTES) if surface is not None]
+    for embeddings in ("get_input_embeddings", "get_output_embeddings"):
+        made, rows = (getattr(m, embeddings)().weight for m in (student, old))
+        mean = rows[ordinary].double().mean(dim=0)
+        torch.testing.assert_close(made[259].double(), mean, rtol=0, atol=1e-7)
+        assert torch.equal(made[256:259], rows[[2, 1, 0]])
+    assert "nothing like the special tokens <turn>: each starts as the mean" in caplog.text
+    assert "of the 256 bytes" not in caplog.text
