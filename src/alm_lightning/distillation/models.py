@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from alm_lightning.alignment.text import uncovered
 from alm_lightning.distillation.stores import SeveralScores, StoredScores
 from alm_lightning.models.adapters import FullFineTuning, LowRank
+from alm_lightning.models.generation import check_usable
 from alm_lightning.models.loading import check_pair, load_model, torch_dtype
 from alm_lightning.models.new_tokenizer import NewTokenizer
 from alm_lightning.models.own_vocabulary import OwnVocabulary
@@ -59,14 +60,14 @@ class StoredModel:
         licence: Its licence, in a few words.
         source: Where weights and tokenizer are.
         dtype: Of the weights as loaded; ``auto`` is bfloat16 where the device multiplies it.
-        attention: As transformers names it; None for its own choice.
+        attention: As transformers names it; None for sdpa, or eager where the model has no sdpa.
     """
 
     name: str
     licence: str
     source: WeightSource
     dtype: str = "auto"
-    attention: str | None = "sdpa"
+    attention: str | None = None
 
     def load(self, side: str, device: str) -> Scorer:
         """Loads weights and tokenizer, onto the CPU.
@@ -222,6 +223,7 @@ class PairPlan:
             # settings of base models often lack it, and an answer would go on with a next question
             stops.append(view.end_of_turn_id)
         model.generation_config.eos_token_id = list(dict.fromkeys(stops))
+        check_usable(model.generation_config, self.student.name)
         log.info(
             "student: %s with tokenizer %s, %s trained of %s parameters, %s",
             self.student.name,

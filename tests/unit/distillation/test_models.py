@@ -8,9 +8,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from tests.runs import REPOSITORY
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GenerationConfig
 
 from alm_lightning.app.train.build import pair_plan
+from alm_lightning.distillation.models import StoredModel
+from alm_lightning.export.folder import export_folder
+from alm_lightning.models.weights.sources import Folder
 
 EOS = "<0xC3>"
 
@@ -138,3 +141,50 @@ def test_a_donor_that_is_nowhere_named(settings):
     hub = "embeddings.initialisation.donor=${tokenizer.source.sources.hub.weights}"
     pair_plan(settings("tokenizer=gpt2", "embeddings=omp", hub))
     pair_plan(settings("tokenizer=smollm2", "embeddings=omp"))
+
+
+def test_settings_of_generation_without_effect_cost_no_export(model_folder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    file = folder / "generation_config.json"
+    idle = {"temperature": 0.9, "top_p": 0.6, "length_penalty": 0.5}
+    file.write_text(json.dumps({"eos_token_id": 1, **idle}), encoding="utf-8")
+    student, _ = scorers_of(folder, "tokenizer=own", "embeddings=own", "adapter=full")
+    path = export_folder(
+        student.model, student.view.hf, tmp_path / "made", card="", dtype=torch.float32
+    )
+    written = json.loads((path / "generation_config.json").read_text(encoding="utf-8"))
+    assert written["eos_token_id"] == 1
+    assert not idle.keys() & written.keys()
+
+
+def test_models_without_sdpa_are_loaded(metaspace_tokenizer, tmp_path):
+    """As Gemma 2, which soft-caps its attention; and so is a byte student of it."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8}
+    config = Gemma2Config(
+        vocab_size=len(metaspace_tokenizer),
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        **sizes,
+    )
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "gemma2")
+    metaspace_tokenizer.save_pretrained(tmp_path / "gemma2")
+
+    def attention_of(model):
+        decoder = model.get_decoder()
+        return getattr(decoder, "body", decoder).config._attn_implementation
+
+    student, teacher = scorers_of(tmp_path / "gemma2", "tokenizer=bytes")
+    assert attention_of(teacher.model) == attention_of(student.model) == "eager"
+    path = export_folder(
+        student.model, student.view.hf, tmp_path / "made", card="", dtype=torch.float32
+    )
+    for folder in (tmp_path / "gemma2", path):
+        stored = StoredModel(name="x", licence="", source=Folder(path=str(folder)), dtype="float32")
+        loaded = stored.load("student", "cpu").model
+        assert attention_of(loaded) == "eager"
+    ids = torch.tensor([[256, *b"the cat"]])
+    with torch.no_grad():
+        expected = student.model.eval()(ids).logits
+        torch.testing.assert_close(loaded(ids).logits, expected, rtol=0, atol=1e-5)
