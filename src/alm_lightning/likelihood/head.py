@@ -13,7 +13,7 @@ class OutputHead:
     Attributes:
         weight: Output matrix.
         bias: Output bias, if the model has one.
-        softcap: Gemma 2's final soft-capping, if the model has it.
+        softcap: Soft cap on the logits, as of Gemma 2, if the model has one.
         num_tokens: Output rows up to the last one that a token has; those after them are padding,
             without mass.
         padding_ids: More rows that no token has, among the others; None where there are none.

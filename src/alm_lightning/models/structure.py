@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from alm_lightning.likelihood.head import OutputHead
-from alm_lightning.models.bytes.byte_config import ByteLMConfig
+from alm_lightning.models.bytes.byte_config import ByteLMConfig, soft_cap_of
 from alm_lightning.tokenization.view import TokenizerView
 
 MASKS_FROM_POSITIONS = ("eager", "sdpa", "flex_attention")
@@ -157,8 +157,7 @@ def head_of(model: PreTrainedModel, num_tokens: int, unused: Int[Tensor, " unuse
     return OutputHead(
         weight=layer.weight,
         bias=getattr(layer, "bias", None),
-        # families without soft-capping have no such key
-        softcap=getattr(config, "final_logit_softcapping", None),
+        softcap=soft_cap_of(config),
         num_tokens=num_tokens,
         padding_ids=unused.to(device) if len(unused) else None,
         boundary_ids=torch.zeros(0, dtype=torch.long, device=device),

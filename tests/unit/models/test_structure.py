@@ -7,10 +7,24 @@ import pytest
 import torch
 from tests.conftest import tiny_gemma3
 from tests.unit.models.bytes.test_byte_lm import byte_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    RecurrentGemmaConfig,
+    RecurrentGemmaForCausalLM,
+    xLSTMConfig,
+    xLSTMForCausalLM,
+)
 
+from alm_lightning.models.bytes.byte_config import ByteLMConfig
 from alm_lightning.models.pair import Scorer
-from alm_lightning.models.structure import check_packable, last_hidden, output_head, unused_ids
+from alm_lightning.models.structure import (
+    check_packable,
+    head_of,
+    last_hidden,
+    output_head,
+    unused_ids,
+)
 
 LENGTHS = (5, 1, 11, 2, 8)
 NUM_PADDING = 4
@@ -113,3 +127,52 @@ def test_a_head_that_scales_its_logits_is_refused(scale, metaspace_view):
     setattr(model.config, scale, 0.5)
     with pytest.raises(ValueError, match=rf"scales its logits \({scale}=0\.5\)"):
         output_head(model, metaspace_view)
+
+
+def tiny_recurrent_gemma(cap):
+    return RecurrentGemmaForCausalLM(
+        RecurrentGemmaConfig(
+            vocab_size=99,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            lru_width=32,
+            attention_window_size=16,
+            logits_soft_cap=cap,
+        )
+    )
+
+
+def tiny_xlstm(cap):
+    return xLSTMForCausalLM(
+        xLSTMConfig(
+            vocab_size=99,
+            hidden_size=128,
+            num_hidden_layers=1,
+            num_heads=2,
+            mode="train",
+            chunk_size=9,
+            output_logit_soft_cap=cap,
+        )
+    )
+
+
+def tiny_capped_gemma3(cap):
+    return tiny_gemma3(99, final_logit_softcapping=cap)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [tiny_capped_gemma3, tiny_recurrent_gemma, tiny_xlstm])
+def test_the_soft_cap_of_logits_whatever_it_is_called(make):
+    torch.manual_seed(0)
+    model = make(0.25).eval()
+    torch.nn.init.normal_(model.get_output_embeddings().weight, std=0.3)
+    ids = torch.randint(3, 99, (1, 9), generator=torch.Generator().manual_seed(1))
+    head = head_of(model, 99, torch.zeros(0, dtype=torch.long))
+    assert head.softcap == 0.25
+    logits = last_hidden(model, ids) @ head.weight.T
+    assert logits.abs().max() > 0.5
+    capped = head.softcap * torch.tanh(logits / head.softcap)
+    torch.testing.assert_close(capped, model(ids).logits, rtol=1e-4, atol=1e-5)
+    assert ByteLMConfig(body_config=model.config).final_logit_softcapping == 0.25

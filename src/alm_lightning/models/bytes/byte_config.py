@@ -10,6 +10,22 @@ from typing import ClassVar, no_type_check
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""Names of the soft cap on the logits: of Gemma 2 and most others, of RecurrentGemma, of xLSTM."""
+
+
+def soft_cap_of(config: PreTrainedConfig) -> float | None:
+    """The soft cap on the logits of a family that has one.
+
+    Args:
+        config: Of a language model alone.
+
+    Returns:
+        The cap; None where there is none.
+    """
+    # families have their own name of it, and most have none
+    return next((cap for cap in (getattr(config, key, None) for key in SOFT_CAPS) if cap), None)
+
 
 # any config takes arguments beyond its fields, which run-time type checkers of dataclasses refuse
 @no_type_check
@@ -82,8 +98,8 @@ class ByteLMConfig(PreTrainedConfig):
 
     @property
     def final_logit_softcapping(self) -> float | None:
-        """Soft cap on the logits, for the families that have one (Gemma 2)."""
-        return getattr(self.body_config, "final_logit_softcapping", None)
+        """Soft cap on the logits, for the families that have one, whatever they call it."""
+        return soft_cap_of(self.body_config)
 
 
 ByteLMConfig.register_for_auto_class()
