@@ -11,6 +11,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from alm_lightning.models.bytes.byte_lm import ByteForCausalLM
 from alm_lightning.models.structure import layers_of
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,10 @@ class LowRank:
     def adapt(self, model: PreTrainedModel) -> None:
         """Freezes the student, adds adapters, and trains its embeddings if they are to be trained.
 
-        At first the adapters add zero. A ValueError says that the blocks have no linear layers.
+        The table of a byte student's input expansion stays trained, where it is. At first the
+        adapters add zero. A ValueError says that the blocks have no linear layers.
         """
+        tables = [table for table in _expansion_tables(model) if table.requires_grad]
         model.requires_grad_(False)
         layers = layers_of(model)
         targets = [name for name, m in layers.named_modules() if isinstance(m, nn.Linear)]
@@ -87,6 +90,8 @@ class LowRank:
             layer.lora_B.float()
         for matrix in (model.get_input_embeddings(), model.get_output_embeddings()):
             matrix.requires_grad_(self.train_embeddings)
+        for table in tables:
+            table.requires_grad_(True)
 
 
 def saved_weights(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -137,6 +142,13 @@ def _warn_of_other_weights(model: PreTrainedModel, layers: nn.Module, targets: l
             type(model).__name__,
             max(others, key=others.__getitem__),
         )
+
+
+def _expansion_tables(model: PreTrainedModel) -> list[Tensor]:
+    """The old embeddings that a byte student adds to those of bytes; none of other models."""
+    if not isinstance(model, ByteForCausalLM) or model.model.expansion is None:
+        return []
+    return [model.model.expansion.embedding.weight]
 
 
 def _adapted(layers: nn.Module) -> Iterator[LoraLayer]:

@@ -12,11 +12,17 @@ from alm_lightning.alignment.boundaries import Finest
 from alm_lightning.corpus.document import Document
 from alm_lightning.data.collator import Collator
 from alm_lightning.data.examples import Pairing
-from alm_lightning.models.adapters import FullFineTuning, LowRank, merged_weights
+from alm_lightning.models.adapters import (
+    FullFineTuning,
+    LowRank,
+    merged_weights,
+    saved_weights,
+)
 from alm_lightning.models.embeddings.fvt import FastVocabularyTransfer
 from alm_lightning.models.pair import Scorer
 from alm_lightning.models.structure import last_matrix
-from alm_lightning.models.vocabulary import NewVocabulary
+from alm_lightning.models.vocabulary import BytesFromOldTokens, NewVocabulary
+from alm_lightning.tokenization.bytes.view import byte_view
 
 LORA = LowRank(rank=4, alpha=8, share_body=True, train_embeddings=True)
 
@@ -222,3 +228,23 @@ def test_experts_that_get_no_adapters_are_told(teacher_model, caplog):
 def test_settings_that_learn_nothing(rank, alpha):
     with pytest.raises(ValueError, match=r"rank is .* expected a rank of 1 or more"):
         LowRank(rank=rank, alpha=alpha, share_body=True, train_embeddings=True)
+
+
+def test_old_embeddings_of_a_byte_student_that_are_trained_along(metaspace_view):
+    """Beside adapters too; and what they learned is in the weights that are written."""
+    adapter = LowRank(rank=4, alpha=8, share_body=False, train_embeddings=True)
+    model = tiny_gemma3(metaspace_view.num_tokens)
+    ids = torch.tensor([[256, *b"The quick brown fox", 257]])
+    for trains in (True, False):
+        make = BytesFromOldTokens(expansion=True, train_expansion=trains, dtype=torch.float32)
+        student = make(model, old=metaspace_view, new=byte_view())
+        adapter.adapt(student)
+        table = student.model.expansion.embedding.weight
+        assert table.requires_grad == trains
+        before = table.detach().clone()
+        train(student, ids)
+        assert torch.equal(table, before) != trains
+        written = saved_weights(student, torch.float32)["model.expansion.embedding.weight"]
+        assert torch.equal(written, table)
+    bare = BytesFromOldTokens(expansion=False, train_expansion=True, dtype=torch.float32)
+    adapter.adapt(bare(model, old=metaspace_view, new=byte_view()))
