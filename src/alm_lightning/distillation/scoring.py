@@ -266,8 +266,7 @@ def _template(
     """What decides how the teacher sees chats; nothing where there are none."""
     if not any(hasattr(document, "messages") for document in documents):
         return {}
-    text = template_of(view, chat.teacher_template)
-    return {"system": chat.system, "template": text if isinstance(text, str) else repr(text)}
+    return {"system": chat.system, "template": template_of(view, chat.teacher_template).jinja}
 
 
 def _digest(documents: list[AnyDocument]) -> str:

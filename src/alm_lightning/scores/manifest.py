@@ -15,6 +15,8 @@ FORMAT = 1
 MANIFEST, PLAN, TOKENIZER = "store.json", "plan.json", "tokenizer"
 """Names in a store's folder: what it holds, once it is whole; what it is to hold; the teacher's
 tokenizer."""
+NAMED = "ChatTemplate("
+"""Begins what earlier versions wrote in place of the text of a chat template."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +176,7 @@ def _damaged(path: Path, reason: object) -> ValueError:
 
 
 def differences(found: ScorePlan, asked: ScorePlan) -> list[str]:
-    """In what two plans differ, in words.
+    """In what two plans are known to differ, in words.
 
     Args:
         found: What a store has.
@@ -184,5 +186,12 @@ def differences(found: ScorePlan, asked: ScorePlan) -> list[str]:
         One line for each difference.
     """
     theirs, ours = asdict(found), asdict(asked)
+    if _names_template(found) and asked.template:
+        theirs["template"] |= {"template": asked.template["template"]}
     apart = [key for key in ours if theirs[key] != ours[key]]
     return [f"{key}: {theirs[key]!r:.200}, not {ours[key]!r:.200}" for key in apart]
+
+
+def _names_template(plan: ScorePlan) -> bool:
+    """Whether a store of an earlier version has the name of its chat template, not the text."""
+    return str(plan.template.get("template", "")).startswith(NAMED)

@@ -113,12 +113,15 @@ class StoreWriter:
     def _begin(self) -> None:
         path = self.folder / PLAN
         if path.is_file():
-            apart = differences(read_plan(path), self.plan)
+            found = read_plan(path)
+            apart = differences(found, self.plan)
             if apart:
                 raise FileExistsError(
                     f"{self.folder} holds scores of another kind, and a store is never written "
                     f"over. It has {'; '.join(apart)}. Give another scores.path."
                 )
+            # as it was begun, so that all of it says the same of itself
+            self.plan = found
             return
         shutil.rmtree(self.folder / TOKENIZER, ignore_errors=True)
         for left in self.folder.glob("*.unfinished"):
