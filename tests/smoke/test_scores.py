@@ -9,7 +9,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from tests.runs import REPOSITORY
 
+import alm_lightning as alm
 from alm_lightning.app.scoring import score_corpus
+from alm_lightning.objectives.alm import ALM
+from alm_lightning.objectives.next_token import NextToken
 from alm_lightning.scores.manifest import read_manifest
 
 # whole runs
@@ -134,3 +137,50 @@ def test_two_commands(tiny, run_apart, tmp_path):
     assert other.returncode != 0
     assert "windows.cut_bytes=60" in other.stderr
     assert "Traceback" not in other.stderr
+
+
+def test_starts_of_texts_that_are_not_cut(run_here, score_here, tmp_path, texts, model_folder):
+    """As the publication truncates: each text's first window is trained and evaluated on."""
+    said = [
+        "objective=alm_next_token",
+        "windows=first",
+        "windows.cut_bytes=null",
+        f"cache_dir={tmp_path / 'cache'}",
+        # held-out texts are longer
+        "budget.student_length=40",
+        "trainer.precision=32-true",
+    ]
+    store = score_here(*said)
+    live = run_here(*said, f"paths.output_dir={tmp_path / 'live'}")
+    stored = run_here(
+        *said,
+        "teacher=scores",
+        f"teacher.scores.path={store}",
+        f"paths.output_dir={tmp_path / 'stored'}",
+    )
+    for ours, theirs in zip(
+        losses_of(tmp_path / "stored"), losses_of(tmp_path / "live"), strict=True
+    ):
+        assert ours == pytest.approx(theirs, rel=2e-5, abs=1e-6)
+    assert stored["chunks"]["count"] < live["chunks"]["count"]
+    objective = {
+        "alm": ALM(temperature=5, threshold=0.01, debias=True, divergence="kl"),
+        "next_token": NextToken(),
+    }
+    result = alm.distill(
+        model_folder,
+        tokenizer="bytes",
+        special_tokens=["<start_of_turn>", "<end_of_turn>"],
+        teacher=store,
+        data=texts["corpus"],
+        other_data=texts["corpus_other"],
+        objective=objective,
+        steps=3,
+        student_length=40,
+        evaluation_windows=4,
+        accelerator="cpu",
+        precision="32-true",
+        progress=False,
+    )
+    ours, theirs = _flat(figures_of(result.metrics)), _flat(figures_of(stored))
+    assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)

@@ -66,7 +66,8 @@ class Pairing:
         cut_bytes: Texts are cut into pieces of at most so many bytes, whatever the tokenizers, and
             each piece, or chat, gives its first window; None cuts where both lengths allow.
         scores: What the teacher has said of each window, where it is read from a store; a document
-            that it lacks is bad.
+            that it lacks is bad. Without `cut_bytes` it has starts, and a document gives its first
+            window alone.
     """
 
     def __init__(
@@ -125,10 +126,11 @@ class Pairing:
             at_most: How many, from the front; None for all.
 
         Returns:
-            Its windows, in order.
+            Its windows, in order; the first one alone where a store has the starts of documents.
         """
         if self.cut_bytes is None:
-            return self._pair(document, at_most)
+            # a store of texts that are not cut has the start of each, and no later window
+            return self._pair(document, at_most if self.scores is None else 1)
         parts: Sequence[AnyDocument] = [document]
         if isinstance(document, Document):
             parts = pieces(document, self.cut_bytes)

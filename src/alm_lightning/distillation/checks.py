@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 
 import torch
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 
 from alm_lightning.likelihood.hardware import multiplies_bfloat16, uses_cuda
+from alm_lightning.training.sharding import ShardedStrategy
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ STRATEGIES = (
     "ShardedStrategy",
 )
 """Names and classes. Others split models in ways of their own, or start processes late."""
+STRATEGY_CLASSES = (DDPStrategy, SingleDeviceStrategy, ShardedStrategy)
+"""Of objects; a class that is made from one of them, as DeepSpeed's, is another one."""
 AT_LEAST = {
     "seed": 0,
     "num_workers": 0,
@@ -87,7 +91,7 @@ def check_trainer(precision: object, strategy: object) -> None:
 
     Args:
         precision: Lightning's name of it, or ``auto``.
-        strategy: Lightning's name, or that of a class.
+        strategy: Lightning's name, or that of a class; or an object.
 
     Raises:
         ValueError: Whole models would be cast, or split in another way, or gradients scaled.
@@ -104,9 +108,11 @@ def check_trainer(precision: object, strategy: object) -> None:
             "is held in float32, since bfloat16 would round small updates away; for less memory "
             "take adapter=lora, or dtype=bfloat16 for the frozen weights."
         )
-    if strategy not in STRATEGIES:
+    is_object = isinstance(strategy, Strategy)
+    if not (type(strategy) in STRATEGY_CLASSES if is_object else strategy in STRATEGIES):
+        name = type(strategy).__name__ if is_object else strategy
         raise ValueError(
-            f"strategy is {strategy}: expected one of {', '.join(STRATEGIES)}. Others do not know "
+            f"strategy is {name}: expected one of {', '.join(STRATEGIES)}. Others do not know "
             "that terms are weighed by gradients of whole matrices, and that both models may hold "
             "the same weights. To spread weights over several GPUs take trainer=fsdp; for less "
             "memory on one, adapter=lora and a smaller micro_batch_size."

@@ -133,11 +133,11 @@ class DataPlan:
         Raises:
             ValueError: Texts are not cut, and all windows of each are asked for.
         """
-        dataset = self.dataset
-        if self.cut_bytes is not None or not isinstance(dataset, partial):
+        if self.cut_bytes is not None:
             return
-        is_all = dataset.func is AllWindows or (
-            dataset.func is CachedWindows and dataset.keywords.get("windows_per_document") != 1
+        given = self.dataset if isinstance(self.dataset, partial) else partial(self.dataset)
+        is_all = given.func is AllWindows or (
+            given.func is CachedWindows and given.keywords.get("windows_per_document") != 1
         )
         if is_all:
             raise ValueError(
@@ -236,6 +236,12 @@ class DataPlan:
         scores = teacher.store if isinstance(teacher, StoredTeacher) else None
         if scores is not None:
             self.check_stores([scores])
+            if self.cut_bytes is None:
+                log.info(
+                    "evaluation: of each held-out document the first window alone, since the texts "
+                    "of the store %s were not cut, and it has nothing else of them",
+                    scores.folder,
+                )
         return Pairing(
             **views,
             # fitted once, before anything is paired, on what is trained on alone

@@ -14,10 +14,11 @@ from transformers import PreTrainedModel
 from alm_lightning.alignment.boundaries import ChunkSelection
 from alm_lightning.corpus.document_store import InMemory
 from alm_lightning.corpus.reading import Stored
-from alm_lightning.data.examples import AllWindows
+from alm_lightning.data.examples import AllWindows, FirstWindow
 from alm_lightning.data.packing import OnePerRow, Packing
 from alm_lightning.data.pairing import ALL_TRAINED, ChatSettings
 from alm_lightning.distillation import options
+from alm_lightning.distillation.arguments import check_extra, check_one_model, is_one_model
 from alm_lightning.distillation.checks import (
     check_accelerator,
     check_numbers,
@@ -46,6 +47,7 @@ from alm_lightning.distillation.quiet import quiet_warnings
 from alm_lightning.distillation.result import DistillResult
 from alm_lightning.distillation.rows import TeacherRows
 from alm_lightning.distillation.run import Plan, run
+from alm_lightning.distillation.stores import SeveralScores, StoredScores
 from alm_lightning.distillation.texts import Texts, source_of
 from alm_lightning.likelihood.hardware import uses_cuda
 from alm_lightning.models.adapters import FullFineTuning, LowRank
@@ -55,6 +57,7 @@ from alm_lightning.objectives.objective import Objective
 from alm_lightning.scores.ensemble import LOSSES
 from alm_lightning.training.on_policy import OnPolicy
 from alm_lightning.training.schedule import LinearWarmupDecay
+from alm_lightning.training.sharding import ShardedStrategy
 
 
 def distill(
@@ -117,16 +120,18 @@ def distill(
         data: Text to train on: a path (JSON lines, Parquet, plain text), a `datasets.Dataset`, or
             an iterable of texts or of chats. A chat is a list of ``{"role": ..., "content": ...}``.
         teacher: The model that teaches; None for `student` as it is. Or a folder that `alm-score`
-            wrote, with what a model said of the same data: texts are cut as they were for it. A
-            list of such folders are several teachers.
+            wrote, with what a model said of the same data: texts are cut as they were for it, and
+            of texts that were not cut the first window of each is read. A list of such folders are
+            several teachers.
         tokenizer: The student's: ``bytes``, a tokenizer of transformers, what `load_tokenizer`
             reads or gives, or a function from the old tokenizer to the new. None: it keeps its own.
         student_tokenizer: Of a student that is an object; None for that of its `name_or_path`.
-        teacher_tokenizer: The same of a teacher.
+        teacher_tokenizer: The same of a teacher that is another model.
         teacher_weights: How much each of several teachers counts; None for all alike.
         combine: How several are combined: ``losses``, ``mixture`` or ``geometric``.
         other_data: Text of another domain, to evaluate on.
-        column: Of `data` with columns; None for ``text`` or ``messages``.
+        column: Of `data` with columns, and of `other_data` where it has this one; None for
+            ``text`` or ``messages``.
         heldout_share: Share of the documents that are evaluated on, and not trained on.
         on_bad_document: ``error``, or ``skip`` for documents that can't be used.
         objective: ``next_byte_hidden``, ``next_byte``, ``alm``, ``alm_next_token`` or another name
@@ -160,7 +165,8 @@ def distill(
             and the fastest attention, or a `Speed`.
         accelerator: As Lightning names it: ``cpu``, ``gpu``, ``auto``.
         devices: As Lightning takes them.
-        trainer: More arguments of `lightning.Trainer`.
+        trainer: More arguments of `lightning.Trainer`, such as a strategy; not those that have an
+            argument here, as ``max_steps`` has in `steps`.
         callbacks: Callbacks of Lightning; a `ModelCheckpoint` among them writes checkpoints.
         logger: Loggers of Lightning; None for a metrics.csv in `output_dir`, if that is given.
         progress: Whether a bar is shown.
@@ -192,7 +198,9 @@ def distill(
     if steps < 1:
         raise ValueError(f"steps is {steps}: expected at least 1.")
     extra = dict(trainer or {})
-    check_trainer(precision, extra.get("strategy", options.TRAINER["strategy"]))
+    check_extra(extra)
+    strategy = extra.get("strategy", options.TRAINER["strategy"])
+    check_trainer(precision, strategy)
     check_validation(extra.get("limit_val_batches"))
     check_accelerator(accelerator)
     if on_bad_document not in ON_BAD_DOCUMENT:
@@ -201,18 +209,20 @@ def distill(
         )
     folder = None if output_dir is None else empty_folder(Path(output_dir).expanduser())
     terms = options.terms(objective)
-    if teacher is None and tokenizer is None and any(t.needs_teacher for t in terms.values()):
-        raise ValueError(
-            "there is neither a teacher nor a new tokenizer, so the student would learn from "
-            "itself. Give teacher=..., or tokenizer='bytes', say; or take objective='next_token'."
+    is_one = is_one_model(student, teacher)
+    if is_one:
+        check_one_model(
+            teacher_tokenizer=teacher_tokenizer,
+            keeps_tokenizer=tokenizer is None,
+            chat=chat,
+            terms=terms,
         )
     made, own_embeddings = tokenizer_change(
         tokenizer, student=str(getattr(student, "name_or_path", student)), keep=special_tokens
     )
     base = model_input(student, student_tokenizer, argument="student", dtype=dtype)
     teaching: TeacherInput = base
-    is_other = teacher is not None and teacher is not student
-    if is_other or teacher_weights is not None or combine != LOSSES:
+    if not is_one or teacher_weights is not None or combine != LOSSES:
         teaching = teacher_input(
             student if teacher is None else teacher,
             teacher_tokenizer,
@@ -236,17 +246,20 @@ def distill(
     corpora = {
         name: Corpus(
             name=name,
-            source=source_of(texts, column=column, name=name),
+            source=source_of(texts, column=column, name=name, needs_column=name == "data"),
             heldout_share=heldout_share,
         )
         for name, texts in (("data", data), ("other_data", other_data))
         if texts is not None
     }
+    cut_bytes = cut_bytes_of(teaching)
+    is_scored = isinstance(teaching, StoredScores | SeveralScores)
     pairing = DataPlan(
         corpus=corpora["data"],
         other=corpora.get("other_data"),
         reading=Stored(store=InMemory()),
-        dataset=AllWindows,
+        # a store of texts that are not cut has the start of each, and nothing else
+        dataset=FirstWindow if is_scored and cut_bytes is None else AllWindows,
         on_bad=ON_BAD_DOCUMENT[on_bad_document](),
         alignment=options.option("alignment", alignment, options.ALIGNMENTS),
         chat=chat or ALL_TRAINED,
@@ -262,7 +275,7 @@ def distill(
         validate_during_fit=validate_every is not None,
         num_workers=chosen_workers(num_workers, accelerator),
         pins_memory=uses_cuda(accelerator),
-        cut_bytes=cut_bytes_of(teaching),
+        cut_bytes=cut_bytes,
     )
     chosen_balance = options.option("balance", balance, options.BALANCES)
     recipe = {
@@ -303,6 +316,8 @@ def distill(
                 "max_steps": steps,
                 "limit_train_batches": steps,
                 "val_check_interval": validate_every,
+                # what a validation gathers of spread weights is trained on later
+                "inference_mode": not isinstance(strategy, ShardedStrategy),
                 **extra,
             },
         ),

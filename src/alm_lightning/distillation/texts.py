@@ -30,15 +30,19 @@ SEPARATOR = "\n\n"
 class GivenDocuments:
     """Documents of an iterable in memory."""
 
-    def __init__(self, items: Iterable[object], *, column: str | None, name: str) -> None:
+    def __init__(
+        self, items: Iterable[object], *, column: str | None, name: str, needs_column: bool = True
+    ) -> None:
         """Reads nothing yet.
 
         Args:
             items: Texts, chats, or rows with a column of either.
             column: The column of rows; None for the first of `COLUMNS` that a row has.
             name: What errors call the items.
+            needs_column: Whether a row must have `column`.
         """
         self.items, self.column, self.name = items, column, name
+        self.needs_column = needs_column
 
     def documents(self, on_bad: BadDocuments | None = None) -> Iterator[AnyDocument]:
         """The documents, each named by its place."""
@@ -59,7 +63,7 @@ class GivenDocuments:
                 f"{name} is a message: {self.name} is one chat, where a list of chats was "
                 f"expected. Give {self.name}=[chat]."
             )
-        column = chosen_column(self.column, list(row), name)
+        column = chosen_column(self.column, list(row), name, needs_column=self.needs_column)
         return row[column]
 
 
@@ -80,13 +84,16 @@ def document_of(value: object, name: str) -> AnyDocument:
     return Document.of(value, name)
 
 
-def chosen_column(column: str | None, columns: Sequence[str], name: str) -> str:
+def chosen_column(
+    column: str | None, columns: Sequence[str], name: str, *, needs_column: bool = True
+) -> str:
     """The column to read.
 
     Args:
         column: What was asked for; None for one of `COLUMNS`.
         columns: Those that there are.
         name: Whose they are.
+        needs_column: Whether `column` must be among them; else it counts as None where it is not.
 
     Returns:
         Its name.
@@ -94,7 +101,7 @@ def chosen_column(column: str | None, columns: Sequence[str], name: str) -> str:
     Raises:
         CorpusError: There is no such column.
     """
-    if column is not None:
+    if column is not None and (needs_column or column in columns):
         check_column(column, columns, name)
         return column
     found = [each for each in COLUMNS if each in columns]
@@ -106,7 +113,7 @@ def chosen_column(column: str | None, columns: Sequence[str], name: str) -> str:
     return found[0]
 
 
-def source_of(data: Texts, *, column: str | None, name: str) -> Source:
+def source_of(data: Texts, *, column: str | None, name: str, needs_column: bool = True) -> Source:
     """Where documents are read from.
 
     Args:
@@ -114,6 +121,7 @@ def source_of(data: Texts, *, column: str | None, name: str) -> Source:
             data set; texts, chats, or rows; or a source of this project.
         column: Of rows: which one to read; None for ``text`` or ``messages``.
         name: The argument's name, for errors.
+        needs_column: Whether there must be `column`; else it counts as None where it is not.
 
     Returns:
         The source; nothing but the names of columns is read.
@@ -124,7 +132,7 @@ def source_of(data: Texts, *, column: str | None, name: str) -> Source:
         TypeError: It is none of these.
     """
     if isinstance(data, str | Path):
-        return _file(data, column, name)
+        return _file(data, column, name, needs_column=needs_column)
     if isinstance(data, Source):
         return data
     if isinstance(data, datasets.DatasetDict | datasets.IterableDatasetDict):
@@ -134,9 +142,9 @@ def source_of(data: Texts, *, column: str | None, name: str) -> Source:
         )
     if isinstance(data, datasets.Dataset | datasets.IterableDataset):
         if data.column_names:
-            column = chosen_column(column, data.column_names, name)
+            column = chosen_column(column, data.column_names, name, needs_column=needs_column)
             data = data.select_columns(column)
-        return GivenDocuments(data, column=column, name=name)
+        return GivenDocuments(data, column=column, name=name, needs_column=needs_column)
     if isinstance(data, Mapping | bytes) or not isinstance(data, Iterable):
         raise TypeError(
             f"{name} is a {type(data).__name__}: expected a path, a datasets.Dataset, or an "
@@ -144,10 +152,10 @@ def source_of(data: Texts, *, column: str | None, name: str) -> Source:
         )
     if isinstance(data, Sequence) and not len(data):
         raise CorpusError(f"{name} is empty: expected at least one text or chat.")
-    return GivenDocuments(data, column=column, name=name)
+    return GivenDocuments(data, column=column, name=name, needs_column=needs_column)
 
 
-def _file(data: str | Path, column: str | None, name: str) -> Source:
+def _file(data: str | Path, column: str | None, name: str, *, needs_column: bool) -> Source:
     path = str(Path(data).expanduser())
     if not any(sign in path for sign in "*?[") and not _exists(path):
         raise FileNotFoundError(
@@ -158,9 +166,10 @@ def _file(data: str | Path, column: str | None, name: str) -> Source:
         if _has_ending(path, suffixes):
             files = corpus_files(path, suffixes=suffixes)
             first = next(iter(files.values()))
-            chosen = chosen_column(column, _columns(first), first.name)
+            columns = _columns(first)
+            chosen = chosen_column(column, columns, first.name, needs_column=needs_column)
             return kind(path=path, column=chosen, reader=document_of)
-    if column is not None:
+    if column is not None and needs_column:
         raise ValueError(f"column is {column!r}, but {path} is plain text, which has no columns.")
     return TextFile(path=path, separator=SEPARATOR)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from tests.config.conftest import CONF
 
 from alm_lightning.app.train.checks import check_settings
@@ -10,10 +11,12 @@ from alm_lightning.distillation.checks import (
     ABOVE_ZERO,
     AT_LEAST,
     check_numbers,
+    check_trainer,
     check_validation,
     chosen_precision,
     chosen_workers,
 )
+from alm_lightning.training.sharding import ShardedStrategy
 
 
 @pytest.mark.parametrize("budget", sorted(file.stem for file in (CONF / "budget").glob("*.yaml")))
@@ -97,3 +100,15 @@ def test_bfloat16_that_is_emulated(monkeypatch, caplog, cuda, name):
     quick[0] = True
     chosen_precision("bf16-mixed", "auto")
     assert not caplog.text
+
+
+class Mine(DDPStrategy):
+    """As DeepSpeed's, which splits models in its own way."""
+
+
+def test_strategies_that_are_objects():
+    for strategy in (DDPStrategy(), ShardedStrategy(shard_teacher=True), "auto", "ddp"):
+        check_trainer("auto", strategy)
+    for strategy, name in ((Mine(), "Mine"), (FSDPStrategy(), "FSDPStrategy"), ("fsdp", "fsdp")):
+        with pytest.raises(ValueError, match=f"^strategy is {name}: expected one of auto, ddp"):
+            check_trainer("auto", strategy)

@@ -1,5 +1,7 @@
 """Which template a student's chats are written in."""
 
+from dataclasses import replace
+
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
@@ -7,6 +9,7 @@ from tests.runs import REPOSITORY
 
 from alm_lightning.alignment.chat.messages import align_messages
 from alm_lightning.app.train.build import data_plan
+from alm_lightning.data.examples import AllWindows, FirstWindow
 from alm_lightning.tokenization.bytes.view import byte_view
 from alm_lightning.tokenization.chat.choice import template_of
 
@@ -61,3 +64,14 @@ def test_without_any_format_the_way_out_is_named():
     assert chat.student_template is None
     with pytest.raises(ValueError, match=r"no chat template.*special_tokens='keep' \(tokenizer\."):
         template_of(bare, None)
+
+
+def test_all_windows_of_texts_that_are_not_cut_have_no_scores():
+    with initialize_config_dir(version_base="1.3", config_dir=str(REPOSITORY / "conf")):
+        plan = data_plan(compose("train", []))
+    assert plan.cut_bytes is None
+    for dataset in (plan.dataset, AllWindows):
+        with pytest.raises(ValueError, match=r"all windows of each text are trained on"):
+            replace(plan, dataset=dataset).check_first_windows()
+        replace(plan, dataset=dataset, cut_bytes=60).check_first_windows()
+    replace(plan, dataset=FirstWindow).check_first_windows()

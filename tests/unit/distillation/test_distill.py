@@ -8,17 +8,20 @@ import sys
 import datasets
 import pytest
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from tests.conftest import SENTENCES, tiny_gemma3
 from tests.runs import OTHER, TEXT
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 import alm_lightning as alm
 from alm_lightning.corpus.document import CorpusError
+from alm_lightning.distillation.texts import source_of
 from alm_lightning.models.adapters import LowRank
 from alm_lightning.models.speed import Speed
 from alm_lightning.objectives.alm import ALM
 from alm_lightning.objectives.hidden_states import HiddenStates
 from alm_lightning.objectives.next_token import NextToken
+from alm_lightning.tokenization.bytes.view import byte_view
 from alm_lightning.training.on_policy import OnPolicy
 
 TEXTS = [TEXT.format(n, n) for n in range(12)]
@@ -278,7 +281,12 @@ def test_only_the_first_process_checks_and_writes_folders(model_folder, tmp_path
         ({"student": "./nowhere"}, FileNotFoundError, r"there is no folder"),
         ({"batch_size": 0}, ValueError, r"^batch_size is 0: expected a whole number of at least 1"),
         ({"learning_rate": 0.0}, ValueError, r"^learning_rate is 0\.0: expected a number above 0"),
-        ({"tokenizer": None}, ValueError, r"neither a teacher nor a new tokenizer"),
+        ({"tokenizer": None}, ValueError, r"one model with one tokenizer, .*learn from itself"),
+        ({"teacher_tokenizer": "x"}, ValueError, r"^teacher_tokenizer is given, and the teacher"),
+        ({"trainer": {"max_steps": 500}}, ValueError, r"max_steps=500, .* give steps=\.\.\. in"),
+        ({"trainer": {"precision": "bf16-true"}}, ValueError, r"give precision=\.\.\. in place"),
+        ({"trainer": {"accelerator": "gpu"}}, ValueError, r"give accelerator=\.\.\. in place"),
+        ({"trainer": {"strategy": "fsdp"}}, ValueError, r"^strategy is fsdp: expected one of"),
         (
             {"tokenizer": "./nowhere"},
             FileNotFoundError,
@@ -380,3 +388,72 @@ def test_what_one_teacher_has_not(model, metaspace_tokenizer, given, kind, messa
     said = {"student_tokenizer": metaspace_tokenizer, "tokenizer": "bytes", "data": TEXTS, **TINY}
     with pytest.raises(kind, match=message):
         alm.distill(model, **said, **given(model))
+
+
+def test_a_student_that_would_teach_itself(model, metaspace_tokenizer, model_folder, tmp_path):
+    given = {"student_tokenizer": metaspace_tokenizer, "data": TEXTS, **TINY}
+    message = "one model with one tokenizer, so that the student would learn from itself"
+    with pytest.raises(ValueError, match=message):
+        alm.distill(model, teacher=model, **given)
+    with pytest.raises(ValueError, match=r"^teacher_tokenizer is given"):
+        alm.distill(model, teacher=model, teacher_tokenizer=metaspace_tokenizer, **given)
+    (tmp_path / "same").symlink_to(model_folder)
+    for teacher in (str(model_folder), tmp_path / "same"):
+        with pytest.raises(ValueError, match=message):
+            alm.distill(model_folder, teacher=teacher, data=TEXTS, **TINY)
+    # what learns from the text too is a run, as on the command line
+    result = alm.distill(model, teacher=model, objective="alm_next_token", **given)
+    assert result.terms == ["alm", "next_token"]
+    # one model, named twice, is loaded once: adapters share it
+    shared = alm.distill(
+        model_folder,
+        teacher=str(model_folder),
+        data=TEXTS,
+        objective="next_token",
+        adapter="lora",
+        **TINY,
+    )
+    assert shared.recipe["adapter.share_body"] is True
+
+
+def test_strategies_that_are_objects(model_folder):
+    given = {"tokenizer": "bytes", "data": TEXTS, **TINY}
+    strategy = SingleDeviceStrategy(device=torch.device("cpu"))
+    result = alm.distill(model_folder, trainer={"strategy": strategy}, **given)
+    assert result.metrics["steps"] == 1
+
+
+def test_a_special_token_that_the_model_has_nothing_like(model_folder):
+    view = byte_view(other_specials=["<think>"])
+    result = alm.distill(model_folder, tokenizer=view, data=TEXTS, **TINY)
+    assert result.student.get_input_embeddings().num_embeddings == 260
+
+
+OTHERS = [OTHER.format(n, n) for n in range(12)]
+
+
+@pytest.mark.parametrize("kind", ["dataset", "rows", "jsonl", "txt", "same column"])
+def test_a_column_that_other_data_lacks(model_folder, tmp_path, kind):
+    rows = [{"text": text} for text in OTHERS]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (tmp_path / "a.txt").write_text("\n\n".join(OTHERS), encoding="utf-8")
+    other = {
+        "dataset": datasets.Dataset.from_list(rows),
+        "rows": rows,
+        "jsonl": tmp_path / "a.jsonl",
+        "txt": tmp_path / "a.txt",
+        "same column": [{"body": text, "text": "no"} for text in OTHERS],
+    }[kind]
+    source = source_of(other, column="body", name="other_data", needs_column=False)
+    # a text file's last line end is a text file's
+    assert [document.text.strip() for document in source.documents()] == [t.strip() for t in OTHERS]
+    if kind == "dataset":
+        result = alm.distill(
+            model_folder,
+            tokenizer="bytes",
+            data=[{"body": text} for text in TEXTS],
+            other_data=other,
+            column="body",
+            **TINY,
+        )
+        assert result.metrics["bits_per_byte_other"]["student_after"] > 0

@@ -10,12 +10,15 @@ from tests.unit.scores.conftest import CUT, EXACT, LENGTH
 from alm_lightning.corpus.bad_documents import Skip
 from alm_lightning.corpus.document import BadDocument, Document
 from alm_lightning.corpus.pieces import pieces
+from alm_lightning.data.pairing import ALL_TRAINED
 from alm_lightning.data.scores import END
+from alm_lightning.distillation.scoring import _template
 from alm_lightning.scores.kinds import Kinds
 from alm_lightning.scores.local import LocalScorer, sparse
 from alm_lightning.scores.manifest import read_manifest
 from alm_lightning.scores.reader import NOT_SCORED, StoreReader, check_cut
 from alm_lightning.scores.writing import Part
+from alm_lightning.tokenization.bytes.view import byte_view
 
 ALM = Kinds(kinds=("alm",), top=None, dtype="float32", least_share=0.0)
 
@@ -251,3 +254,43 @@ def test_what_rarely_follows_keeps_its_digits():
     assert found[END + 2] == 0.0
     certain = torch.zeros(1, END + 3).index_fill(1, torch.tensor([END]), 1.0)
     assert sparse(certain, 1e-3).sum() == 0.0
+
+
+def test_starts_of_texts_that_are_not_cut(write, texts, pairing_of, scorers):
+    """Such a store has no later window, whoever asks for all of them: evaluation does."""
+    plain = pairing_of(cut_bytes=None)
+    folder = write(texts, kinds=ALM, pairing=plain, cut_bytes=None)
+    view, long = scorers[0].view, texts[-1]
+    without = pairing_of(view, cut_bytes=None).windows(long)
+    assert len(without) > 1
+    (window,) = pairing_of(view, StoreReader(folder), cut_bytes=None).windows(long)
+    assert window.student.ids.tolist() == without[0].student.ids.tolist()
+
+
+NAMED = "ChatTemplate(view=TokenizerView(name='tiny', ...), name=\"of tokenizer 'tiny'\")"
+"""As earlier versions wrote in place of a template's text."""
+
+
+def test_another_chat_template_is_another_store(write, texts, tmp_path):
+    write(texts, kinds=ALM, template={"system": "own", "template": "{{ a }}"})
+    with pytest.raises(FileExistsError, match=r"template: .*\{\{ a \}\}.*, not .*\{\{ b \}\}"):
+        write(texts, kinds=ALM, template={"system": "own", "template": "{{ b }}"})
+
+
+def test_a_store_that_does_not_say_its_chat_template_goes_on(scorers, write, texts, tmp_path):
+    local = LocalScorer(scorers[1], kinds=ALM, batch_tokens=200)
+    old = {"system": "own", "template": NAMED}
+    with pytest.raises(KeyboardInterrupt):
+        write(texts, kinds=ALM, scorer=Stops(local, 1), template=old)
+    with pytest.raises(FileExistsError, match=r"template: .*'own'.*, not .*'merge'"):
+        write(texts, kinds=ALM, template={"system": "merge", "template": "{{ a }}"})
+    folder = write(texts, kinds=ALM, template={"system": "own", "template": "{{ a }}"})
+    # what was begun so says no more of itself than it did
+    assert StoreReader(folder).manifest.plan.template == old
+
+
+def test_the_text_of_a_chat_template_is_what_a_store_has(chats):
+    for text in ("{{ messages[0].content }}", "{{ messages[-1].content }}"):
+        view = byte_view(chat_template=text)
+        assert _template(ALL_TRAINED, view, chats) == {"system": "own", "template": text}
+    assert _template(ALL_TRAINED, view, []) == {}
