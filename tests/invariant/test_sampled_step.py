@@ -69,6 +69,19 @@ def test_the_mean_of_norms(scorers):
     assert float(balance({"b": losses["b"]}, {})["b"]) == 1.0
 
 
+def test_terms_count_alike_until_a_norm_is_known():
+    balance = SampledGradMag(every=3, decay=0.5)
+    balance.setup(["a", "b"])
+    losses = dict.fromkeys("ab", torch.tensor(1.0))
+    nothing = dict.fromkeys("ab", torch.tensor(0.0))
+    # no text in the step that measures
+    balance(dict.fromkeys("ab", torch.tensor(0.0)), nothing)
+    assert not balance.needs_norms
+    assert list(map(float, balance(losses, {}).values())) == [0.5, 0.5]
+    balance(losses, {})
+    assert float(balance(losses, nothing | {"a": torch.tensor(2.0)})["a"]) == 1.0
+
+
 def test_a_checkpoint_goes_on_where_it_was(scorers, batches):
     balance = SampledGradMag(every=3, decay=0.5)
     step = make_step(scorers, balance)

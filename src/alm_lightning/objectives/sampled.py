@@ -59,7 +59,11 @@ class SampledGradMag(GradMag):
             self.norms[place] = torch.where(norm > 0, mean, before)
         self.steps_since = (self.steps_since + 1) % self.every
         known = {name: self.norms[self.names.index(name)] for name in losses}
-        return super().forward(losses, known)
+        shares = super().forward(losses, known)
+        # a first step without text has measured nothing: weights of 0 would silence the next ones
+        is_known = torch.stack(list(known.values())).max() > 0
+        equal = 1 / len(known)
+        return {name: torch.where(is_known, share, equal) for name, share in shares.items()}
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint holds beside the norms."""
