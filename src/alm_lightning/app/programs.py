@@ -62,7 +62,7 @@ def _train(cfg: DictConfig, scripts: Path | None) -> float | None:
         figure = train(cfg)["bits_per_byte"]["student_after"]
     if HydraConfig.get().mode == RunMode.MULTIRUN and not math.isfinite(figure):
         # a search could not be told of it, and would end
-        raise FloatingPointError(
+        raise RuntimeError(
             f"after training the held-out bits per byte are {figure}: the run has diverged in its "
             "last steps. Try a lower budget.learning_rate."
         )

@@ -9,8 +9,8 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
-from alm_lightning.app.hydra.callbacks import is_first_process
 from alm_lightning.app.hydra.overrides import task_overrides
+from alm_lightning.app.hydra.processes import is_first_process
 from alm_lightning.app.keys import keys_in_errors
 from alm_lightning.app.log import log_samples
 from alm_lightning.app.train.budgets import warn_of_other_numbers
