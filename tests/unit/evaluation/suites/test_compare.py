@@ -101,6 +101,9 @@ class OtherBounds:
     def fitted(self, student, teacher, documents):
         return Finest()
 
+    def select(self, ends):
+        return None
+
 
 def test_keys_hold_all_documents_where_chunks_depend_on_them(evaluated_models):
     few = [Document(text, str(place)) for place, text in enumerate(SENTENCES[:2])]
