@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 VANISHED = 1e-6
@@ -114,28 +114,35 @@ class GradNorm(Balance):
         # a term without units in the first step takes its first value later
         self.first_losses.copy_(torch.where(self.first_losses > 0, self.first_losses, values))
         used = self.weights.clone()
-        if not (values.max() > 0 and gradient_norms.max() > 0):
-            # 0 / 0 below would make the weights NaN for good
-            return dict(zip(losses, used, strict=True))
-        rates = values / self.first_losses.clamp_min(torch.finfo(values.dtype).tiny)
+        tiny = torch.finfo(values.dtype).tiny
+        rates = values / self.first_losses.clamp_min(tiny)
         weighted = used * gradient_norms
-        targets = weighted.mean() * (rates / rates.mean()) ** self.alpha
+        targets = weighted.mean() * (rates / rates.mean().clamp_min(tiny)) ** self.alpha
+        # asked where the numbers are: a device would have to be waited for
+        is_told = (values.max() > 0) & (gradient_norms.max() > 0)
         # gradient of the sum of |w_i n_i - target_i| in w, the targets held fixed (section 3.2)
-        self._adam((weighted - targets).sign() * gradient_norms)
+        self._adam((weighted - targets).sign() * gradient_norms, is_told)
         return dict(zip(losses, used, strict=True))
 
-    def _adam(self, gradient: Float[Tensor, " term"]) -> None:
-        """One step of Adam on the weights, which stay positive and sum to one."""
+    def _adam(self, gradient: Float[Tensor, " term"], is_told: Bool[Tensor, ""]) -> None:
+        """One step of Adam on the weights, which stay positive and sum to one; or none."""
         first_decay, second_decay = 0.9, 0.999
-        self.steps += 1
-        self.moments[0].lerp_(gradient, 1 - first_decay)
-        self.moments[1].lerp_(gradient.square(), 1 - second_decay)
-        mean = self.moments[0] / (1 - first_decay**self.steps)
-        scale = (self.moments[1] / (1 - second_decay**self.steps)).sqrt()
-        self.weights -= self.lr * mean / (scale + 1e-8)
+        steps = self.steps + 1
+        squared = gradient.square()
+        moments = torch.stack(
+            [
+                self.moments[0].lerp(gradient, 1 - first_decay),
+                self.moments[1].lerp(squared, 1 - second_decay),
+            ]
+        )
+        mean = moments[0] / (1 - first_decay**steps)
+        scale = (moments[1] / (1 - second_decay**steps)).sqrt()
         # a weight at 0 would never get a gradient again
-        self.weights.clamp_(min=1e-4)
-        self.weights /= self.weights.sum()
+        weights = (self.weights - self.lr * mean / (scale + 1e-8)).clamp(min=1e-4)
+        new = {"steps": steps, "moments": moments, "weights": weights / weights.sum()}
+        for name, value in new.items():
+            before = getattr(self, name)
+            before.copy_(torch.where(is_told, value, before))
 
 
 class Fixed(Balance):

@@ -223,8 +223,11 @@ class DistillStep:
     def _completed(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """The same loss, with a gradient of 0 for an output matrix that no active term reads.
 
-        DDP waits for a gradient of each trained parameter. Models that are spread have it already.
+        DDP waits for a gradient of each trained parameter. Models that are spread have it already,
+        and on one device an optimizer would hold states of it for nothing.
         """
+        if self.scale == 1:
+            return loss
         asked = Asked.by(list(self.active.values()))
         if self.stand_in is not None or asked.keep_tokens or asked.keep_distributions:
             return loss

@@ -49,7 +49,7 @@ def test_other_processes_make_the_same_run_alone(job, tmp_path):
     figure, seen = job(1.5, "hydra.mode=MULTIRUN")
     assert figure == 1.5
     expected = ["hydra.sweep.dir=mine", "seed=7", "hydra.mode=RUN"]
-    assert seen["arguments"] == ["train.py", *expected]
+    assert seen["arguments"] == ["train.py", "--config-name", "train", *expected]
     assert seen["folder"] == str(tmp_path / "7")
     # for the next run all is as it was
     assert sys.argv == ["train.py", "-m", "seed=7,8"]

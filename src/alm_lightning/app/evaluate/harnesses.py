@@ -14,6 +14,9 @@ from alm_lightning.models.loading import torch_dtype
 
 PARTNERS = {"teacher": "compare", "target": "draft"}
 """Settings that name a second model, and the harness that an error calls them of."""
+RULES = {"gsm8k": 2, "generate": 2, "lm_eval": 2, "compare": 2}
+"""Raised where a harness has come to give other figures for the same settings: records of both ways
+must not be mixed."""
 NO_FIGURES = ("batch_size", "shown_documents")
 """Settings that change no figure: an evaluation may be continued with others. Of sampled texts
 `batch_size` does."""
@@ -56,6 +59,8 @@ def plan_harnesses(
             for key, value in OmegaConf.to_container(node, resolve=True).items()
             if key not in NO_FIGURES or (key == "batch_size" and node.get("temperature"))
         }
+        if name in RULES:
+            settings["rules"] = RULES[name]
         partner = None
         # a value that is missing ("???") counts as absent for `in node`, but has its key
         role = next((role for role in PARTNERS if role in set(node)), None)

@@ -20,6 +20,7 @@ from alm_lightning.app.hydra.sweep_checks import (
     refuse_lists,
     refuse_no_result,
     refuse_one_folder,
+    refuse_processes_of_joblib,
     refuse_several_searches,
 )
 from alm_lightning.app.hydra.sweep_table import (
@@ -145,6 +146,7 @@ class RefuseExistingFolder(Callback):
         folder = Path(config.hydra.sweep.dir)
         if not is_bakeoff(config):
             refuse_one_folder(config)
+            refuse_processes_of_joblib(config)
         if is_search(config):
             refuse_several_searches()
             if not check_search(folder, config):
@@ -193,7 +195,7 @@ class SweepTable(Callback):
                 job_return.return_value = portable(job_return._return_value)
         if is_sweep:
             write_sweep(Path(config.hydra.sweep.dir))
-        if is_search(config):
+        if is_sweep and is_search(config):
             refuse_no_result(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs) -> None:

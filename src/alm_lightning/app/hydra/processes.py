@@ -2,12 +2,14 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch.distributed as dist
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from omegaconf import DictConfig, read_write
 
 from alm_lightning.app.hydra.overrides import as_typed
@@ -37,20 +39,26 @@ def started_as_one_run() -> Iterator[None]:
     own = HydraConfig.get()
     arguments, folder = sys.argv, own.run.dir
     environment = {name: os.environ.get(name) for name in SET_BY_LIGHTNING}
+    # a group of processes that torchrun or SLURM has started serves all runs
+    makes_group = not is_started_from_outside() and not _has_group()
     kept = [
         each
         for each in as_typed(own.overrides.hydra)
         if each.lstrip("+").partition("=")[0] not in OF_THE_MULTIRUN
     ]
     overrides = [*kept, *as_typed(own.overrides.task), "hydra.mode=RUN"]
-    sys.argv = [arguments[0], *config_flags(own), *overrides]
+    program = [arguments[0], *config_flags(own), "--config-name", own.job.config_name]
+    sys.argv = [*program, *overrides]
     # Lightning adds this folder to the command line
     with read_write(own):
         own.run.dir = own.runtime.output_dir
     try:
         yield
+    except BaseException:
+        _end_other_processes()
+        raise
     finally:
-        if dist.is_available() and dist.is_initialized():
+        if makes_group and _has_group():
             dist.destroy_process_group()
         for name, value in environment.items():
             os.environ.pop(name, None)
@@ -59,6 +67,24 @@ def started_as_one_run() -> Iterator[None]:
         sys.argv = arguments
         with read_write(own):
             own.run.dir = folder
+
+
+def _has_group() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _end_other_processes() -> None:
+    """Ends the processes that Lightning has started for a run that failed.
+
+    A thread of Lightning's watches them, and kills this process where one of them fails: the other
+    runs of the sweep would be lost.
+    """
+    for thread in threading.enumerate():
+        if isinstance(thread, _ChildProcessObserver):
+            children, thread._child_processes = thread._child_processes, []
+            for child in children:
+                child.kill()
+                child.wait()
 
 
 def config_flags(own: DictConfig) -> list[str]:

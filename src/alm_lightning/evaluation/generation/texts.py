@@ -72,15 +72,32 @@ def generate_texts(
     """
     stops = [text for text in stop_texts if text]
     draw = _Draw(evaluated, sampling)
+    rooms = [_room(evaluated, prompt, sampling) for prompt in prompts]
     results: dict[int, GeneratedText] = {}
     num_cut = 0
-    for chosen, room in _batches(evaluated, prompts, sampling, batch_size):
-        texts = [Spelling(evaluated, sampling.max_new_bytes, stops) for _ in chosen]
-        watcher = _Watcher(dict(zip(chosen, texts, strict=True)), on_text)
-        _generate(evaluated, [prompts[index] for index in chosen], draw, watcher, room)
-        results |= {index: _result(text) for index, text in zip(chosen, texts, strict=True)}
+
+    def continued(members: Sequence[int]) -> list[int]:
+        """Continues some prompts together; returns those that end where a longer one has to."""
+        nonlocal num_cut
+        texts = {index: Spelling(evaluated, sampling.max_new_bytes, stops) for index in members}
+        room = min(rooms[index] for index in members)
+        own = [prompts[index] for index in members]
+        _generate(evaluated, own, draw, _Watcher(texts, on_text), room)
+        early = [i for i, text in texts.items() if not text.is_done and rooms[i] > room]
+        results.update((i, _result(text)) for i, text in texts.items() if i not in early)
         if room < sampling.most_tokens:
-            num_cut += sum(not text.is_done for text in texts)
+            num_cut += sum(not text.is_done for text in texts.values()) - len(early)
+        return early
+
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    # how far a text goes must not depend on what else is in its batch: few get that far, and these
+    # are written anew beside others with as much room. What is shown can't be taken back
+    early = [] if on_text is None else order
+    for members in _batches(order, batch_size) if on_text is None else ():
+        early += continued(members)
+    for _, alike in groupby(sorted(early, key=rooms.__getitem__), key=rooms.__getitem__):
+        for members in _batches(list(alike), batch_size):
+            continued(members)
     if num_cut:
         log.warning(
             "%s: %d of %d texts end where the context of %s tokens does, before they have the %s "
@@ -94,23 +111,9 @@ def generate_texts(
     return [results[index] for index in range(len(prompts))]
 
 
-def _batches(
-    evaluated: EvaluatedModel,
-    prompts: Sequence[Sequence[int]],
-    sampling: Sampling,
-    batch_size: int,
-) -> Iterator[tuple[list[int], int]]:
-    """Prompts that are continued together, longest first, and the most tokens of each.
-
-    Only prompts with as much room share a batch: how far a text goes must not depend on what else
-    is in its batch.
-    """
-    rooms = [_room(evaluated, prompt, sampling) for prompt in prompts]
-    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    for room, group in groupby(order, key=rooms.__getitem__):
-        members = list(group)
-        for start in range(0, len(members), batch_size):
-            yield members[start : start + batch_size], room
+def _batches(order: Sequence[int], batch_size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
 
 
 def continuation(scorer: Scorer, prompt: str, *, num_bytes: int) -> str:

@@ -19,11 +19,13 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _FRACTION = re.compile(
-    r"(?P<minus>-?)\s*(?P<whole>\d*)\s*\\[dt]?frac\s*\{?(?P<top>-?\d+)\}?\s*\{?(?P<bottom>\d+)\}?"
+    r"(?P<minus>-?)[ \t]*(?P<whole>\d*)[ \t]*"
+    r"\\[dt]?frac\s*\{?(?P<top>-?\d+)\}?\s*\{?(?P<bottom>\d+)\}?"
 )
 r"""\frac{1}{2}, or 1\frac{1}{2}."""
 _SLASH = re.compile(
-    r"(?P<minus>-?)\s*(?:(?P<whole>\d+)\s+)?(?P<top>\d+)\s*/\s*(?P<bottom>\d+)(?!\s*[-+*/=]|[.,]?\d)"
+    r"(?P<minus>-?)[ \t]*(?:(?P<whole>\d+)[ \t]+)?(?P<top>\d+)[ \t]*/[ \t]*(?P<bottom>\d+)"
+    r"(?![ \t]*[-+*/=]|[.,]?\d)"
 )
 """1/2, or 1 1/2; neither a date nor the start of a sum."""
 _SPACING = re.compile(r"\\[!,;: ]")

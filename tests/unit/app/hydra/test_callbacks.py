@@ -138,6 +138,17 @@ def test_one_folder_for_all_runs_of_a_sweep_is_refused(task, hydra):
 def test_folders_that_differ_are_taken():
     for hydra in ("hydra.sweep.subdir=run_${hydra.job.num}", "hydra.sweep.dir=mine"):
         RefuseExistingFolder().on_multirun_start(config(hydra=[hydra]))
+    RefuseExistingFolder().on_multirun_start(config("paths.output_dir=run_${seed}"))
+
+
+def test_joblib_starts_no_runs_of_several_processes():
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra sweeps")
+    joblib = "hydra/launcher=joblib"
+    RefuseExistingFolder().on_multirun_start(config("trainer.devices=1", joblib))
+    for devices in ("2", "[0,1]"):
+        with pytest.raises(SystemExit, match="a run of 2 processes can't be started there"):
+            RefuseExistingFolder().on_multirun_start(config(f"trainer.devices={devices}", joblib))
+    RefuseExistingFolder().on_multirun_start(config("trainer.devices=2"))
 
 
 @pytest.mark.parametrize(

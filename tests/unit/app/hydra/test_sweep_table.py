@@ -1,4 +1,5 @@
 import json
+import os
 import threading
 import weakref
 
@@ -166,10 +167,15 @@ def test_a_failed_run_is_not_kept_in_memory(tmp_path):
 
 
 def test_a_search_without_a_result_ends_with_its_first_error(tmp_path, sweep):
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "failure.json").write_text(
+        '{"overrides": [], "error": "x"}', encoding="utf-8"
+    )
+    os.utime(tmp_path / "earlier" / "failure.json", (0, 0))
+    (tmp_path / "search.json").write_text("{}", encoding="utf-8")
     for number in range(2):
         config, done = job(tmp_path, number, error=ValueError(f"no such model {number}"))
         config.search = {"trial": number}
-        config.hydra.job = {"num": number}
         config.hydra.sweeper = {"n_trials": 2}
         if number == 0:
             SweepTable().on_job_end(config, job_return=done)
