@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
@@ -224,9 +225,10 @@ class DistillStep:
         """The same loss, with a gradient of 0 for an output matrix that no active term reads.
 
         DDP waits for a gradient of each trained parameter. Models that are spread have it already,
-        and on one device an optimizer would hold states of it for nothing.
+        and without DDP an optimizer would hold states of it for nothing.
         """
-        if self.scale == 1:
+        # DDP of one process waits as well
+        if self.scale == 1 and not (dist.is_available() and dist.is_initialized()):
             return loss
         asked = Asked.by(list(self.active.values()))
         if self.stand_in is not None or asked.keep_tokens or asked.keep_distributions:
