@@ -1,11 +1,17 @@
-"""Arguments of `distill` that do not go together, found before anything is read."""
+"""Arguments of `distill` that make no sense, or do not go together: refused before the start."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from alm_lightning.data.pairing import ChatSettings
-from alm_lightning.distillation.inputs import Model, Taught, Tokenizer
+from alm_lightning.distillation import options
+from alm_lightning.distillation.checks import check_accelerator, check_trainer, check_validation
+from alm_lightning.distillation.data import ON_BAD_DOCUMENT
+from alm_lightning.distillation.inputs import Change, Model, Taught, Tokenizer
+from alm_lightning.models.speed import Speed
 from alm_lightning.objectives.objective import Objective
 
 OWN_ARGUMENTS = {
@@ -27,14 +33,34 @@ OWN_ARGUMENTS = {
 """Of arguments of `lightning.Trainer`, the argument of `distill` that says the same."""
 
 
-def check_extra(extra: Mapping[str, Any]) -> None:
-    """Refuses arguments of the trainer for which `distill` has one of its own, which is checked.
+def check_run(*, steps: int, on_bad_document: str) -> None:
+    """Refuses a run without steps, and what no bad document can meet with.
+
+    Args:
+        steps: What was given as such.
+        on_bad_document: What was given as such.
+
+    Raises:
+        ValueError: One of them makes no sense.
+    """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}: expected at least 1.")
+    if on_bad_document not in ON_BAD_DOCUMENT:
+        raise ValueError(
+            f"on_bad_document is {on_bad_document!r}: expected one of {', '.join(ON_BAD_DOCUMENT)}."
+        )
+
+
+def check_trainer_arguments(extra: Mapping[str, Any], *, precision: str, accelerator: str) -> None:
+    """Refuses settings of the trainer that don't do, and those for which `distill` has its own.
 
     Args:
         extra: What was given as ``trainer``.
+        precision: What was given as such.
+        accelerator: What was given as such.
 
     Raises:
-        ValueError: There is such an argument.
+        ValueError: There is such a setting.
     """
     for name, value in extra.items():
         if name in OWN_ARGUMENTS:
@@ -43,6 +69,26 @@ def check_extra(extra: Mapping[str, Any]) -> None:
                 f"trainer has {name}={value!r}, for which distill has an argument of its own: give "
                 f"{own}=... in place of it."
             )
+    check_trainer(precision, extra.get("strategy", options.TRAINER["strategy"]))
+    check_validation(extra.get("limit_val_batches"))
+    check_accelerator(accelerator)
+
+
+def check_given(models: Collection[PreTrainedModel], speed: Speed) -> None:
+    """Refuses kernels that would stay in models that were given, which are left as they are.
+
+    Args:
+        models: Those that were given as objects.
+        speed: How models compute.
+
+    Raises:
+        ValueError: There are both.
+    """
+    if speed.liger and models:
+        raise ValueError(
+            "speed.liger is true, and its kernels would stay in the model that was given. Give a "
+            "folder or a name of the hub, or take liger=False."
+        )
 
 
 def is_one_model(student: Model, teacher: Taught | None) -> bool:
@@ -66,19 +112,19 @@ def is_one_model(student: Model, teacher: Taught | None) -> bool:
 
 
 def check_one_model(
+    terms: Mapping[str, Objective],
+    tokenizer: Tokenizer | Change | None,
     *,
     teacher_tokenizer: Tokenizer | None,
-    keeps_tokenizer: bool,
     chat: ChatSettings | None,
-    terms: Mapping[str, Objective],
 ) -> None:
     """Refuses what does not do for a teacher that is the model that the student starts as.
 
     Args:
-        teacher_tokenizer: What was given as such.
-        keeps_tokenizer: Whether the student has that model's tokenizer.
-        chat: How chats are paired; None for the tokenizer's own template on both sides.
         terms: The terms of the loss.
+        tokenizer: What was given as such; None where the student keeps that model's.
+        teacher_tokenizer: What was given as such.
+        chat: How chats are paired; None for the tokenizer's own template on both sides.
 
     Raises:
         ValueError: An argument would not be read, or the student would learn from itself alone.
@@ -90,7 +136,7 @@ def check_one_model(
             "teacher."
         )
     has_one_template = chat is None or chat.student_template == chat.teacher_template
-    if keeps_tokenizer and has_one_template and all(t.needs_teacher for t in terms.values()):
+    if tokenizer is None and has_one_template and all(t.needs_teacher for t in terms.values()):
         raise ValueError(
             "student and teacher are one model with one tokenizer, so that the student would learn "
             f"from itself: no term of the objective, {list(terms)}, learns from the text. Give "

@@ -18,16 +18,15 @@ from alm_lightning.data.examples import AllWindows, FirstWindow
 from alm_lightning.data.packing import OnePerRow, Packing
 from alm_lightning.data.pairing import ALL_TRAINED, ChatSettings
 from alm_lightning.distillation import options
-from alm_lightning.distillation.arguments import check_extra, check_one_model, is_one_model
-from alm_lightning.distillation.checks import (
-    check_accelerator,
-    check_numbers,
-    check_trainer,
-    check_validation,
-    chosen_precision,
-    chosen_workers,
+from alm_lightning.distillation.arguments import (
+    check_given,
+    check_one_model,
+    check_run,
+    check_trainer_arguments,
+    is_one_model,
 )
-from alm_lightning.distillation.data import ON_BAD_DOCUMENT, Corpus, DataPlan
+from alm_lightning.distillation.checks import check_numbers, chosen_precision, chosen_workers
+from alm_lightning.distillation.data import ON_BAD_DOCUMENT, DataPlan
 from alm_lightning.distillation.export import flat
 from alm_lightning.distillation.figures import summary_of
 from alm_lightning.distillation.inputs import (
@@ -48,7 +47,7 @@ from alm_lightning.distillation.result import DistillResult
 from alm_lightning.distillation.rows import TeacherRows
 from alm_lightning.distillation.run import Plan, run
 from alm_lightning.distillation.stores import SeveralScores, StoredScores
-from alm_lightning.distillation.texts import Texts, source_of
+from alm_lightning.distillation.texts import Texts, corpora_of
 from alm_lightning.likelihood.hardware import uses_cuda
 from alm_lightning.models.adapters import FullFineTuning, LowRank
 from alm_lightning.models.speed import Speed
@@ -195,28 +194,14 @@ def distill(
             "num_workers": num_workers,
         }
     )
-    if steps < 1:
-        raise ValueError(f"steps is {steps}: expected at least 1.")
     extra = dict(trainer or {})
-    check_extra(extra)
-    strategy = extra.get("strategy", options.TRAINER["strategy"])
-    check_trainer(precision, strategy)
-    check_validation(extra.get("limit_val_batches"))
-    check_accelerator(accelerator)
-    if on_bad_document not in ON_BAD_DOCUMENT:
-        raise ValueError(
-            f"on_bad_document is {on_bad_document!r}: expected one of {', '.join(ON_BAD_DOCUMENT)}."
-        )
+    check_run(steps=steps, on_bad_document=on_bad_document)
+    check_trainer_arguments(extra, precision=precision, accelerator=accelerator)
     folder = None if output_dir is None else empty_folder(Path(output_dir).expanduser())
     terms = options.terms(objective)
     is_one = is_one_model(student, teacher)
     if is_one:
-        check_one_model(
-            teacher_tokenizer=teacher_tokenizer,
-            keeps_tokenizer=tokenizer is None,
-            chat=chat,
-            terms=terms,
-        )
+        check_one_model(terms, tokenizer, teacher_tokenizer=teacher_tokenizer, chat=chat)
     made, own_embeddings = tokenizer_change(
         tokenizer, student=str(getattr(student, "name_or_path", student)), keep=special_tokens
     )
@@ -230,7 +215,6 @@ def distill(
             weights=teacher_weights,
             combine=combine,
         )
-    chosen_adapter = options.adapter_of(adapter, can_share=teaching is base)
     pair = PairPlan(
         student=base,
         teacher=teaching,
@@ -239,19 +223,13 @@ def distill(
         embeddings=options.option(
             "embeddings", embeddings or own_embeddings, options.embeddings(seed)
         ),
-        adapter=chosen_adapter,
+        adapter=options.adapter_of(adapter, can_share=teaching is base),
         stop_tokens=stop_tokens,
         speed=options.option("speed", speed, options.SPEEDS),
     )
-    corpora = {
-        name: Corpus(
-            name=name,
-            source=source_of(texts, column=column, name=name, needs_column=name == "data"),
-            heldout_share=heldout_share,
-        )
-        for name, texts in (("data", data), ("other_data", other_data))
-        if texts is not None
-    }
+    corpora = corpora_of(
+        {"data": data, "other_data": other_data}, column=column, heldout_share=heldout_share
+    )
     cut_bytes = cut_bytes_of(teaching)
     is_scored = isinstance(teaching, StoredScores | SeveralScores)
     pairing = DataPlan(
@@ -317,7 +295,7 @@ def distill(
                 "limit_train_batches": steps,
                 "val_check_interval": validate_every,
                 # what a validation gathers of spread weights is trained on later
-                "inference_mode": not isinstance(strategy, ShardedStrategy),
+                "inference_mode": not isinstance(extra.get("strategy"), ShardedStrategy),
                 **extra,
             },
         ),
@@ -326,12 +304,8 @@ def distill(
         on_policy=on_policy,
     )
     given = [model for model in (student, teacher) if isinstance(model, PreTrainedModel)]
-    if pair.speed.liger and given:
-        raise ValueError(
-            "speed.liger is true, and its kernels would stay in the model that was given. Give a "
-            "folder or a name of the hub, or take liger=False."
-        )
-    with warnings.catch_warnings(), unchanged(given, is_shared=chosen_adapter.share_body):
+    check_given(given, pair.speed)
+    with warnings.catch_warnings(), unchanged(given, is_shared=pair.adapter.share_body):
         quiet_warnings()
         outcome = run(plan)
     outcome.student.model.eval()

@@ -16,6 +16,7 @@ from alm_lightning.corpus.sources.compression import opened
 from alm_lightning.corpus.sources.files import JSON_LINES, PARQUET, JsonLines, Parquet, TextFile
 from alm_lightning.corpus.sources.paths import corpus_files, files_below
 from alm_lightning.corpus.sources.source import AnyDocument, Source, at_least_one
+from alm_lightning.distillation.data import Corpus
 
 Texts: TypeAlias = (
     str | Path | datasets.Dataset | datasets.IterableDataset | Source | Iterable[object]
@@ -111,6 +112,31 @@ def chosen_column(
             "which one to read: column=..."
         )
     return found[0]
+
+
+def corpora_of(
+    given: Mapping[str, Texts | None], *, column: str | None, heldout_share: float
+) -> dict[str, Corpus]:
+    """The corpora of arguments.
+
+    Args:
+        given: Texts by the argument's name, the one to train on first; None for none.
+        column: Of rows: which one to read. The texts to train on must have it.
+        heldout_share: Share of the documents that are not trained on, in (0, 1).
+
+    Returns:
+        Those that are given, by name. Errors are those of `source_of`.
+    """
+    first = next(iter(given))
+    return {
+        name: Corpus(
+            name=name,
+            source=source_of(texts, column=column, name=name, needs_column=name == first),
+            heldout_share=heldout_share,
+        )
+        for name, texts in given.items()
+        if texts is not None
+    }
 
 
 def source_of(data: Texts, *, column: str | None, name: str, needs_column: bool = True) -> Source:
